@@ -1,0 +1,58 @@
+"""A request's events, and the body they make."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+from htlogging._settings import MAX_BODY_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Batch:
+    """
+    Events taken from a queue, to be sent in a request and settled together.
+
+    Args:
+        events: Each one's JSON, in the order accepted; not empty.
+        ids: The queue's number of each.
+    """
+
+    __slots__ = ("events", "ids")
+
+    def __init__(self, events: Sequence[bytes], ids: Sequence[int]) -> None:
+        self.events = events
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return it in two, in order; it has two events or more."""
+        middle = len(self.events) // 2
+        return (
+            Batch(self.events[:middle], self.ids[:middle]),
+            Batch(self.events[middle:], self.ids[middle:]),
+        )
+
+
+def body(events: Sequence[bytes], write_key: str) -> bytes:
+    """
+    Return a request's body, UTF-8 JSON, with this moment as its `sentAt`.
+
+    The receiver corrects the events' times by `sentAt`, so a body serves one try.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    return b"".join((b'{"batch":[', b",".join(events), _tail(now, write_key)))
+
+
+def room(write_key: str) -> int:
+    """Return how many bytes of events a request holds, each with a comma."""
+    return MAX_BODY_BYTES - len(body([], write_key))
+
+
+def _tail(sent_at: str, write_key: str) -> bytes:
+    return f'],"sentAt":"{sent_at}","writeKey":{json.dumps(write_key)}}}'.encode()

@@ -1,0 +1,231 @@
+"""Batch → request → answer → outcome: sent, split, sent again or given up."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from htlogging._batch import body
+from htlogging._report import log
+from htlogging._retry import Unreachable, Verdict, judge, wait
+from htlogging.exceptions import DeliveryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from htlogging._batch import Batch
+    from htlogging._report import Report
+    from htlogging._settings import Settings
+    from htlogging._stats import Counters
+    from htlogging._retry import Answer
+
+    class Transport(Protocol):
+        """The way to the server, for one thread."""
+
+        def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
+            """Send a body once, or raise `Unreachable`."""
+
+        def close(self) -> None:
+            """Close the connection; the next `post` opens another."""
+
+    class Claims(Protocol):
+        """What a queue does with a claimed batch."""
+
+        def split(self, batch: Batch) -> tuple[Batch, Batch]:
+            """Halve it."""
+
+        def ack(self, batch: Batch) -> bool:
+            """Forget delivered events; tell whether they were ours."""
+
+        def bury(self, batch: Batch) -> bool:
+            """Forget events given up; tell whether they were ours."""
+
+        def release(self, batch: Batch) -> None:
+            """Put back events that were not sent."""
+
+    class Patience(Protocol):
+        """How long the sending thread may take."""
+
+        def left(self) -> float:
+            """Return the seconds left; infinite without a deadline."""
+
+        def pause(self, seconds: float) -> bool:
+            """Wait, or return `False` at once: the deadline comes before."""
+
+        def is_last(self) -> bool:
+            """Tell whether nobody will send after the deadline."""
+
+
+class Delivery:
+    """
+    What a handler's sending threads share: how to send, and how to settle.
+
+    Args:
+        settings: Its write key, gzip, timeout, max_retries and on_error.
+        queue: Where the batches were claimed.
+        counters: Where outcomes are counted.
+        report: Where losses and outages are told.
+    """
+
+    def __init__(
+        self, settings: Settings, queue: Claims, counters: Counters, report: Report
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._counters = counters
+        self._report = report
+        # Turned off by the first 415. Any thread may; none turns it on again.
+        self._compress = settings.gzip
+        # Guards _reporting, and makes settling and counting one step for those who
+        # wait for it. Not held while sending, nor while on_error runs. A forked child
+        # has a Delivery of its own.
+        self.settled = threading.Condition()
+        self._reporting = 0  # batches given up whose on_error has not returned
+
+    def idle(self) -> bool:
+        """Tell whether no `on_error` is running; with `settled` held."""
+        return not self._reporting
+
+    def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> None:
+        """
+        Send a batch until each of its events is delivered, given up or put back.
+
+        Events are put back when the deadline comes and others will send later.
+        """
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            try:
+                verdict, failure = self._send(part, transport, patience)
+            except BaseException as exc:
+                # A fault of ours, or Ctrl+C where a caller's thread sends. Left as they
+                # are, the events would make every flush wait.
+                self.give_up(part, DeliveryError(None, "internal", _name(exc)))
+                for rest in parts:
+                    self._queue.release(rest)
+                raise
+            if verdict is Verdict.SPLIT:
+                parts += reversed(self._queue.split(part))
+            elif verdict is Verdict.RETRY:
+                self._put_back(part)
+            elif failure is None:
+                self._ack(part)
+            else:
+                self.give_up(part, failure)
+
+    def deliver_once(self, batch: Batch, transport: Transport) -> None:
+        """
+        Send a batch of one event without retries: `sync_mode`.
+
+        Raises:
+            DeliveryError: It was not delivered; it was counted and reported as well.
+        """
+        _, failure = self._send(batch, transport, _Once(self._settings.timeout))
+        if failure is None:
+            self._ack(batch)
+        else:
+            self.give_up(batch, failure)
+            raise failure
+
+    def give_up(self, batch: Batch, failure: DeliveryError) -> None:
+        """Count events as failed, tell of them, and hand them to `on_error`."""
+        with self.settled:
+            if not self._queue.bury(batch):
+                return
+            self._counters.add("failed", len(batch))
+            self._reporting += 1
+        try:
+            self.tell(batch.events, failure)
+        finally:
+            with self.settled:
+                self._reporting -= 1
+                self.settled.notify_all()
+
+    def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
+        """Write the line about lost events, and call `on_error` with them."""
+        self._report.lost("failed", len(events), str(failure))
+        on_error = self._settings.on_error
+        if on_error is None:
+            return
+        try:
+            on_error(failure, [json.loads(event) for event in events])
+        except (Exception, SystemExit) as exc:  # noqa: BLE001
+            # It is the application's code on our thread: events behind these shall go.
+            log.warning("on_error raised %s", _name(exc))
+
+    def _ack(self, batch: Batch) -> None:
+        self._report.working()
+        with self.settled:
+            if self._queue.ack(batch):
+                self._counters.add("delivered", len(batch))
+            self.settled.notify_all()
+
+    def _put_back(self, batch: Batch) -> None:
+        with self.settled:
+            self._queue.release(batch)
+            self.settled.notify_all()
+
+    def _send(
+        self, part: Batch, transport: Transport, patience: Patience
+    ) -> tuple[Verdict, DeliveryError | None]:
+        """Try until the verdict is another than RETRY, or there is no time left."""
+        tries = 0
+        while True:
+            tries += 1
+            compress = self._compress
+            request = body(part.events, self._settings.write_key)
+            timeout = min(self._settings.timeout, max(patience.left(), 0.001))
+            try:
+                answer = transport.post(request, compress=compress, timeout=timeout)
+            except Unreachable as exc:
+                failure = DeliveryError(None, "network", exc.reason, tries)
+                verdict, asked, stale = Verdict.RETRY, None, exc.stale
+            else:
+                verdict = judge(answer.status, len(part), compressed=compress)
+                if verdict is Verdict.DELIVERED:
+                    return verdict, None
+                asked, stale = answer.retry_after, False
+                failure = DeliveryError(
+                    answer.status, answer.code, answer.message, tries
+                )
+            if verdict is Verdict.UNCOMPRESSED:
+                self._compress = False
+                continue
+            if verdict is not Verdict.RETRY:
+                return verdict, failure
+            if not stale:
+                self._report.failing(str(failure))
+                if tries > self._settings.max_retries:
+                    return Verdict.GIVE_UP, failure
+                if not patience.pause(wait(tries, asked, _uniform)):
+                    last = patience.is_last()
+                    return Verdict.GIVE_UP if last else Verdict.RETRY, failure
+            self._counters.add("retries")
+
+
+class _Once:
+    """The patience of `sync_mode`: one timeout, no waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def left(self) -> float:
+        return self._seconds
+
+    def pause(self, seconds: float) -> bool:  # noqa: ARG002
+        return False
+
+    def is_last(self) -> bool:
+        return True
+
+
+def _name(exc: BaseException) -> str:
+    return type(exc).__name__
+
+
+def _uniform() -> float:
+    # Not random.random(): seeded by the application, its processes would wait alike.
+    return int.from_bytes(os.urandom(4), "big") / 2**32

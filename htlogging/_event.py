@@ -1,0 +1,287 @@
+"""
+Fields → event, or `InvalidEvent` that says what is wrong with them.
+
+The fields have the names that they have in a record's `extra`. Pure: no clock but for
+the time zone of a naive timestamp, no I/O, nothing kept.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+
+from htlogging._version import __version__
+from htlogging.exceptions import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+# Type → where its dict goes, and what the type needs besides (README, The fields).
+_BODY = {
+    "track": "properties",
+    "identify": "traits",
+    "page": "properties",
+    "screen": "properties",
+    "group": "traits",
+    "alias": None,
+}
+
+UTC = timezone.utc
+
+# A naive timestamp this near to the local time of now is taken for `datetime.now()`.
+_NOW = timedelta(seconds=5)
+
+FIELDS = frozenset(
+    "ht_type ht_user_id ht_anonymous_id ht_event ht_category ht_name ht_group_id "
+    "ht_previous_id ht_properties ht_traits ht_context ht_integrations ht_timestamp "
+    "ht_message_id".split()
+)
+
+
+def build(
+    own: Mapping[str, Any], bound: Mapping[str, Any], name: str, created: float
+) -> dict[str, Any]:
+    """
+    Make the event that these fields describe.
+
+    Args:
+        own: The call's fields: `ht_…` and any others, which join the event's
+            `properties` or `traits`.
+        bound: The fields bound to the task; the call's win, dicts are merged.
+        name: A track event's name where `ht_event` is not given.
+        created: Seconds since the epoch, where `ht_timestamp` is not given.
+
+    Returns:
+        The event with the receiver's field names, string ids and an ISO 8601
+        timestamp; `properties` or `traits` hold the caller's own values.
+
+    Raises:
+        InvalidEvent: A field is missing or has the wrong type. It is named.
+    """
+    fields = _over(bound, own) if bound else own
+    kind = fields.get("ht_type")
+    if kind is None:
+        kind = "track"
+    elif not isinstance(kind, str) or kind not in _BODY:
+        raise InvalidEvent(
+            f"ht_type must be one of {', '.join(_BODY)}, not {_kind_or_text(kind)}"
+        )
+    event: dict[str, Any] = {"type": kind}
+    if kind == "track":
+        event["event"] = _event_name(fields.get("ht_event"), name)
+    elif kind in ("page", "screen"):
+        event["category"] = _optional_text(fields, "ht_category")
+        event["name"] = _optional_text(fields, "ht_name")
+    elif kind == "group":
+        event["groupId"] = _required_id(fields, "ht_group_id", kind)
+    elif kind == "alias":
+        event["previousId"] = _required_id(fields, "ht_previous_id", kind)
+    _put_ids(event, fields, kind)
+    _put_body(event, own, bound)
+    context = _merged("ht_context", own, bound)
+    context["library"] = {"name": "htlogging", "version": __version__}
+    event["context"] = context
+    event["integrations"] = _merged("ht_integrations", own, bound)
+    event["timestamp"] = timestamp_text(fields.get("ht_timestamp"), created)
+    message_id = fields.get("ht_message_id")
+    event["messageId"] = (
+        new_id() if message_id is None else _id_text(message_id, "ht_message_id")
+    )
+    return event
+
+
+def _over(bound: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a call's fields over the bound ones; a `None` there means not given."""
+    return {**bound, **{k: v for k, v in own.items() if v is not None}}
+
+
+def _put_ids(event: dict[str, Any], fields: Mapping[str, Any], kind: str) -> None:
+    user_id = _optional_id(fields, "ht_user_id")
+    anonymous_id = _optional_id(fields, "ht_anonymous_id")
+    if kind == "alias":
+        user_id = _required_id(fields, "ht_user_id", kind)
+    elif user_id is None and anonymous_id is None:
+        raise InvalidEvent(
+            f"{kind} needs ht_user_id or ht_anonymous_id (user_id or anonymous_id); "
+            "give one with the call, or bind it for the task with "
+            f"htlogging.bind(ht_user_id=...){_strays(fields)}"
+        )
+    event["userId"] = user_id
+    event["anonymousId"] = anonymous_id
+
+
+def _strays(fields: Mapping[str, Any]) -> str:
+    """Point at misspelt names: they join the properties, which is seldom meant."""
+    strays = sorted(n for n in fields if n.startswith("ht_") and n not in FIELDS)
+    return f"; no such field: {', '.join(strays)}" if strays else ""
+
+
+def _put_body(
+    event: dict[str, Any], own: Mapping[str, Any], bound: Mapping[str, Any]
+) -> None:
+    """Gather `properties` or `traits`: the dict of that name over the other extras."""
+    body = _BODY[event["type"]]
+    for name in ("ht_properties", "ht_traits"):
+        if own.get(name) and name != f"ht_{body}":
+            cure = f"; its dict is ht_{body}" if body else ", which takes neither"
+            raise InvalidEvent(f"{name} does not go with {event['type']}{cure}")
+    if body is None:
+        return
+    whole: dict[str, Any] = {}
+    for fields in (bound, own):
+        whole.update((k, v) for k, v in fields.items() if k not in FIELDS)
+        whole.update(_dict(fields, f"ht_{body}"))
+    event[body] = whole
+
+
+def _merged(
+    name: str, own: Mapping[str, Any], bound: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {**_dict(bound, name), **_dict(own, name)}
+
+
+def _dict(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the dict of that name; whatever is falsy counts as an empty one."""
+    value = fields.get(name)
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    try:
+        empty = not value
+    except Exception:  # noqa: BLE001  (an array's truth, say, is an error)
+        empty = False
+    if empty:
+        return {}
+    raise InvalidEvent(f"{_both(name)} must be a dict, not {_kind(value)}")
+
+
+def _event_name(value: Any, message: str) -> str:
+    if value is None:
+        value = message
+    if not isinstance(value, str):
+        raise InvalidEvent(
+            f"{_both('ht_event')} must be a str that is not empty, not {_kind(value)}"
+        )
+    if not value:
+        raise InvalidEvent(
+            f"{_both('ht_event')} is empty; it names the event and its warehouse table"
+        )
+    return str.__str__(value)
+
+
+def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidEvent(f"{_both(name)} must be a str, not {_kind(value)}")
+
+
+def _optional_id(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return None if value is None else _id_text(value, name)
+
+
+def _required_id(fields: Mapping[str, Any], name: str, kind: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        raise InvalidEvent(f"{kind} needs {_both(name)}{_strays(fields)}")
+    return _id_text(value, name)
+
+
+def _id_text(value: Any, name: str) -> str:
+    if type(value) is str and value:
+        return value
+    if type(value) is int:
+        return str(value)
+    from htlogging import _values
+
+    text = _values.id_text(value)
+    if text:
+        return text
+    raise InvalidEvent(
+        f"{_both(name)} must be a str that is not empty, a number or a UUID, "
+        f"not {'an empty one' if text == '' else _kind(value)}"
+    )
+
+
+def timestamp_text(value: Any, created: float) -> str:
+    """
+    Return ISO 8601 with an offset, in milliseconds.
+
+    Args:
+        value: An aware `datetime`; a naive one, which is local time when it is within
+            5 s of now and UTC otherwise; or `None`.
+        created: Seconds since the epoch, for `None`.
+
+    Raises:
+        InvalidEvent: It is no `datetime`.
+    """
+    if value is None:
+        return _created_text(created)
+    if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  (NaT)
+        raise InvalidEvent(
+            f"{_both('ht_timestamp')} must be a datetime, not {_kind(value)}"
+        )
+    try:
+        if value.utcoffset() is None:
+            naive = value.replace(tzinfo=None)
+            # Both naive on purpose: the question is whether this is the clock's own.
+            is_local = abs(datetime.now() - naive) <= _NOW  # noqa: DTZ005
+            value = naive.astimezone() if is_local else naive.replace(tzinfo=UTC)
+        elif value.utcoffset() % timedelta(minutes=1):
+            # ISO 8601 has no seconds in an offset; local mean times before 1900 do.
+            value = value.astimezone(UTC)
+    except Exception as exc:
+        # A tzinfo is user code; the year 1 has no earlier time zones.
+        raise InvalidEvent(
+            f"{_both('ht_timestamp')} has a time zone that does not work: {_kind(exc)}"
+        ) from exc
+    return datetime.isoformat(value, timespec="milliseconds")
+
+
+# The last whole second with its text. Replaced as a whole, so that threads and a signal
+# handler see a pair that belongs together; a forked child goes on with it.
+_second = (0, "")
+
+
+def _created_text(created: float) -> str:
+    global _second  # noqa: PLW0603
+    whole = int(created)
+    second, text = _second
+    if second != whole:
+        text = datetime.fromtimestamp(whole, UTC).isoformat()[:19]
+        _second = (whole, text)
+    # A float of today holds tenths of microseconds: 0.123 s may be 0.12299999.
+    milliseconds = min(int((created - whole) * 1000 + 0.0005), 999)
+    return f"{text}.{milliseconds:03d}+00:00"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def new_id() -> str:
+    """
+    Return a random UUID (version 4, RFC 9562) as text.
+
+    From the system's generator at every call: unique across forks and across copies of
+    a frozen process, and less than half the time of `str(uuid4())`.
+    """
+    h = os.urandom(16).hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+def _both(name: str) -> str:
+    """Name a field as in `extra` and as the facade's parameter."""
+    return f"{name} ({name.removeprefix('ht_')})"
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _kind_or_text(value: Any) -> str:
+    # A misspelt type is no secret and seeing it helps; anything else may be one.
+    return repr(value[:20]) if isinstance(value, str) else _kind(value)

@@ -1,0 +1,67 @@
+"""LogRecord → event → JSON, for any handler of the standard library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger.core import BaseJsonFormatter
+
+from htlogging import _event, _record, context
+from htlogging._json import encode
+from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
+
+if TYPE_CHECKING:
+    import logging
+
+
+class HtEventsFormatter(BaseJsonFormatter):
+    """
+    Format records as Hightouch events, one line of JSON each.
+
+    For a `StreamHandler` whose output a log shipper takes, or a `FileHandler`. On a
+    logger that carries ordinary records too, filter those out: here each record is an
+    event. python-json-logger's options hold; `static_fields` join every record's.
+
+    Subclasses change events in `process_log_record`, which `HtEventsHandler` uses too.
+
+    Args:
+        max_event_size: UTF-8 bytes of an event at most.
+    """
+
+    def __init__(
+        self, *args: Any, max_event_size: int = DEFAULTS["max_event_size"], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """
+        Return the event as JSON without a line break.
+
+        Raises:
+            InvalidEvent: The record does not make an event. A handler's `emit` passes
+                that to `handleError`, as it does all errors of formatting.
+        """
+        return self.serialize_log_record(self.to_event(record))
+
+    def to_event(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the event as a dict; errors are those of `format`."""
+        fields: dict[str, Any] = {}
+        self.add_fields(fields, record, {})
+        return self.process_log_record(fields)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """
+        Turn the fields of a record into an event.
+
+        Args:
+            log_data: What `add_fields` gathered: `ht_…`, other extras, and the record's
+                `msg` and `created`.
+        """
+        name = log_data.pop("msg", "")
+        created = log_data.pop("created", 0.0)
+        return _event.build(log_data, context.get(), str(name), created)
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Return an event as compact JSON, every value made valid."""
+        return encode(log_data, self.max_event_size).decode()

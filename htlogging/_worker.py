@@ -1,0 +1,301 @@
+"""The sending threads: when to take a batch, when to wait, when to end."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextlib import closing, contextmanager, suppress
+from queue import Empty, SimpleQueue
+
+from htlogging._batch import room
+from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from htlogging._batch import Batch
+    from htlogging._delivery import Delivery, Transport
+    from htlogging._queue import MemoryQueue
+    from htlogging._settings import Settings
+
+# More events than a queue can hold: nobody needs to be woken.
+_NEVER = 2**62
+
+# Seconds after which a thread that waits for others looks whether they still live.
+_LOOK = 1.0
+
+# Whether this thread is sending: what is logged on it is never an event, or a record
+# about sending would be sent, and so on. A forked child's only thread is the one that
+# forked, with its own value.
+_this_thread = threading.local()
+
+
+def is_sending() -> bool:
+    """Tell whether this thread is sending events just now."""
+    return getattr(_this_thread, "sending", False)
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    before = is_sending()
+    _this_thread.sending = True
+    try:
+        yield
+    finally:
+        _this_thread.sending = before
+
+
+class Worker:
+    """
+    Daemon threads that send what is in a queue, started when the first event is.
+
+    One thread at a time, in turn, waits for a batch to fill; the others send theirs or
+    stand in line. Any thread may call the methods. After `stop` a new worker takes over
+    the queue. In a forked child the threads are gone: there the handler makes another
+    worker, on another queue.
+
+    Args:
+        settings: upload_size, upload_interval, thread and the write key's length.
+        queue: Where events come from.
+        delivery: How a batch is sent and settled.
+        make_transport: Called once by each thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: MemoryQueue,
+        delivery: Delivery,
+        make_transport: Callable[[], Transport],
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._delivery = delivery
+        self._make_transport = make_transport
+        self._room = room(settings.write_key)
+        # An upload_size that was set is the most as well; the default grows with the
+        # backlog, or throughput would be bound to one round trip per 100 events.
+        self._full = settings.upload_size or UPLOAD_SIZE
+        self._most = settings.upload_size or MAX_BODY_EVENTS
+        # How many waiting events it takes for `put` to call `wake`: read by every
+        # caller, without a lock. It is 1 while nobody sends, `_full` while a batch
+        # fills, and out of reach while a thread is about to look by itself.
+        self.wake_at = 1
+        # SimpleQueue: its put is re-entrant, so a signal handler may wake us while its
+        # thread is waking us (gh-58634).
+        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._own = threading.local()  # a transport for each thread that uses send_now
+        self._turn = threading.Lock()  # held by the thread that waits for a batch
+        self._due: float | None = None  # when the batch being filled goes, with _turn
+        # Guards what is below: never held while sending. Notified when events settle,
+        # and when there is a deadline.
+        self._changed = delivery.settled
+        self._threads: list[threading.Thread] = []
+        self._starting = False
+        self._flush_to = 0  # events before this number go at once
+        self._deadline: float | None = None  # set by stop
+        self._over = False  # set when the deadline has passed
+
+    def wake(self) -> None:
+        """Have the waiting thread look at the queue; start the threads if need be."""
+        # Before the signal: the thread that it wakes sets this anew.
+        self.wake_at = _NEVER
+        if not self._threads:
+            self._start()
+        self._signal.put(None)
+
+    def flush(self, deadline: float) -> bool:
+        """
+        Wait until all events accepted so far are settled, or until the deadline.
+
+        Where no thread can be had, this one sends.
+
+        Args:
+            deadline: Monotonic seconds.
+        """
+        number = self.nudge()
+        while True:
+            with self._changed:
+                if self._settled_to(number):
+                    return True
+                left = deadline - time.monotonic()
+                # A sending thread would wait for itself: on_error may call this.
+                if left <= 0 or is_sending():
+                    return False
+                if self._alive() or not self._queue.fill():
+                    self._changed.wait(min(left, _LOOK))
+                    continue
+            self._send_here(number, deadline)
+
+    def send_now(self, event: bytes) -> None:
+        """
+        Send an event on this thread, once, past all that waits.
+
+        Raises:
+            DeliveryError: It was not delivered; it was counted and reported as well.
+        """
+        if not hasattr(self._own, "transport"):
+            self._own.transport = self._make_transport()
+        with _sending():
+            batch = self._queue.claim_new(event)
+            self._delivery.deliver_once(batch, self._own.transport)
+
+    def nudge(self) -> int:
+        """Have everything accepted so far sent now; return the next event's number."""
+        with self._changed:
+            number = self._queue.mark()
+            self._flush_to = max(self._flush_to, number)
+        if not self._queue.settled_to(number):
+            self.wake()
+        return number
+
+    def stop(self, deadline: float) -> bool:
+        """
+        Send what is there, then end the threads.
+
+        Returns:
+            Whether all was settled in time. If not, a thread may still be waiting for
+            an answer; it will send nothing more.
+        """
+        with self._changed:
+            self._deadline = deadline
+            self._changed.notify_all()
+        done = self.flush(deadline)
+        self._over = True
+        self._signal.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                # An idle thread ends at once, a sending one may take its timeout.
+                thread.join(max(deadline - time.monotonic(), 0.0) if done else 0.0)
+        return done
+
+    def _settled_to(self, number: int) -> bool:
+        with self._changed:
+            return self._queue.settled_to(number) and self._delivery.idle()
+
+    def _alive(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _start(self) -> None:
+        # The first event's caller starts the threads: a running thread makes os.fork
+        # warn from 3.12 on, and servers import the application before they fork.
+        with self._changed:
+            if self._threads or self._starting or self._over:
+                return
+            self._starting = True
+            try:
+                for n in range(self._settings.thread):
+                    thread = threading.Thread(
+                        target=self._run, name=f"htlogging-{n}", daemon=True
+                    )
+                    thread.start()
+                    self._threads.append(thread)
+            except RuntimeError:
+                # No thread to be had: at the interpreter's end, or out of resources.
+                # Events wait for flush or exit; a later batch's worth tries again.
+                self.wake_at = len(self._queue) + self._full
+            finally:
+                self._starting = False
+
+    def _run(self) -> None:
+        """Send batch after batch: a thread's life."""
+        _this_thread.sending = True
+        transport = self._make_transport()
+        patience = Patience(self, math.inf)
+        with closing(transport):
+            while (batch := self._next()) is not None:
+                # Whatever it raises: the events were given up, the thread shall live.
+                with suppress(BaseException):
+                    self._delivery.deliver(batch, transport, patience)
+
+    def _next(self) -> Batch | None:
+        """Wait for a batch and claim it; `None`: the thread shall end."""
+        with self._turn:
+            while not self._over:
+                if not self._queue.fill():
+                    self._due = None
+                    if self._deadline is not None:
+                        return None
+                    self._listen(1, None)
+                    continue
+                now = time.monotonic()
+                if self._due is None:
+                    self._due = now + self._settings.upload_interval
+                if self._fill_enough() or now >= self._due:
+                    self.wake_at = _NEVER
+                    # What stays behind, or comes while this is sent, has waited since.
+                    self._due = now + self._settings.upload_interval
+                    return self._queue.claim(self._most, self._room)
+                self._listen(self._full, self._due - now)
+        # Woken to end; the next in line shall see that too.
+        return None
+
+    def _fill_enough(self) -> bool:
+        return (
+            self._queue.fill() >= self._full
+            or self._deadline is not None
+            or not self._queue.claimed_to(self._flush_to)
+        )
+
+    def _listen(self, wake_at: int, timeout: float | None) -> None:
+        """Wait for a signal: that so many events are there, or another change."""
+        self.wake_at = wake_at
+        # An event put before that line was seen by nobody; `fill` sees it.
+        if self._queue.fill() >= wake_at:
+            return
+        try:
+            self._signal.get(timeout=timeout)
+        except Empty:
+            return
+
+    def _send_here(self, number: int, deadline: float) -> None:
+        """Send on this thread, for want of others."""
+        transport = self._make_transport()
+        patience = Patience(self, deadline)
+        with _sending(), closing(transport):
+            while (
+                not self._queue.claimed_to(number)
+                and patience.left() > 0
+                and (batch := self._queue.claim(self._most, self._room))
+            ):
+                self._delivery.deliver(batch, transport, patience)
+
+
+class Patience:
+    """
+    How long a thread may wait: until its own deadline, or its worker's.
+
+    Args:
+        worker: Whose `stop` may set a deadline at any time.
+        deadline: Monotonic seconds.
+    """
+
+    def __init__(self, worker: Worker, deadline: float) -> None:
+        self._worker = worker
+        self._deadline = deadline
+
+    def _end(self) -> float:
+        stop = self._worker._deadline  # noqa: SLF001
+        return self._deadline if stop is None else min(stop, self._deadline)
+
+    def left(self) -> float:
+        """Return the seconds left; infinite without a deadline."""
+        return self._end() - time.monotonic()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, or return `False` as soon as a deadline comes before the wait's end."""
+        until = time.monotonic() + seconds
+        changed = self._worker._changed  # noqa: SLF001
+        with changed:
+            while until <= self._end():
+                left = until - time.monotonic()
+                if left <= 0:
+                    return True
+                changed.wait(left)
+        return False
+
+    def is_last(self) -> bool:
+        """Tell whether nobody sends after the deadline: the handler is closing."""
+        return self._worker._deadline is not None  # noqa: SLF001
