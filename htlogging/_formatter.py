@@ -29,7 +29,10 @@ class HtEventsFormatter(BaseJsonFormatter):
     """
 
     def __init__(
-        self, *args: Any, max_event_size: int = DEFAULTS["max_event_size"], **kwargs: Any
+        self,
+        *args: Any,
+        max_event_size: int = DEFAULTS["max_event_size"],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)

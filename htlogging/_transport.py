@@ -191,5 +191,3 @@ def _reason(exc: BaseException) -> str:
         if isinstance(seen, OSError) and seen.errno:
             return f"{names[0]}: {os.strerror(seen.errno)}"
     return names[0] if len(names) == 1 else f"{names[0]}: {names[-1]}"
-
-

@@ -180,7 +180,9 @@ class _Walk:
                 return [self.any(item, depth + 1) for item in value]
             if defaults.use_dataclass_default(value):
                 # Not `asdict`: it copies deeply, without a limit.
-                fields = {f.name: getattr(value, f.name, None) for f in fields_of(value)}
+                fields = {
+                    f.name: getattr(value, f.name, None) for f in fields_of(value)
+                }
                 return self.mapping(fields, depth)
             return self.other(value, depth)
         except EventTooLarge:
