@@ -37,13 +37,14 @@ class MemoryQueue:
         # queue of its own: these events are its parent's.
         self._lock = threading.RLock()
         self._taken = 0  # events ever claimed, which is the next one's number
-        self._released = 0  # of these, put back
-        self._claims: dict[int, Batch] = {}  # by the first event's number
+        self._claims: dict[int, Batch] = {}  # not settled, by the first event's number
         self._claimed = 0  # events in _claims
+        self._released: deque[Batch] = deque()  # of _claims, those to be claimed again
 
     def __len__(self) -> int:
-        """Return how many events wait to be claimed."""
-        return len(self._waiting)
+        """Return how many events are here and not settled."""
+        with self._lock:
+            return len(self._waiting) + self._claimed
 
     def put(self, event: bytes) -> int:
         """
@@ -66,13 +67,15 @@ class MemoryQueue:
 
     def fill(self) -> int:
         """Return what `put` returned last; 0: nothing waits."""
-        if self._heavy >= MAX_BODY_BYTES:
+        if self._released or self._heavy >= MAX_BODY_BYTES:
             return MAX_BODY_EVENTS
         return len(self._waiting)
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
         """
         Take the oldest events; they stay ours until `ack`, `release` or `bury`.
+
+        A batch that was released comes again as it was.
 
         Args:
             max_count: Events at most, >= 1.
@@ -85,6 +88,8 @@ class MemoryQueue:
         events: list[bytes] = []
         waiting = self._waiting
         with self._lock:
+            if self._released:
+                return self._released.popleft()
             self._heavy = 0
             while waiting and len(events) < max_count:
                 max_bytes -= len(waiting[0]) + 1
@@ -132,29 +137,30 @@ class MemoryQueue:
         return self.ack(batch)
 
     def release(self, batch: Batch) -> None:
-        """Put events back to the front: they were not sent."""
+        """Let the next claim have these events: they were not sent."""
         with self._lock:
-            if self.ack(batch):
-                self._released += len(batch)
-                self._waiting.extendleft(reversed(batch.events))
+            if self._claims.get(batch.ids[0]) is batch:
+                self._released.append(batch)
 
     def abandon(self) -> list[bytes]:
         """Take out all events, claimed ones too: nobody will settle them any more."""
         with self._lock:
-            claimed = list(self._claims.values())
+            events = [
+                event for batch in self._claims.values() for event in batch.events
+            ]
             self._claims.clear()
+            self._released.clear()
             self._claimed = 0
-        events = [event for batch in claimed for event in batch.events]
-        while (batch := self.claim(MAX_BODY_EVENTS, MAX_BODY_BYTES)) is not None:
-            self.ack(batch)
-            events += batch.events
+            while self._waiting:
+                events.append(self._waiting.popleft())
+                self._taken += 1
         return events
 
-    @property
-    def accepted(self) -> int:
-        """How many events there ever were."""
+    def counts(self) -> tuple[int, int]:
+        """Return how many events there ever were, and how many are not settled."""
         with self._lock:
-            return self._taken + len(self._waiting) - self._released
+            waiting = len(self._waiting)
+            return self._taken + waiting, self._claimed + waiting
 
     def mark(self) -> int:
         """Return the number that the next event to be put will have."""
