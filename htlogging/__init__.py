@@ -1,5 +1,55 @@
-"""Customer events as structured log records, delivered to Hightouch."""
+"""
+Customer events as structured log records, delivered to Hightouch.
 
+README tells the three ways in: a handler for `logging.config.dictConfig`, the facade
+`htevents`, and a client of its own.
+"""
+
+from __future__ import annotations
+
+from htlogging._handler import HtEventsHandler
 from htlogging._version import __version__
+from htlogging.context import bind, bound, clear, get, unbind
+from htlogging.exceptions import (
+    DeliveryError,
+    EventTooLarge,
+    HtLoggingError,
+    InvalidEvent,
+    InvalidSetting,
+)
 
-__all__ = ["__version__"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from htlogging import htevents
+    from htlogging._formatter import HtEventsFormatter
+
+__all__ = [
+    "DeliveryError",
+    "EventTooLarge",
+    "HtEventsFormatter",
+    "HtEventsHandler",
+    "HtLoggingError",
+    "InvalidEvent",
+    "InvalidSetting",
+    "__version__",
+    "bind",
+    "bound",
+    "clear",
+    "get",
+    "htevents",
+    "unbind",
+]
+
+
+def __getattr__(name: str) -> object:
+    # PEP 562: python-json-logger is imported by those who format, the facade by those
+    # who call it.
+    if name == "HtEventsFormatter":
+        from htlogging._formatter import HtEventsFormatter
+
+        return HtEventsFormatter
+    if name == "htevents":
+        from importlib import import_module
+
+        return import_module("htlogging.htevents")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from htlogging._batch import Batch
     from htlogging._report import Report
+    from htlogging._retry import Answer
     from htlogging._settings import Settings
     from htlogging._stats import Counters
-    from htlogging._retry import Answer
 
     class Transport(Protocol):
         """The way to the server, for one thread."""

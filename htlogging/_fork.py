@@ -44,7 +44,8 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: importing.acquire(),
-        after_in_parent=lambda: importing.release(),
+        # Looked up when called: a child has a lock of its own.
+        before=lambda: importing.acquire(),  # noqa: PLW0108
+        after_in_parent=lambda: importing.release(),  # noqa: PLW0108
         after_in_child=_in_child,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.core import BaseJsonFormatter
 
-from htlogging import _event, _record, context
+from htlogging import _event, context
 from htlogging._json import encode
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 
@@ -52,6 +52,10 @@ class HtEventsFormatter(BaseJsonFormatter):
         fields: dict[str, Any] = {}
         self.add_fields(fields, record, {})
         return self.process_log_record(fields)
+
+    def parse(self) -> list[str]:
+        """Return the names of `fmt`, which join the event, and those it is made of."""
+        return [*super().parse(), "msg", "created"]
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """

@@ -8,7 +8,11 @@ from htlogging import _event, context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+# The facade's logger. It and those below it carry events alone.
+LOGGER = "htevents"
 
 # What a record has of itself, in this version of Python, and what formatters add.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -33,17 +37,21 @@ class Call:
     What became of a record that the facade made; handlers fill it in.
 
     Args:
-        handler: The only one that shall take it, or `None`.
+        handlers: Those that shall take it.
     """
 
-    __slots__ = ("error", "event", "handler", "queued", "taken")
+    __slots__ = ("error", "event", "handlers", "queued")
 
-    def __init__(self, handler: logging.Handler | None = None) -> None:
-        self.handler = handler
-        self.taken = False  # whether a handler of ours looked at it
+    def __init__(self, handlers: Sequence[logging.Handler]) -> None:
+        self.handlers = handlers
         self.queued = False
         self.event: dict[str, Any] | None = None
         self.error: Exception | None = None
+
+
+def call_of(record: logging.LogRecord) -> Call | None:
+    """Return the facade's call that made the record, or `None`."""
+    return record.__dict__.get(CALL)
 
 
 def to_event(record: logging.LogRecord) -> dict[str, Any]:
@@ -63,6 +71,17 @@ def has_fields(record: logging.LogRecord) -> bool:
     return any(name.startswith("ht_") for name in record.__dict__)
 
 
+def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
+    """Tell whether the record's logger is there for events: all it logs is one."""
+    name = record.name
+    if name == LOGGER:
+        return True
+    logger = logging.root.manager.loggerDict.get(name)
+    if isinstance(logger, logging.Logger) and handler in logger.handlers:
+        return True
+    return isinstance(name, str) and name.startswith(f"{LOGGER}.")
+
+
 def is_ours(record: logging.LogRecord) -> bool:
     """Tell whether it tells of the sending of events, and so is none."""
-    return record.name.partition(".")[0] in _NEVER
+    return str(record.name).partition(".")[0] in _NEVER

@@ -86,3 +86,11 @@ class Report:
 
 def _events(count: int) -> str:
     return "event" if count == 1 else "events"
+
+
+def show_debug() -> None:
+    """Have our own log tell of every request: the setting `debug`."""
+    log.setLevel(logging.DEBUG)
+    if not log.hasHandlers():
+        # Nobody has configured logging; the handler of last resort shows warnings only.
+        log.addHandler(logging.StreamHandler())

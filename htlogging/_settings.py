@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
+import re
+import sys
+from collections.abc import Mapping
 
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, Literal, TypedDict
 
-    class SettingsDict(TypedDict, total=False):
+    class ClientSettings(TypedDict, total=False):
         """The settings as keyword arguments; README, Settings, says what each does."""
 
-        write_key: str | None
         host: str | None
         send: bool
         sync_mode: bool
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
         overflow: Literal["drop", "block"]
         max_event_size: int
         spool: str | os.PathLike[str] | None
+
+    class HandlerSettings(ClientSettings, total=False):
+        """The same, with the one that a client takes by position."""
+
+        write_key: str | None
 
 
 DEFAULT_HOST = "https://us-east-1.hightouch-events.com"
@@ -71,11 +77,14 @@ DEFAULTS: dict[str, Any] = {
     "spool": None,
 }
 
+# Characters. No key is near it; with it, the rest of the body has a bound.
+MAX_KEY = 1_000
+
 # Name → the smallest and the largest value.
 _INTEGERS = {
-    "max_queue_size": (1, None),
+    "max_queue_size": (1, 2**31),
     "upload_size": (1, MAX_BODY_EVENTS),
-    "max_retries": (0, None),
+    "max_retries": (0, 2**31),
     "thread": (1, 64),
     "max_event_size": (256, MAX_EVENT_LIMIT),
 }
@@ -85,6 +94,21 @@ _SECONDS = {
     "shutdown_timeout": (0.0, 3600.0),
 }
 _FLAGS = ("send", "sync_mode", "debug", "gzip")
+
+# A host: its name (or address) and port, then a path. What `requests` would refuse
+# only when it sends, and then at every try, is refused here.
+_HOST = re.compile(
+    r"https?://(?:[^/:@\[\]\\.*]+(?:\.[^/:@\[\]\\.]+)*\.?|\[[0-9a-fA-F:.]+\])"
+    r"(?::([0-9]{1,5}))?(?:/[^\\]*)?"
+)
+
+# A proxy: `requests` takes these, SOCKS with its extra.
+_PROXY = re.compile(
+    r"(?:https?|socks[45]|socks4a|socks5h)://[^\s/?#]+/?", re.IGNORECASE
+)
+
+# What `requests` looks proxies up by; others it would never use.
+_PROXY_KEY = re.compile(r"(?:https?|all)(?:://[^\s/]+)?|no_proxy")
 
 
 class Settings:
@@ -138,75 +162,108 @@ class Settings:
 
 def _checked(name: str, value: Any) -> Any:
     if name in _FLAGS:
-        return _instance(name, value, bool)
-    if name in _INTEGERS:
+        if not isinstance(value, bool):
+            raise _wrong(name, "True or False", value)
+    elif name in _INTEGERS:
         return _integer(name, value)
-    if name in _SECONDS:
+    elif name in _SECONDS:
         return _seconds(name, value)
-    if name in ("write_key", "host"):
-        return _instance(name, value, str)
-    if name == "proxies":
+    elif name in ("write_key", "host"):
+        if not isinstance(value, str):
+            raise _wrong(name, "a str", value)
+    elif name == "proxies":
         return _proxies(value)
-    if name == "overflow" and value not in ("drop", "block"):
-        raise InvalidSetting("overflow must be 'drop' or 'block'")
+    else:
+        _check_other(name, value)
+    return value
+
+
+def _check_other(name: str, value: Any) -> None:
+    if name == "overflow" and not (
+        isinstance(value, str) and value in ("drop", "block")
+    ):
+        given = "another str" if isinstance(value, str) else type(value).__name__
+        raise InvalidSetting(
+            f"overflow must be 'drop' (a full queue refuses an event) or 'block' "
+            f"(the caller waits for room), not {given}"
+        )
     if name == "on_error" and not callable(value):
         raise InvalidSetting(
-            f"on_error must be callable as on_error(exception, events), not "
-            f"{type(value).__name__}; in a dictConfig file, write ext://package.name"
+            "on_error must be callable as on_error(exception, events), not "
+            f"{type(value).__name__}; in dictConfig write ext://package.function"
         )
     if name == "spool":
         raise InvalidSetting("spool is not available in this version; leave it out")
-    return value
-
-
-def _instance(name: str, value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise InvalidSetting(
-            f"{name} must be a {kind.__name__}, not {type(value).__name__}"
-        )
-    return value
 
 
 def _integer(name: str, value: Any) -> int:
     low, high = _INTEGERS[name]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidSetting(f"{name} must be an int, not {type(value).__name__}")
-    if value < low or (high is not None and value > high):
-        upper = "or more" if high is None else f"to {high}"
-        raise InvalidSetting(f"{name} must be {low} {upper}, not {value}")
+        raise _wrong(name, f"an int from {low} to {high}", value)
+    if not low <= value <= high:
+        raise _out_of_range(name, f"{low} to {high}", value)
     return value
 
 
 def _seconds(name: str, value: Any) -> float:
     low, high = _SECONDS[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidSetting(
-            f"{name} must be a number of seconds, not {type(value).__name__}"
-        )
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InvalidSetting(f"{name} must be {low:g} to {high:g} s, not {value}")
+        raise _wrong(name, f"a number of seconds from {low:g} to {high:g}", value)
+    # NaN is out of every range.
+    if not low <= value <= high:
+        raise _out_of_range(name, f"{low:g} to {high:g} seconds", value)
     return float(value)
 
 
+def _wrong(name: str, expected: str, value: Any) -> InvalidSetting:
+    hint = ""
+    if isinstance(value, str):
+        # From a file or the environment. A guess at what "no" or "1_0" shall mean
+        # would be wrong for some, so none is made.
+        hint = "; strings are not converted: leave out the quotes, or convert it"
+    elif name in ("write_key", "host"):
+        hint = "; decode bytes, and give a secret's text rather than its wrapper"
+    return InvalidSetting(
+        f"{name} must be {expected}, not {type(value).__name__}{hint}"
+    )
+
+
+def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
+    # Not every int has a str: from 4,301 digits on, Python refuses.
+    far = isinstance(value, int) and abs(value) >= 10**18
+    given = "an int far beyond" if far else f"{value}"
+    return InvalidSetting(f"{name} must be {expected}, not {given}")
+
+
 def _host(host: str) -> str:
+    if any(c <= " " or c in "?#\x7f" for c in host):
+        raise InvalidSetting(
+            "host must be scheme, name, port and path alone: no spaces or line "
+            "breaks, no ? and no #; mend host, or HTEVENTS_HOST"
+        )
     scheme, sep, rest = host.partition("://")
-    if scheme.lower() not in ("http", "https") or not sep or rest[:1] in ("", "/", ":"):
+    if scheme.lower() not in ("http", "https") or not sep:
         raise InvalidSetting(
             "host must be a URL that begins with https:// or http://, such as "
             f"{DEFAULT_HOST}; set host, or HTEVENTS_HOST"
         )
-    if any(c <= " " or c in "?#\x7f" for c in host):
+    if "@" in rest.partition("/")[0]:
         raise InvalidSetting(
-            "host must be scheme, name, port and path alone: no spaces, no ? and no #"
+            "host must hold no user and password: the write key is what is sent; "
+            "mend host, or HTEVENTS_HOST"
+        )
+    found = _HOST.fullmatch(f"{scheme.lower()}://{rest}")
+    if found is None or not 0 < int(found[1] or 443) < 2**16:
+        raise InvalidSetting(
+            "host must have a name, and its port must be 1 to 65535, such as "
+            f"{DEFAULT_HOST} or http://localhost:8080; mend host, or HTEVENTS_HOST"
         )
     return host.rstrip("/")
 
 
 def _write_key(key: str, given: Mapping[str, Any]) -> str:
     if not key:
-        import sys
-
-        # dictConfig of 3.12.0 to 3.12.3 drops the settings of a QueueHandler (gh-111615).
+        # dictConfig of 3.12.0-3.12.3 drops a QueueHandler's settings (gh-111615).
         lost = not given and (3, 12) <= sys.version_info < (3, 12, 4)
         raise InvalidSetting(
             "no write key; set write_key, or the environment variable "
@@ -216,29 +273,58 @@ def _write_key(key: str, given: Mapping[str, Any]) -> str:
     if not key.isascii() or not key.isprintable() or " " in key or ":" in key:
         raise InvalidSetting(
             "write_key must be printable ASCII without spaces or colons; "
-            "look for a line break or quotes that were copied with it"
+            "look for a line break or a blank that was copied with it"
+        )
+    if len(key) > MAX_KEY:
+        raise InvalidSetting(
+            f"write_key must have at most {MAX_KEY} characters, not {len(key)}; "
+            "look for what was copied with it"
         )
     return key
 
 
 def _proxies(value: Any) -> dict[str, str]:
-    if isinstance(value, str) and value:
-        url = value if "://" in value else f"http://{value}"
-        return {"http": url, "https": url}
-    try:
-        proxies = dict(value)
-    except (TypeError, ValueError):
-        proxies = {None: None}
-    if not all(isinstance(x, str) for pair in proxies.items() for x in pair):
+    if isinstance(value, str):
+        value = {"http": value, "https": value} if value else {}
+    if not isinstance(value, Mapping):
         raise InvalidSetting(
-            "proxies must be a URL, or a dict such as {'https': 'http://proxy:3128'}"
-        ) from None
-    return proxies
+            f"proxies must be a URL, or a dict such as {{'https': "
+            f"'http://proxy:3128'}}, not {type(value).__name__}"
+        )
+    return {_proxy_key(key): _proxy(key, url) for key, url in value.items()}
+
+
+def _proxy_key(key: Any) -> str:
+    if not (isinstance(key, str) and _PROXY_KEY.fullmatch(key)):
+        raise InvalidSetting(
+            "proxies must have the keys 'http', 'https', 'all' (each alone or with "
+            "://name) or 'no_proxy'; mend the key, small letters included"
+        )
+    return key
+
+
+def _proxy(key: str, url: Any) -> str:
+    # The message holds no part of the URL: its password may be anywhere in it.
+    if not isinstance(url, str):
+        raise InvalidSetting(
+            f"proxies[{key!r}] must be a str, not {type(url).__name__}; "
+            "leave out what has no proxy"
+        )
+    if key == "no_proxy":
+        return url
+    full = url if "://" in url else f"http://{url}"
+    if not _PROXY.fullmatch(full):
+        raise InvalidSetting(
+            f"proxies[{key!r}] must be a URL such as http://proxy:3128 or "
+            "http://user:password@proxy:3128 (http, https, socks4, socks5); percent-"
+            "encode what else is in the password"
+        )
+    return full
 
 
 def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name), DEFAULTS, 1)
+    near = get_close_matches(name.lower(), DEFAULTS, 1)
     hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(DEFAULTS)}"
-    return f"unknown setting {str(name)[:40]!r}{hint}"
+    return f"unknown setting {name[:40]!r}{hint}"

@@ -52,9 +52,9 @@ class Worker:
     Daemon threads that send what is in a queue, started when the first event is.
 
     One thread at a time, in turn, waits for a batch to fill; the others send theirs or
-    stand in line. Any thread may call the methods. After `stop` a new worker takes over
-    the queue. In a forked child the threads are gone: there the handler makes another
-    worker, on another queue.
+    stand in line. Any thread may call the methods. The handler takes a new worker before
+    it stops one, on the same queue; in a forked child, where the threads are gone, on
+    another queue.
 
     Args:
         settings: upload_size, upload_interval, thread and the write key's length.
@@ -150,6 +150,24 @@ class Worker:
         if not self._queue.settled_to(number):
             self.wake()
         return number
+
+    def put_when_room(self, event: bytes, deadline: float) -> int:
+        """Put an event as soon as there is room; 0: there was none by the deadline."""
+        self.wake()
+        with self._changed:
+            while not (waiting := self._queue.put(event)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, _LOOK))
+        return waiting
+
+    def retire(self) -> None:
+        """Have the threads send what is there, then end; without waiting for it."""
+        with self._changed:
+            self._deadline = math.inf
+        self.nudge()
+        self._signal.put(None)
 
     def stop(self, deadline: float) -> bool:
         """

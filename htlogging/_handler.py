@@ -1,0 +1,309 @@
+"""LogRecord in, event delivered: the handler."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+from logging.handlers import QueueHandler
+
+from htlogging import _exit, _fork, _record
+from htlogging._delivery import Delivery
+from htlogging._json import encode
+from htlogging._queue import MemoryQueue
+from htlogging._report import Report, show_debug
+from htlogging._settings import Settings
+from htlogging._stats import Counters, Stats
+from htlogging._transport import HttpTransport
+from htlogging._worker import Worker, is_sending
+from htlogging.exceptions import DeliveryError, InvalidSetting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from typing_extensions import Unpack
+
+    from htlogging._settings import HandlerSettings
+
+
+class HtEventsHandler(QueueHandler):
+    """
+    Turn log records into Hightouch events and deliver them in the background.
+
+    `emit` makes an event of a record and stores its bytes in a bounded queue; a thread
+    started by the first event sends them in batches. `flush` waits for their outcome,
+    `close` for that and the thread's end, and an event after `close` opens the handler
+    again. Invalid events go to `handleError`; nothing is raised into the application.
+
+    On a logger of its own every record is an event. On one that carries other records
+    too, the root logger above all, only those with an `ht_` field are.
+
+    A formatter is used when it is an `HtEventsFormatter`. `handler.lock` is not held
+    while events are made and stored, so threads do it side by side.
+
+    Args:
+        queue: Ignored. `dictConfig` gives one, from Python 3.12 on, to a handler named
+            by "class"; ours holds events, not records.
+        settings: README, Settings.
+
+    Raises:
+        InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
+    """
+
+    queue: MemoryQueue  # type: ignore[assignment]
+
+    def __init__(
+        self, queue: object = None, **settings: Unpack[HandlerSettings]
+    ) -> None:
+        if isinstance(queue, str):
+            raise InvalidSetting(
+                "settings have names: write HtEventsHandler(write_key=...)"
+            )
+        # Before logging hears of the handler: an invalid one shall not be in its list.
+        self._settings = Settings(settings)
+        super().__init__(None)  # type: ignore[arg-type]
+        if self._settings.debug:
+            show_debug()
+        # Guards the exchange of _worker; no waiting while held. Re-entrant for signal
+        # handlers. A forked child has its own.
+        self._lock = threading.RLock()
+        self._begin()
+        _fork.register(self)
+        _exit.register(self)
+
+    def _begin(self) -> None:
+        """Start with nothing queued, nothing counted and no thread."""
+        self._lock = threading.RLock()
+        self._counters = Counters()
+        self._report = Report()
+        self.queue = MemoryQueue(self._settings.max_queue_size)
+        self._delivery = Delivery(
+            self._settings, self.queue, self._counters, self._report
+        )
+        self._worker = self._hire()
+        # Whether an event is sent by its caller. Made in an atexit hook, a handler may
+        # come too late for logging.shutdown.
+        self._direct = self._settings.sync_mode or _exit.is_exiting()
+
+    def _hire(self) -> Worker:
+        """Make a worker; its thread starts with the first event."""
+        return Worker(
+            self._settings,
+            self.queue,
+            self._delivery,
+            lambda: HttpTransport(self._settings),
+        )
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's events, counts and threads to the parent."""
+        self._begin()
+
+    @property
+    def stats(self) -> Stats:
+        """The counters at this moment; `Stats` says what they are."""
+        with self._delivery.settled:
+            accepted, queued = self.queue.counts()
+            counts = self._counters.snapshot()
+        return Stats(accepted=accepted, queued=queued, **counts)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """
+        Emit the record if it is an event and the handler's filters let it pass.
+
+        Unlike the parent's, without `handler.lock`: `logging.shutdown` holds that while
+        it flushes, and sending threads log.
+        """
+        if not self._is_event(record):
+            return False
+        try:
+            passed = self.filter(record)
+        except Exception:  # noqa: BLE001
+            # The application's code, about to raise into the application's request.
+            self.reject(record)
+            return False
+        if passed:
+            # From 3.12 on a filter may answer with another record to go on with.
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Make an event of the record and accept it; raise nothing."""
+        call = _record.call_of(record)
+        try:
+            queued = self.enqueue(self.prepare(record))
+        except DeliveryError as exc:  # of sync_mode: counted and reported already
+            if call is not None:
+                call.error = exc
+        except Exception as exc:  # noqa: BLE001  (as every handler's emit)
+            if call is None:
+                self.reject(record)
+            else:
+                self._counters.add("rejected")
+                call.error = exc
+        else:
+            if call is not None:
+                call.queued = queued
+
+    def prepare(self, record: logging.LogRecord) -> bytes:  # type: ignore[override]
+        """
+        Return the record's event as UTF-8 JSON: a snapshot, encoded once.
+
+        Raises:
+            InvalidEvent: The record does not make an event.
+            EventTooLarge: It makes one over `max_event_size`.
+        """
+        # Asked for by name: the class is imported by those who use it.
+        to_event = getattr(self.formatter, "to_event", _record.to_event)
+        event = to_event(record)
+        call = _record.call_of(record)
+        if call is not None:
+            call.event = event
+        return encode(event, self._settings.max_event_size)
+
+    def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
+        """
+        Accept an event.
+
+        Args:
+            record: What `prepare` returned.
+
+        Returns:
+            Whether it was accepted. If not, it was counted and reported as dropped.
+
+        Raises:
+            DeliveryError: With `sync_mode` only: it was not delivered.
+        """
+        if not self._settings.send:
+            return True
+        if self._direct:
+            return self._send_now(record)
+        waiting = self.queue.put(record) or self._overflow(record)
+        # Read after `put`: who exchanges workers looks at the queue after that.
+        if waiting >= self._worker.wake_at:
+            _exit.busy.add(self)
+            self._worker.wake()
+        return waiting > 0
+
+    def _send_now(self, event: bytes) -> bool:
+        """Send an event on its caller's thread."""
+        try:
+            self._worker.send_now(event)
+        except DeliveryError:
+            # At exit, where nobody asked for it, the caller sees no error of the network.
+            if self._settings.sync_mode:
+                raise
+        return True
+
+    def _overflow(self, event: bytes) -> int:
+        """Wait for room, if that was asked for and can be; else drop the event."""
+        waiting = 0
+        if self._settings.overflow == "block" and not _in_event_loop():
+            deadline = time.monotonic() + self._settings.timeout
+            waiting = self._worker.put_when_room(event, deadline)
+        if not waiting:
+            self._counters.add("dropped")
+            self._report.lost(
+                "dropped", 1, f"{self._settings.max_queue_size} are queued already"
+            )
+        return waiting
+
+    def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """
+        Wait until everything accepted so far is delivered or given up.
+
+        A sender that waits to fill a batch sends at once. Where `logging.shutdown` or a
+        reconfiguration calls it (`handler.lock` or logging's own lock is held), it
+        waits for nothing: `close` follows.
+
+        Args:
+            timeout: Seconds; `None`: as long as it takes, which `max_retries` bounds.
+
+        Returns:
+            Whether all was settled in time; `True` when there was nothing to do.
+        """
+        if _is_mine(self.lock) or _is_mine(_logging_lock()):
+            return self._worker.flush(-math.inf)
+        return self._worker.flush(time.monotonic() + _seconds(timeout))
+
+    def nudge(self) -> None:
+        """Have everything accepted so far sent now, without waiting."""
+        self._worker.nudge()
+
+    def close(self) -> None:
+        """
+        Flush within `shutdown_timeout`, end the threads, and report what is lost.
+
+        In a reconfiguration (`dictConfig` and its like hold logging's lock, which a
+        sending thread may need) it returns at once, and the threads end by themselves
+        when all is sent.
+        """
+        if _is_mine(_logging_lock()):
+            self.retire()
+        else:
+            self._stop()
+        super().close()
+
+    def retire(self) -> None:
+        """Have the threads end when all is sent, without waiting for them."""
+        self._exchange_worker().retire()
+
+    def _stop(self) -> None:
+        deadline = _exit.deadline(self._settings.shutdown_timeout)
+        if _exit.is_exiting():
+            # Nothing flushes after this: whoever still has an event sends it himself.
+            self._direct = True
+        if not self._exchange_worker().stop(deadline):
+            self._abandon()
+        self._report.remainder()
+        _exit.busy.discard(self)
+
+    def _exchange_worker(self) -> Worker:
+        """Put a fresh worker in place, for later events, and return the old one."""
+        with self._lock:
+            worker, self._worker = self._worker, self._hire()
+        return worker
+
+    def _abandon(self) -> None:
+        """Give up what could not be delivered in time."""
+        with self._delivery.settled:
+            events = self.queue.abandon()
+            self._counters.add("failed", len(events))
+        if events:
+            failure = DeliveryError(
+                None, "shutdown", "not delivered within shutdown_timeout", 0
+            )
+            self._delivery.tell(events, failure)
+
+    def reject(self, record: logging.LogRecord) -> None:
+        """Count an event that is none, and say so as logging does; when handling one."""
+        self._counters.add("rejected")
+        self.handleError(record)
+
+    def _is_event(self, record: logging.LogRecord) -> bool:
+        if is_sending() or _record.is_ours(record):
+            return False
+        call = _record.call_of(record)
+        if call is not None:
+            return self in call.handlers
+        return _record.is_dedicated(record, self) or _record.has_fields(record)
+
+
+def _seconds(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout
+
+
+def _logging_lock() -> Any:
+    return logging._lock  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _is_mine(lock: Any) -> bool:
+    """Tell whether this thread holds the lock, as `threading.Condition` does."""
+    return lock is not None and lock._is_owned()  # noqa: SLF001
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001

@@ -1,0 +1,133 @@
+"""
+The facade: module functions on one client, made when it is first needed.
+
+Settings are attributes of this module, read at that moment; `default_client = None` has
+them read again. Calls are records of the logger `htevents`. A handler of ours that this
+logger has, or inherits, is used, and then the settings here are not.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+
+from htlogging._handler import HtEventsHandler
+from htlogging._record import LOGGER
+from htlogging._settings import DEFAULTS
+from htlogging.htevents.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+    from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = [
+    "Client",
+    "alias",
+    "flush",
+    "group",
+    "identify",
+    "join",
+    "page",
+    "screen",
+    "shutdown",
+    "track",
+]
+
+# README, Settings.
+write_key: str | None = DEFAULTS["write_key"]
+host: str | None = DEFAULTS["host"]
+send: bool = DEFAULTS["send"]
+sync_mode: bool = DEFAULTS["sync_mode"]
+debug: bool = DEFAULTS["debug"]
+on_error: Callable[[Exception, list[dict[str, Any]]], object] | None = DEFAULTS[
+    "on_error"
+]
+max_queue_size: int = DEFAULTS["max_queue_size"]
+upload_size: int | None = DEFAULTS["upload_size"]
+upload_interval: float = DEFAULTS["upload_interval"]
+gzip: bool = DEFAULTS["gzip"]
+timeout: float = DEFAULTS["timeout"]
+max_retries: int = DEFAULTS["max_retries"]
+proxies: Mapping[str, str] | str | None = DEFAULTS["proxies"]
+thread: int = DEFAULTS["thread"]
+shutdown_timeout: float = DEFAULTS["shutdown_timeout"]
+overflow: Literal["drop", "block"] = DEFAULTS["overflow"]
+max_event_size: int = DEFAULTS["max_event_size"]
+spool: str | os.PathLike[str] | None = DEFAULTS["spool"]
+
+# The client behind the functions: `None` until the first call, and to start anew.
+default_client: Client | None = None
+
+# Guards making the client and its handler. Re-entrant for signal handlers. A forked
+# child may find it held for ever only if another thread made the first call just then;
+# see `_forked`.
+_lock = threading.RLock()
+
+# The handler made here, to be taken off when the next one is made.
+_made: HtEventsHandler | None = None
+
+
+def _client() -> Client:
+    global default_client  # noqa: PLW0603
+    if default_client is None:
+        with _lock:
+            if default_client is None:
+                default_client = _FacadeClient()
+    return default_client
+
+
+class _FacadeClient(Client):
+    """The client of the logger `htevents`."""
+
+    def __init__(self) -> None:
+        _take_off()
+        self._attach(logging.getLogger(LOGGER), logging.root, _make_handler)
+
+
+def _take_off() -> None:
+    global _made
+    made, _made = _made, None
+    if made is not None:
+        logging.getLogger(LOGGER).removeHandler(made)
+        made.retire()
+
+
+def _make_handler() -> HtEventsHandler:
+    global _made  # noqa: PLW0603
+    given = {name: globals()[name] for name in DEFAULTS}
+    # A setting that is misspelt would else be a mere attribute that nobody reads.
+    strays = [name for name in globals() if name not in _NAMES]
+    _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
+    logging.getLogger(LOGGER).addHandler(_made)
+    return _made
+
+
+def _on_client(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+    """Return the method as a function of this module."""
+
+    def function(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(_client(), *args, **kwargs)
+
+    functools.update_wrapper(function, method)
+    # What help() and editors show: the parameters without `self`.
+    function.__wrapped__ = functools.partial(method, None)  # type: ignore[attr-defined,arg-type]
+    return function
+
+
+identify = _on_client(Client.identify)
+track = _on_client(Client.track)
+page = _on_client(Client.page)
+screen = _on_client(Client.screen)
+group = _on_client(Client.group)
+alias = _on_client(Client.alias)
+flush = _on_client(Client.flush)
+join = _on_client(Client.join)
+shutdown = _on_client(Client.shutdown)
+
+_NAMES = frozenset(globals()) | {"_NAMES"}

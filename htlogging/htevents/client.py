@@ -1,0 +1,337 @@
+"""A client: calls that become log records, and so events."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from htlogging._handler import HtEventsHandler
+from htlogging._record import CALL, LOGGER, Call, to_event
+from htlogging._stats import Stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from typing import Any
+
+    from typing_extensions import Unpack
+
+    from htlogging import types
+    from htlogging._settings import ClientSettings
+
+__all__ = ["Client"]
+
+
+class Client:
+    """
+    The facade's calls, bound to one write key.
+
+    Each call logs a record, so filters and further handlers see it, and returns
+    `(queued, event)`: whether the event was accepted, and the event itself. Its logger
+    stands below `htevents` and is shared with nobody. It does not mind a level,
+    `logging.disable()` or a reconfiguration of logging. Call it from any thread.
+
+    All parameters may be given by name; `None` means not given, so that bound fields
+    hold. Ids are non-empty strings, numbers or UUIDs.
+
+    Args:
+        write_key: Else `HTEVENTS_WRITE_KEY`.
+        settings: README, Settings.
+
+    Raises:
+        InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
+    """
+
+    logger: logging.Logger
+
+    def __init__(
+        self, write_key: str | None = None, **settings: Unpack[ClientSettings]
+    ) -> None:
+        handler = HtEventsHandler(write_key=write_key, **settings)
+        # Not getLogger: that keeps a logger for ever, and a service may have a client
+        # for each of its tenants. The rest of logging needs a name and a parent only.
+        logger = logging.Logger(f"{LOGGER}.client")  # noqa: LOG001
+        logger.parent = logging.getLogger(LOGGER)
+        logger.addHandler(handler)
+        self._attach(logger, logger, lambda: handler)
+
+    def _attach(
+        self,
+        logger: logging.Logger,
+        top: logging.Logger,
+        make_handler: Callable[[], HtEventsHandler],
+    ) -> None:
+        """
+        Take a logger.
+
+        Args:
+            logger: Where calls are logged.
+            top: It, or one above it, up to which its handlers of ours are looked for.
+            make_handler: Called when there is none.
+        """
+        self.logger = logger
+        self._top = top
+        # As last seen: a reconfiguration may take them off, and events shall not be
+        # lost to that. Replaced as a whole, by any thread.
+        self._handlers = self._attached() or [make_handler()]
+
+    def _attached(self) -> list[HtEventsHandler]:
+        """Return the nearest handlers of ours that the logger's records reach."""
+        logger: logging.Logger | None = self.logger
+        while logger is not None:
+            found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
+            if found:
+                return found
+            if logger is self._top or not logger.propagate:
+                break
+            logger = logger.parent
+        return []
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on logger {self.logger.name}>"
+
+    def identify(
+        self,
+        user_id: Any = None,
+        traits: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Any = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.IdentifyEvent]:
+        """
+        Tell who a user is: `traits` such as `email` and `name`.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            "identify",
+            ht_type="identify",
+            ht_user_id=user_id,
+            ht_traits=traits,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_anonymous_id=anonymous_id,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def track(
+        self,
+        user_id: Any = None,
+        event: str | None = None,
+        properties: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Any = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.TrackEvent]:
+        """
+        Tell what a user did: `event` names it, and the table that it goes to.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            event if event is not None else "",
+            ht_type="track",
+            ht_user_id=user_id,
+            ht_event=event,
+            ht_properties=properties,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_anonymous_id=anonymous_id,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def page(
+        self,
+        user_id: Any = None,
+        category: str | None = None,
+        name: str | None = None,
+        properties: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Any = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.PageEvent]:
+        """
+        Tell that a user saw a page.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            "page",
+            ht_type="page",
+            ht_user_id=user_id,
+            ht_category=category,
+            ht_name=name,
+            ht_properties=properties,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_anonymous_id=anonymous_id,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def screen(
+        self,
+        user_id: Any = None,
+        category: str | None = None,
+        name: str | None = None,
+        properties: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Any = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.ScreenEvent]:
+        """
+        Tell that a user saw a screen of an app.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            "screen",
+            ht_type="screen",
+            ht_user_id=user_id,
+            ht_category=category,
+            ht_name=name,
+            ht_properties=properties,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_anonymous_id=anonymous_id,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def group(
+        self,
+        user_id: Any = None,
+        group_id: Any = None,
+        traits: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Any = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.GroupEvent]:
+        """
+        Tell that a user belongs to a group, which has `traits` of its own.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            "group",
+            ht_type="group",
+            ht_user_id=user_id,
+            ht_group_id=group_id,
+            ht_traits=traits,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_anonymous_id=anonymous_id,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def alias(
+        self,
+        previous_id: Any = None,
+        user_id: Any = None,
+        context: dict[str, Any] | None = None,
+        timestamp: datetime | None = None,
+        integrations: dict[str, Any] | None = None,
+        message_id: Any = None,
+    ) -> tuple[bool, types.AliasEvent]:
+        """
+        Tell that two ids are of the same user.
+
+        Raises:
+            InvalidEvent: A field is missing or has the wrong type.
+        """
+        return self._log(
+            "alias",
+            ht_type="alias",
+            ht_previous_id=previous_id,
+            ht_user_id=user_id,
+            ht_context=context,
+            ht_timestamp=timestamp,
+            ht_integrations=integrations,
+            ht_message_id=message_id,
+        )
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait as `HtEventsHandler.flush` does, and return what it returns."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        done = True
+        for handler in self._now():
+            left = None if timeout is None else max(deadline - time.monotonic(), 0.0)
+            done = handler.flush(left) and done
+        return done
+
+    def join(self) -> None:
+        """Flush within `shutdown_timeout` and end the threads; a later event is fine."""
+        for handler in self._now():
+            handler.close()
+
+    def shutdown(self) -> None:
+        """Do as `join` does: there, as here, nothing is left behind in silence."""
+        self.join()
+
+    @property
+    def stats(self) -> Stats:
+        """The handler's counters; where the logger has several, their sums."""
+        each = [handler.stats for handler in self._now()]
+        return Stats({name: sum(stats[name] for stats in each) for name in each[0]})
+
+    def _now(self) -> list[HtEventsHandler]:
+        self._handlers = self._attached() or self._handlers
+        return self._handlers
+
+    def _log(self, message: Any, **fields: Any) -> tuple[bool, Any]:
+        """Emit a record past levels and switches, and say what became of it."""
+        logger = self.logger
+        attached = self._attached()
+        if attached:
+            self._handlers = attached
+        call = Call(self._handlers)
+        record = logger.makeRecord(
+            logger.name, logging.INFO, "(unknown file)", 0, message, (), None
+        )
+        given = record.__dict__
+        given.update({k: v for k, v in fields.items() if v is not None})
+        given[CALL] = call
+        passed = self._filter(record)
+        if passed:
+            # From 3.12 on a filter may answer with another record to go on with.
+            if isinstance(passed, logging.LogRecord):
+                record = passed
+            logger.callHandlers(record)
+            if not attached:
+                for handler in self._handlers:
+                    if record.levelno >= handler.level:
+                        handler.handle(record)
+        if call.error is not None:
+            raise call.error
+        if call.event is None:
+            # Filtered out; the caller's mistakes show all the same.
+            call.event = to_event(record)
+        return call.queued, call.event
+
+    def _filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        try:
+            return self.logger.filter(record)
+        except Exception:  # noqa: BLE001
+            # The application's code, about to raise into the application's request.
+            self._handlers[0].reject(record)
+            return False
