@@ -147,7 +147,7 @@ class HtEventsHandler(QueueHandler):
             if call is not None:
                 call.queued = queued
 
-    def prepare(self, record: logging.LogRecord) -> bytes:  # type: ignore[override]
+    def prepare(self, record: logging.LogRecord) -> bytes:
         """
         Return the record's event as UTF-8 JSON: a snapshot, encoded once.
 
