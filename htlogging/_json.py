@@ -26,11 +26,12 @@ MAX_DEPTH = 64
 # Of these an encoder writes a bounded number of bytes; a str is looked at by length.
 # Decimal and UUID join when the first one comes by: their modules are slow to import.
 _scalars: set[type] = {str, int, float, bool, type(None), datetime, date, time}
-_LONG = 512  # characters
+_LONG = 128  # characters
+_WIDE = 64  # bits; orjson refuses more, the standard library's encoder may not
 
 
-class _NotPlain(Exception):  # noqa: N818  (it is no error: it chooses the way)
-    pass
+class _NotPlain(Exception):
+    """No error: it chooses the way."""
 
 
 def encode(event: dict[str, Any], limit: int) -> bytes:
@@ -44,13 +45,18 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
 
     Raises:
         EventTooLarge: The JSON has more bytes than that.
+        RecursionError: The caller left too little stack for the event's first levels.
     """
     try:
         _check(event, limit)
         data = _dumps(event)
     except EventTooLarge:
         raise
-    except (_NotPlain, TypeError, ValueError, RecursionError):
+    except Exception as exc:  # noqa: BLE001
+        # Not plain, or a time zone's code raised, or another thread changed a dict
+        # under way. The second way copes with all of it.
+        if exc.__cause__ and not isinstance(exc.__cause__, Exception):
+            raise exc.__cause__ from None  # orjson makes errors of Ctrl-C and exit
         from htlogging import _values
 
         data = _stdlib_dumps(_values.plain(event, limit, MAX_DEPTH))
@@ -69,7 +75,8 @@ def _check(event: dict[str, Any], limit: int) -> None:
     Raises:
         EventTooLarge: It is sure to be: every value and every character of a key
             stands for a byte at least.
-        _NotPlain: A cycle, great depth, or a type that the encoders do not get.
+        _NotPlain: A cycle, great depth, a wide int, or a type that the encoders do
+            not get.
         TypeError: A key is not a str.
     """
     level: list[Any] = [event]
@@ -78,18 +85,16 @@ def _check(event: dict[str, Any], limit: int) -> None:
         deeper: list[Any] = []
         for box in level:
             kind = type(box)
+            values: Any = ()
             if kind is dict:
                 left -= len("".join(box)) + len(box)
-                values: Any = box.values()
+                values = box.values()
             elif kind is list or kind is tuple:
                 left -= len(box)
                 values = box
             elif kind is str:
                 left -= len(box)
-                continue
-            elif _join_scalars(kind):
-                continue
-            else:
+            elif kind is int or not _join_scalars(kind):
                 raise _NotPlain
             if left < 0:
                 raise EventTooLarge(None, limit)
@@ -98,6 +103,7 @@ def _check(event: dict[str, Any], limit: int) -> None:
                 for value in values
                 if (kind := type(value)) not in _scalars
                 or (kind is str and len(value) > _LONG)
+                or (kind is int and value.bit_length() > _WIDE)
             ]
         if not deeper:
             return

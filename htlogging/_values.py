@@ -8,33 +8,47 @@ than all the rest of this package.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
 from dataclasses import fields as fields_of
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from numbers import Integral, Number, Real
-from typing import Any
+from itertools import islice, takewhile
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pythonjsonlogger import defaults
 
 from htlogging.exceptions import EventTooLarge
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # What stands in for a value inside itself, and for what lies too deep.
 ELLIPSIS = "..."
 
 # CPython converts integers of up to 4,300 digits by default, in both directions; one
 # that the receiver could not read back would cost the whole event.
+MAX_INT_DIGITS = 4_300
 MAX_INT_BITS = 14_284
 
 # What `scalar` makes a bounded number of bytes of, dates and times aside.
 SCALARS = frozenset({Decimal, UUID})
 
+# The event and its `properties`, `context` and so on: no text may stand in for these.
+_EVENT_LEVELS = 2
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BYTES = (bytes, bytearray, memoryview)
+_INFINITIES = (math.inf, -math.inf)
+_NO_LEAF = object()
+
+# numpy's `dtype.kind` → what its values become: moments ISO 8601, durations numbers.
+_NUMPY_TIMES = {"M": "U", "m": "i8"}
 
 
 def plain(value: Any, limit: int, max_depth: int) -> Any:
@@ -49,6 +63,7 @@ def plain(value: Any, limit: int, max_depth: int) -> Any:
 
     Raises:
         EventTooLarge: The result is sure to be over the limit.
+        RecursionError: The caller left too little stack for the first two levels.
     """
     return _Walk(limit, max_depth).any(value, 0)
 
@@ -61,8 +76,7 @@ def scalar(value: Any) -> Any:
         TypeError: It is something else, so perhaps a container; `plain` copes.
     """
     if isinstance(value, (date, time)):
-        # pandas.NaT is a datetime that differs from itself, as NaN does.
-        return defaults.datetime_any(value) if value == value else None  # noqa: PLR0124
+        return _iso(value)
     if isinstance(value, Decimal):
         return _decimal(value)
     if isinstance(value, UUID):
@@ -71,43 +85,69 @@ def scalar(value: Any) -> Any:
 
 
 def id_text(value: Any) -> str | None:
-    """Return an id as text, or `None` when it is no str, number or UUID, or a bool."""
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return str.__str__(value)
-    is_number = isinstance(value, Number) and not isinstance(value, bool)
-    if not (is_number or isinstance(value, UUID)) or value != value:  # noqa: PLR0124
-        return None
+    """
+    Return an id as text, or `None` for what can be none.
+
+    That is all but a str, a finite real number (bools are none here) and a UUID, and
+    an `Enum` of these.
+    """
     try:
-        return str(value)
-    except Exception:  # noqa: BLE001  (an int of more than 4,300 digits; user code)
+        if isinstance(value, Enum):
+            value = value.value
+        if isinstance(value, str):
+            return str.__str__(value)
+        is_number = isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+        if is_number and (value != value or value in _INFINITIES):  # noqa: PLR0124
+            return None
+        if is_number or isinstance(value, UUID):
+            return str.__str__(str(value))
+    except Exception:  # noqa: BLE001
+        # User code, a signalling NaN, an int of more than 4,300 digits.
         return None
+    return None
 
 
-def _decimal(value: Decimal) -> float | int | None:
+def _iso(value: date | time) -> str | None:
+    # pandas.NaT is a datetime that differs from itself, as NaN does.
+    if value != value:  # noqa: PLR0124
+        return None
+    # Not what a subclass makes of it, which may be anything.
+    kind = next(k for k in (datetime, date, time) if isinstance(value, k))
+    return kind.isoformat(value)  # type: ignore[arg-type]
+
+
+def _decimal(value: Decimal) -> float | int | str | None:
     if not value.is_finite():
         return None
     # What was written as a whole number stays one: databases give ids as Decimals of
-    # more digits than a float holds. `adjusted` first: Decimal("1e999999") is whole.
+    # more digits than a float holds. So does what is beyond all floats.
+    number = float(value)
     exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and exponent >= 0 and value.adjusted() < 309:  # noqa: PLR2004
-        return int(value)
-    return _float(float(value))
+    is_whole = isinstance(exponent, int) and exponent >= 0
+    # `adjusted` first: Decimal("1e999999") has a million digits as an int.
+    if (is_whole or math.isinf(number)) and value.adjusted() < MAX_INT_DIGITS:
+        return _int(int(value))
+    return _float(number)
 
 
 def _float(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _exact_float(value: float) -> float | None:
+    return _float(float.__float__(value))
+
+
 def _int(value: int) -> int | str:
-    if value.bit_length() > MAX_INT_BITS:
-        return f"<int of {value.bit_length()} bits>"
+    # The type's own methods, here and above: a subclass's may say anything.
+    bits = int.bit_length(value)
     try:
-        int.__repr__(value)
+        if bits <= MAX_INT_BITS:
+            int.__repr__(value)
+            return int.__int__(value)
     except ValueError:  # sys.set_int_max_str_digits() was lowered
-        return f"<int of {value.bit_length()} bits>"
-    return int(value)
+        pass
+    return f"<int of {bits} bits>"
 
 
 def text(value: str) -> str:
@@ -122,11 +162,20 @@ def text(value: str) -> str:
 
 
 def _bytes(value: bytes | bytearray | memoryview) -> str:
-    value = bytes(value)
+    value = memoryview(value).tobytes()
     try:
         return value.decode()
     except UnicodeDecodeError:
         return defaults.bytes_default(value, url_safe=False)
+
+
+# Type → how to convert it, where that takes no account of the size.
+_LEAVES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (int, _int),
+    (float, _exact_float),
+    ((date, time), _iso),
+    (Decimal, _decimal),
+)
 
 
 class _Walk:
@@ -139,86 +188,127 @@ class _Walk:
         self.inside: set[int] = set()
 
     def spend(self, size: int) -> None:
+        """Take that many bytes off the budget: never more than the JSON will have."""
         self.left -= size
         if self.left < 0:
             raise EventTooLarge(None, self.limit)
 
     def any(self, value: Any, depth: int) -> Any:
-        """Convert one value; user code in it (`str()`, properties) may do anything."""
+        """Convert one value; if that fails, its text stands in for it alone."""
         self.spend(1)
+        try:
+            return self.convert(value, depth)
+        except EventTooLarge:
+            raise
+        except Exception as exc:
+            # User code ran (a property, an iterator, a `__class__` that lies), or the
+            # stack ran out here: the rest of the event shall not suffer.
+            if depth < _EVENT_LEVELS and isinstance(exc, RecursionError):
+                raise
+            return self.string(defaults.unknown_default(value))
+
+    def convert(self, value: Any, depth: int) -> Any:
+        """Convert one value; user code in it may do and raise anything."""
+        if isinstance(value, Enum):
+            return self.convert(value.value, depth)
+        plain_value = self.leaf(value)
+        return self.box(value, depth) if plain_value is _NO_LEAF else plain_value
+
+    def leaf(self, value: Any) -> Any:
+        """Convert what holds no other values; else return `_NO_LEAF`."""
         if value is None or value is True or value is False:
             return value
-        if isinstance(value, Enum):
-            return self.any(value.value, depth)
         if isinstance(value, str):
             return self.string(value)
-        if isinstance(value, int):
-            return _int(value)
-        if isinstance(value, float):
-            return _float(float(value))
         if isinstance(value, _BYTES):
             self.spend(memoryview(value).nbytes)
-            return text(_bytes(value))
-        try:
-            return scalar(value)
-        except TypeError:
-            return self.container(value, depth)
+            return _bytes(value)
+        for kind, convert in _LEAVES:
+            if isinstance(value, kind):
+                return convert(value)
+        return _NO_LEAF
 
     def string(self, value: str) -> str:
-        self.spend(len(value))
+        """Convert a str, after a look at its length."""
+        self.spend(str.__len__(value))
         return text(value)
 
-    def container(self, value: Any, depth: int) -> Any:
+    def box(self, value: Any, depth: int) -> Any:
         """Convert what may hold other values; each is entered once on the way down."""
+        make: Callable[[list[Any], int], Any]
+        items: Any
+        if isinstance(value, dict):
+            make, items = self.object, value.items()
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            make, items = self.array, value
+        elif defaults.use_dataclass_default(value):
+            # Not `asdict`: it copies deeply, without a limit.
+            make = self.object
+            items = [(f.name, _field(value, f.name)) for f in fields_of(value)]
+        else:
+            return self.other(value, depth)
         if depth >= self.max_depth or id(value) in self.inside:
             return ELLIPSIS
         self.inside.add(id(value))
         try:
-            if isinstance(value, dict):
-                return self.mapping(value, depth)
-            if isinstance(value, (list, tuple, set, frozenset)):
-                return [self.any(item, depth + 1) for item in value]
-            if defaults.use_dataclass_default(value):
-                # Not `asdict`: it copies deeply, without a limit.
-                fields = {
-                    f.name: getattr(value, f.name, None) for f in fields_of(value)
-                }
-                return self.mapping(fields, depth)
-            return self.other(value, depth)
-        except EventTooLarge:
-            raise
-        except Exception:  # noqa: BLE001
-            # User code ran (a property, an iterator, another thread's change to the
-            # dict), or the stack ran out here: the rest of the event shall not suffer.
-            return self.string(defaults.unknown_default(value))
+            # A copy: a `str()` in it may change what it is in. One more than there is
+            # room for is enough to say so.
+            return make(list(islice(items, self.left + 1)), depth + 1)
         finally:
             self.inside.discard(id(value))
 
-    def mapping(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
-        # Keys that become the same string: the last one stays, as in a dict.
-        return {self.key(k, depth): self.any(v, depth + 1) for k, v in value.items()}
+    def object(self, items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+        """Convert pairs; of keys that become the same text the last one stays."""
+        return {self.key(key): self.any(value, depth) for key, value in items}
 
-    def key(self, key: Any, depth: int) -> str:
-        """Convert a dict's key to the text that its value would have in JSON."""
-        if type(key) is str:
+    def array(self, items: list[Any], depth: int) -> list[Any]:
+        """Convert the items of an array."""
+        return [self.any(value, depth) for value in items]
+
+    def key(self, key: Any) -> str:
+        """Convert a key: to the text its value has in JSON, a container to its own."""
+        if issubclass(type(key), str):
             return self.string(key)
-        plain_key = self.any(key, depth + 1)
-        if isinstance(plain_key, str):
-            return plain_key
-        if plain_key is None or isinstance(plain_key, bool):
-            return {None: "null", True: "true", False: "false"}[plain_key]
-        return self.string(str(key if isinstance(plain_key, list) else plain_key))
+        try:
+            plain_key = self.leaf(key.value if isinstance(key, Enum) else key)
+            if isinstance(plain_key, str):
+                return plain_key
+            if plain_key is not _NO_LEAF:
+                return self.string(json.dumps(plain_key))
+        except EventTooLarge:
+            raise
+        except Exception:  # noqa: BLE001, S110
+            pass  # as in `any`
+        return self.string(defaults.unknown_default(key))
 
     def other(self, value: Any, depth: int) -> Any:
         """Convert the rest: numbers of other libraries, then whatever has a `str()`."""
         numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, numpy.ndarray):
-            self.spend(value.size)
-            return self.any(value.tolist(), depth)
-        if numpy is not None and isinstance(value, numpy.bool_):
-            return bool(value)
+        if numpy is not None and isinstance(
+            value, (numpy.ndarray, numpy.bool_, numpy.datetime64, numpy.timedelta64)
+        ):
+            return self.convert(self.unpacked(value, numpy), depth)
         if isinstance(value, Integral):
             return _int(int(value))
         if isinstance(value, Real):
-            return _float(float(value))
+            return _exact_float(float(value))
         return self.string(defaults.unknown_default(value))
+
+    def unpacked(self, value: Any, numpy: Any) -> Any:
+        """Return the lists and Python objects of an array, or a scalar's object."""
+        # An axis of length 0 ends the lists: a shape of (10**9, 0) has no elements.
+        if math.prod(takewhile(bool, value.shape)) > self.left:
+            raise EventTooLarge(None, self.limit)
+        kind = value.dtype.kind
+        if kind in _NUMPY_TIMES:
+            # By itself `tolist` makes the kind of object depend on the unit.
+            values = value.astype(_NUMPY_TIMES[kind])
+            value = numpy.where(numpy.isnat(value), None, values)
+        return value.tolist()
+
+
+def _field(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:  # noqa: BLE001  (a slot not set; user code in a property)
+        return None
