@@ -7,6 +7,7 @@ the time zone of a naive timestamp, no I/O, nothing kept.
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import datetime, timedelta, timezone
 
@@ -32,6 +33,9 @@ UTC = timezone.utc
 
 # A naive timestamp this near to the local time of now is taken for `datetime.now()`.
 _NOW = timedelta(seconds=5)
+
+# Bits of an int that `str` takes, whatever its limit: that is never under 640 digits.
+_PRINTABLE = 2_048
 
 FIELDS = frozenset(
     "ht_type ht_user_id ht_anonymous_id ht_event ht_category ht_name ht_group_id "
@@ -64,10 +68,10 @@ def build(
     kind = fields.get("ht_type")
     if kind is None:
         kind = "track"
-    elif not isinstance(kind, str) or kind not in _BODY:
-        raise InvalidEvent(
-            f"ht_type must be one of {', '.join(_BODY)}, not {_kind_or_text(kind)}"
-        )
+    else:
+        kind = _text(kind)
+        if kind not in _BODY:
+            raise InvalidEvent(f"ht_type must be one of these: {', '.join(_BODY)}")
     event: dict[str, Any] = {"type": kind}
     if kind == "track":
         event["event"] = _event_name(fields.get("ht_event"), name)
@@ -114,7 +118,8 @@ def _put_ids(event: dict[str, Any], fields: Mapping[str, Any], kind: str) -> Non
 
 def _strays(fields: Mapping[str, Any]) -> str:
     """Point at misspelt names: they join the properties, which is seldom meant."""
-    strays = sorted(n for n in fields if n.startswith("ht_") and n not in FIELDS)
+    names = [name for name in fields if isinstance(name, str)]  # `extra` takes any
+    strays = sorted(n for n in names if n.startswith("ht_") and n not in FIELDS)
     return f"; no such field: {', '.join(strays)}" if strays else ""
 
 
@@ -124,7 +129,7 @@ def _put_body(
     """Gather `properties` or `traits`: the dict of that name over the other extras."""
     body = _BODY[event["type"]]
     for name in ("ht_properties", "ht_traits"):
-        if own.get(name) and name != f"ht_{body}":
+        if name != f"ht_{body}" and _dict(own, name):
             cure = f"; its dict is ht_{body}" if body else ", which takes neither"
             raise InvalidEvent(f"{name} does not go with {event['type']}{cure}")
     if body is None:
@@ -147,8 +152,8 @@ def _dict(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = fields.get(name)
     if value is None:
         return {}
-    if isinstance(value, dict):
-        return value
+    if issubclass(type(value), dict):
+        return value  # type: ignore[no-any-return]
     try:
         empty = not value
     except Exception:  # noqa: BLE001  (an array's truth, say, is an error)
@@ -159,24 +164,33 @@ def _dict(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _event_name(value: Any, message: str) -> str:
-    if value is None:
-        value = message
-    if not isinstance(value, str):
+    name = _text(message if value is None else value)
+    if name is None:
         raise InvalidEvent(
             f"{_both('ht_event')} must be a str that is not empty, not {_kind(value)}"
         )
-    if not value:
+    if not name:
         raise InvalidEvent(
             f"{_both('ht_event')} is empty; it names the event and its warehouse table"
         )
-    return str.__str__(value)
+    return name
+
+
+def _text(value: Any) -> str | None:
+    """Return an exact `str`, or `None` for what is none; `isinstance` can be lied to."""
+    if type(value) is str:
+        return value
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidEvent(f"{_both(name)} must be a str, not {_kind(value)}")
+    if value is None:
+        return None
+    text = _text(value)
+    if text is None:
+        raise InvalidEvent(f"{_both(name)} must be a str, not {_kind(value)}")
+    return text
 
 
 def _optional_id(fields: Mapping[str, Any], name: str) -> str | None:
@@ -194,7 +208,7 @@ def _required_id(fields: Mapping[str, Any], name: str, kind: str) -> str:
 def _id_text(value: Any, name: str) -> str:
     if type(value) is str and value:
         return value
-    if type(value) is int:
+    if type(value) is int and value.bit_length() < _PRINTABLE:
         return str(value)
     from htlogging import _values
 
@@ -202,7 +216,7 @@ def _id_text(value: Any, name: str) -> str:
     if text:
         return text
     raise InvalidEvent(
-        f"{_both(name)} must be a str that is not empty, a number or a UUID, "
+        f"{_both(name)} must be a str that is not empty, a finite number or a UUID, "
         f"not {'an empty one' if text == '' else _kind(value)}"
     )
 
@@ -221,24 +235,36 @@ def timestamp_text(value: Any, created: float) -> str:
     """
     if value is None:
         return _created_text(created)
-    if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  (NaT)
+    text = None
+    if issubclass(type(value), datetime):
+        try:
+            # pandas.NaT is a datetime that differs from itself, as NaN does.
+            text = None if value != value else _iso(value)  # noqa: PLR0124
+        except Exception as exc:
+            # A tzinfo is user code; the year 1 has no earlier time zones.
+            raise InvalidEvent(
+                f"{_both('ht_timestamp')} has a time zone that does not work: "
+                f"{_kind(exc)}"
+            ) from exc
+    if text is None:
         raise InvalidEvent(
             f"{_both('ht_timestamp')} must be a datetime, not {_kind(value)}"
         )
-    try:
-        if value.utcoffset() is None:
-            naive = value.replace(tzinfo=None)
-            # Both naive on purpose: the question is whether this is the clock's own.
-            is_local = abs(datetime.now() - naive) <= _NOW  # noqa: DTZ005
-            value = naive.astimezone() if is_local else naive.replace(tzinfo=UTC)
-        elif value.utcoffset() % timedelta(minutes=1):
-            # ISO 8601 has no seconds in an offset; local mean times before 1900 do.
-            value = value.astimezone(UTC)
-    except Exception as exc:
-        # A tzinfo is user code; the year 1 has no earlier time zones.
-        raise InvalidEvent(
-            f"{_both('ht_timestamp')} has a time zone that does not work: {_kind(exc)}"
-        ) from exc
+    return text
+
+
+def _iso(value: datetime) -> str:
+    offset = value.utcoffset()
+    naive = value.replace(tzinfo=None)
+    if offset is None:
+        # Both naive on purpose: the question is whether this is the clock's own.
+        is_local = abs(datetime.now() - naive) <= _NOW  # noqa: DTZ005
+        value = naive.astimezone() if is_local else naive.replace(tzinfo=UTC)
+    elif offset % timedelta(minutes=1):
+        # ISO 8601 has no seconds in an offset; local mean times before 1900 do.
+        value = (naive - offset).replace(tzinfo=UTC)
+    else:
+        value = naive.replace(tzinfo=timezone(offset))
     return datetime.isoformat(value, timespec="milliseconds")
 
 
@@ -249,7 +275,7 @@ _second = (0, "")
 
 def _created_text(created: float) -> str:
     global _second  # noqa: PLW0603
-    whole = int(created)
+    whole = math.floor(created)
     second, text = _second
     if second != whole:
         text = datetime.fromtimestamp(whole, UTC).isoformat()[:19]
@@ -280,8 +306,3 @@ def _both(name: str) -> str:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-def _kind_or_text(value: Any) -> str:
-    # A misspelt type is no secret and seeing it helps; anything else may be one.
-    return repr(value[:20]) if isinstance(value, str) else _kind(value)

@@ -53,7 +53,12 @@ def get() -> dict[str, Any]:
 
 @contextmanager
 def bound(**fields: Any) -> Iterator[None]:
-    """Bind fields for a `with` block or, as a decorator, for each call."""
+    """
+    Bind fields for a `with` block or, as a decorator, for each call.
+
+    At its end all is bound that was before, whatever was bound or cleared inside. A
+    call of an `async def` function only makes the coroutine: use `with` inside it.
+    """
     token = _fields.set({**(_fields.get() or {}), **fields})
     try:
         yield

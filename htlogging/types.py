@@ -1,0 +1,128 @@
+"""
+The shapes of events, for type checkers.
+
+What `htevents.track()` and its siblings return, what `on_error` is given and what
+`HtEventsFormatter` writes::
+
+    from htlogging.types import Event
+
+    def on_error(exception: Exception, events: list[Event]) -> None: ...
+
+At run time they are plain dicts. All ids are strings here, whatever a call was given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict, Union
+
+__all__ = [
+    "AliasEvent",
+    "Context",
+    "Event",
+    "GroupEvent",
+    "IdentifyEvent",
+    "Library",
+    "PageEvent",
+    "ScreenEvent",
+    "TrackEvent",
+]
+
+
+class Library(TypedDict):
+    """Who made the event: `htlogging` and its version."""
+
+    name: str
+    version: str
+
+
+class _ContextLibrary(TypedDict):
+    library: Library
+
+
+class Context(_ContextLibrary, total=False):
+    """
+    The circumstances of an event: `library` always, the rest as the caller gave it.
+
+    The names that Hightouch knows; others pass through untouched.
+    """
+
+    active: bool
+    app: dict[str, Any]
+    campaign: dict[str, Any]
+    consent: dict[str, Any]
+    device: dict[str, Any]
+    groupId: str
+    htevents: dict[str, Any]
+    ip: str
+    locale: str
+    location: dict[str, Any]
+    network: dict[str, Any]
+    os: dict[str, Any]
+    page: dict[str, Any]
+    referrer: dict[str, Any]
+    screen: dict[str, Any]
+    timezone: str
+    traits: dict[str, Any]
+    userAgent: str
+
+
+class _Common(TypedDict):
+    userId: str | None
+    anonymousId: str | None
+    context: Context
+    integrations: dict[str, Any]
+    timestamp: str
+    messageId: str
+
+
+class TrackEvent(_Common):
+    """Something a customer did; `event` names it."""
+
+    type: Literal["track"]
+    event: str
+    properties: dict[str, Any]
+
+
+class IdentifyEvent(_Common):
+    """Who a customer is."""
+
+    type: Literal["identify"]
+    traits: dict[str, Any]
+
+
+class PageEvent(_Common):
+    """A page that was seen."""
+
+    type: Literal["page"]
+    category: str | None
+    name: str | None
+    properties: dict[str, Any]
+
+
+class ScreenEvent(_Common):
+    """A screen of an app that was seen."""
+
+    type: Literal["screen"]
+    category: str | None
+    name: str | None
+    properties: dict[str, Any]
+
+
+class GroupEvent(_Common):
+    """What a customer belongs to."""
+
+    type: Literal["group"]
+    groupId: str
+    traits: dict[str, Any]
+
+
+class AliasEvent(_Common):
+    """An id that a customer had before."""
+
+    type: Literal["alias"]
+    previousId: str
+
+
+Event = Union[  # noqa: UP007  (an alias is evaluated; 3.10 has no `|` for all of these)
+    TrackEvent, IdentifyEvent, PageEvent, ScreenEvent, GroupEvent, AliasEvent
+]
