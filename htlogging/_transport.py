@@ -1,13 +1,14 @@
-"""
-Body → answer. `requests` lives here alone, and is imported by the thread that sends.
-"""
+"""Body → answer; `requests` lives here alone, and the thread that sends imports it."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
-import threading
+import time
 import zlib
+from contextlib import suppress
 
 from htlogging import _fork
 from htlogging._retry import Answer, Unreachable
@@ -15,9 +16,12 @@ from htlogging._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+    from http.client import HTTPResponse
     from typing import Any
 
     import requests
+    from _typeshed import WriteableBuffer
 
     from htlogging._settings import Settings
 
@@ -53,7 +57,8 @@ class HttpTransport:
         Args:
             body: JSON.
             compress: Whether to send it gzipped.
-            timeout: Seconds to wait for the connection, and for each part of the answer.
+            timeout: Seconds to wait for the connection, then for the body to be taken,
+                then for the whole answer. Name resolution has its own limits.
 
         Raises:
             Unreachable: No answer came.
@@ -69,36 +74,40 @@ class HttpTransport:
             headers["Content-Encoding"] = "gzip"
         used, self._used = self._used, False
         try:
-            response = self._ready().post(
+            session = self._ready()
+            response = session.post(
                 f"{self._settings.host}/v1/batch",
                 data=body,
                 headers=headers,
                 # Not as a header: requests would let a .netrc win over that.
                 auth=(self._settings.write_key, ""),
                 timeout=timeout,
-                proxies=self._settings.proxies,
+                # A copy: requests adds to it what the environment says just now.
+                proxies=dict(self._settings.proxies or {}),
                 allow_redirects=False,
                 stream=True,
             )
         except Exception as exc:  # noqa: BLE001
             # Whatever a session raises, for a wrong host name say UnicodeError: the
             # events shall be tried again, and the thread shall live.
-            stale = used and _is_disconnect(exc)
-            raise Unreachable(_reason(exc), stale=stale) from None
+            causes = _causes(exc)
+            stale = used and isinstance(causes[-1], _disconnects())
+            raise Unreachable(_reason(causes), stale=stale) from None
         self._used = True
+        session.cookies.clear()  # a load balancer's; the next request is like the first
         return self._answer(response)
 
     def close(self) -> None:
         """Close the connection; the next `post` opens another."""
         session, self._session = self._session, None
+        self._used = False
         if session is not None:
             session.close()
 
     def _ready(self) -> requests.Session:
         if self._session is None:
             with _fork.importing:
-                import requests
-            self._session = requests.Session()
+                self._session = _new_session()
         return self._session
 
     def _answer(self, response: requests.Response) -> Answer:
@@ -112,14 +121,124 @@ class HttpTransport:
         except Exception:  # noqa: BLE001
             # The status is known, and decides: a 2xx cut off is a delivery all the same.
             response.close()
-        code, message = _explain(status, text[:MAX_ANSWER])
+        code, message = self._explain(status, text[:MAX_ANSWER])
+        retry_after = _retry_after(response.headers.get("Retry-After"))
+        return Answer(status, retry_after, code, message)
+
+    def _explain(self, status: int, text: bytes) -> tuple[str, str]:
+        """Find a code and a sentence in an answer of a form that nobody documents."""
+        said: Any = None
+        with suppress(ValueError, RecursionError):
+            said = json.loads(text)
+        code, message = str(status), f"the server refused with status {status}"
+        if isinstance(said, dict):
+            code = self._short(said.get("code")) or code
+            message = (
+                self._short(said.get("message"))
+                or self._short(said.get("error"))
+                or message
+            )
+        return code, message
+
+    def _short(self, value: Any) -> str:
+        """Return a str on one line, clipped, without the key; else no message."""
+        if not isinstance(value, str):
+            return ""
         key = self._settings.write_key
-        return Answer(
-            status,
-            _retry_after(response.headers.get("Retry-After")),
-            code.replace(key, "***"),
-            message.replace(key, "***"),
-        )
+        # Before it is clipped: the beginning of a key is no better than all of it. A
+        # server may also return the Authorization header it got.
+        basic = base64.b64encode(f"{key}:".encode()).decode()
+        if key:
+            value = value.replace(basic, "***").replace(key, "***")
+        value = value[:MAX_MESSAGE]
+        return "".join(c if c.isprintable() else " " for c in value).strip()
+
+
+def _new_session() -> requests.Session:
+    """Make a session that waits for answers by a deadline and sees no redirects."""
+    # Here, not above: they take 0.1 s to import, which the application need not wait
+    # for. The classes inherit from them, so they are made here too.
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs)
+            _time_answers(self.poolmanager)
+
+        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+            known = proxy in self.proxy_manager
+            manager = super().proxy_manager_for(proxy, **kwargs)
+            if not known:
+                _time_answers(manager)
+            return manager
+
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+            # Even where redirects are not followed, the session looks where one leads
+            # to: it reads the answer's body, were it endless, and fails on a bad URL.
+            return
+
+    session = Session()
+    session.mount("https://", Adapter())
+    session.mount("http://", Adapter())
+    return session
+
+
+def _time_answers(manager: Any) -> None:
+    """Give a pool manager's connections answers that come by a deadline."""
+
+    def timed(pool: Any) -> type:
+        attributes = {"response_class": staticmethod(_response)}
+        connection = type("Connection", (pool.ConnectionCls,), attributes)
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+    pools = manager.pool_classes_by_scheme
+    # urllib3's own way for managers with other classes; SOCKSProxyManager goes it too.
+    manager.pool_classes_by_scheme = {name: timed(pools[name]) for name in pools}
+
+
+def _response(sock: socket.socket, *args: Any, **kwargs: Any) -> HTTPResponse:
+    from http.client import HTTPResponse
+
+    response = HTTPResponse(sock, *args, **kwargs)
+    response.fp = io.BufferedReader(_Timed(response.fp.detach(), sock))
+    return response
+
+
+class _Timed(io.RawIOBase):
+    """
+    An answer as it comes from the socket, all of it by one deadline.
+
+    The socket's own timeout starts anew with every byte: a server that sends one a
+    second would hold the sending thread for ever.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._sock = sock
+        timeout = sock.gettimeout()
+        assert timeout is not None  # every `post` has one
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            # The next request on this connection has all of its own.
+            self._sock.settimeout(self._timeout)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _gzip(body: bytes) -> bytes:
@@ -139,55 +258,59 @@ def _retry_after(header: str | None) -> float | None:
         return None
 
 
-def _explain(status: int, text: bytes) -> tuple[str, str]:
-    """Find a code and a sentence in an answer of a form that nobody documents."""
-    said: Any = None
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    code, message = str(status), f"the server refused with status {status}"
-    if isinstance(said, dict):
-        code = _short(said.get("code")) or code
-        message = _short(said.get("message")) or _short(said.get("error")) or message
-    return code, message
+def _disconnects() -> tuple[type[Exception], ...]:
+    """Return what a kept connection fails with when the server has closed it."""
+    import ssl
+
+    # RemoteDisconnected is a ConnectionResetError. Refused is another thing.
+    return (
+        ConnectionResetError,
+        ConnectionAbortedError,
+        BrokenPipeError,
+        ssl.SSLEOFError,
+    )
 
 
-def _short(value: Any) -> str:
-    """Return a str on one line, clipped; anything else is no message."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(c if c.isprintable() else " " for c in value[:MAX_MESSAGE]).strip()
+def _causes(exc: BaseException) -> list[BaseException]:
+    """Return an error and what led to it, innermost last."""
+    chain = [exc]
+    # urllib3 keeps the cause in `reason`, or as the last argument of the error that is
+    # requests' first.
+    for _ in range(8):
+        last = chain[-1]
+        found = [
+            inner
+            for inner in (getattr(last, "reason", None), *reversed(last.args))
+            if isinstance(inner, BaseException)
+        ]
+        inner = found[0] if found else last.__cause__
+        if inner is None and type(last).__module__.startswith("urllib3."):
+            # Before 2.0 it says no `from`. Others' contexts may be the application's.
+            inner = last.__context__
+        if inner is None:
+            break
+        chain.append(inner)
+    return chain
 
 
-def _is_disconnect(exc: Exception) -> bool:
-    import requests
-
-    kinds = (requests.exceptions.ConnectionError, ConnectionError)
-    return isinstance(exc, kinds) and not isinstance(exc, requests.exceptions.Timeout)
-
-
-def _reason(exc: BaseException) -> str:
+def _reason(causes: list[BaseException]) -> str:
     """
     Say in a few words why there was no answer.
 
     Never by `str(exc)`: it holds the address, and a proxy's with its password.
     """
-    names = [type(exc).__name__]
-    seen: BaseException | None = exc
-    for _ in range(8):
-        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
-        if inner is None and seen.args and isinstance(seen.args[-1], BaseException):
-            inner = seen.args[-1]
-        if inner is None and seen.args:
-            inner = getattr(seen.args[0], "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-        names.append(type(seen).__name__)
-        verify = getattr(seen, "verify_message", None)
-        if verify:
-            return f"{names[-1]}: {verify}"
-        if isinstance(seen, OSError) and seen.errno:
-            return f"{names[0]}: {os.strerror(seen.errno)}"
-    return names[0] if len(names) == 1 else f"{names[0]}: {names[-1]}"
+    import socket
+    import ssl
+
+    first, last = type(causes[0]).__name__, causes[-1]
+    if isinstance(last, ssl.SSLCertVerificationError):
+        # After the comma it names the host.
+        return f"{first}: {last.verify_message.partition(',')[0]}"
+    if isinstance(last, ssl.SSLError):
+        return f"{first}: {last.reason}"
+    if isinstance(last, socket.gaierror):
+        return f"{first}: the host's name is not known"
+    if isinstance(last, OSError) and last.errno:
+        return f"{first}: {os.strerror(last.errno)}"
+    name = type(last).__name__
+    return first if name == first else f"{first}: {name}"
