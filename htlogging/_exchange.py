@@ -135,7 +135,7 @@ def answer_body(status: int, code: str | None = None, message: str = "") -> byte
     if is_success(status):
         return b'{"success":true}'
     said = {"code": code or str(status), "message": message or reason(status)}
-    return json.dumps(said).encode()
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def as_reply(reply: Reply | int) -> Reply:

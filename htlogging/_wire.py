@@ -85,8 +85,9 @@ def parse(body: bytes) -> dict[str, Any]:
     Parse a request's JSON, strictly by RFC 8259; a name given twice has its last value.
 
     Raises:
-        Refused: It is not UTF-8, not JSON (`NaN` and lone surrogates are none), nested
-            deeper than the interpreter can follow, or no object.
+        Refused: It is not UTF-8, not JSON (`NaN` and lone surrogates are none), or no
+            object.
+        RecursionError: It is nested deeper than the interpreter can follow.
     """
     try:
         text = body.decode()
@@ -96,8 +97,6 @@ def parse(body: bytes) -> dict[str, Any]:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
         raise Refused(400, "invalid_json", "the body is not UTF-8 text") from None
-    except RecursionError:
-        raise Refused(400, "invalid_json", "the body is nested too deep") from None
     except ValueError as exc:
         raise Refused(400, "invalid_json", f"the body is not JSON: {exc}") from None
     if not isinstance(value, dict):
@@ -168,7 +167,7 @@ def sources(kind: str, text: bytes) -> list[str]:
     """
     Return the JSON of each event, as it was sent but for white space around names.
 
-    `sentAt` and `writeKey` are left out of it.
+    `sentAt` and `writeKey` are left out of it, and earlier values of a name given twice.
 
     Args:
         kind: The endpoint.
@@ -176,18 +175,18 @@ def sources(kind: str, text: bytes) -> list[str]:
     """
     body = text.decode()
     if kind != "batch":
-        return [_without_envelope(body)]
+        return [_without_envelope(body, {"type": f'"type":"{kind}"'})]
     batch = {name: value for name, _, value in _members(body)}["batch"]
     return [_without_envelope(source) for source in _elements(batch)]
 
 
-def _without_envelope(source: str) -> str:
-    pairs = (
-        f"{quoted}:{value}"
-        for name, quoted, value in _members(source)
-        if name not in ("sentAt", "writeKey")
-    )
-    return "{" + ",".join(pairs) + "}"
+def _without_envelope(source: str, more: dict[str, str] | None = None) -> str:
+    pairs = more or {}
+    for name, quoted, value in _members(source):
+        pairs[name] = f"{quoted}:{value}"
+    for name in ("sentAt", "writeKey"):
+        pairs.pop(name, None)
+    return "{" + ",".join(pairs.values()) + "}"
 
 
 def _members(source: str) -> Iterator[tuple[str, str, str]]:

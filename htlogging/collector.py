@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector", "Problem", "Reply", "Request"]
 
+_COUNTED = ("requests", "events", "problems")
+
 # Seconds that `stop` waits for threads that are in the application's code.
 _STOP_TIMEOUT = 1.0
 
@@ -86,7 +88,7 @@ class Collector:
         # A forked child replaces it: the thread that held it was not copied.
         self._changed = threading.Condition()
         self._requests: deque[Request] = deque(maxlen=keep)
-        self._taken = 0
+        self._counts = dict.fromkeys(_COUNTED, 0)
         self._script: deque[Reply] = deque()
         self._always: Reply | Callable[[Request], Reply | int | None] | None = None
 
@@ -175,27 +177,31 @@ class Collector:
             Whether they have.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: self._taken >= count, timeout)
+            return self._changed.wait_for(
+                lambda: self._counts["events"] >= count, timeout
+            )
 
     def wait_for_requests(self, count: int, timeout: float = 10) -> bool:
         """
         Wait until so many requests have been read; their answers may still be due.
 
         Args:
-            count: Requests remembered, refused and broken ones included.
+            count: Requests since the start or `clear`, also refused and broken ones.
             timeout: Seconds.
 
         Returns:
             Whether they have.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._requests) >= count, timeout)
+            return self._changed.wait_for(
+                lambda: self._counts["requests"] >= count, timeout
+            )
 
     def clear(self) -> None:
         """Forget what came in; the script and `always` stay."""
         with self._changed:
             self._requests.clear()
-            self._taken = 0
+            self._counts = dict.fromkeys(_COUNTED, 0)
 
     def script(self, *replies: Reply | int) -> None:
         """
@@ -248,7 +254,11 @@ class Collector:
         if request.method == "GET" and request.path == "/":
             return Reply(200, body=self._summary())
         try:
-            self._read(request, complete=complete)
+            try:
+                self._read(request, complete=complete)
+            except RecursionError:
+                message = "the body is nested too deep"
+                raise _wire.Refused(400, "invalid_json", message) from None
         except _wire.Refused as exc:
             request.problems.append(Problem(f"{exc.code}: {exc.message}"))
             body = answer_body(exc.status, exc.code, exc.message)
@@ -303,17 +313,14 @@ class Collector:
         request.status = None if broken else reply.status
         with self._changed:
             self._requests.append(request)
-            self._taken += len(request.events) if request.taken else 0
+            self._counts["requests"] += 1
+            self._counts["events"] += len(request.events) if request.taken else 0
+            self._counts["problems"] += len(request.problems)
             self._changed.notify_all()
         if self._on_request is not None:
             self._on_request(request)
         return reply
 
     def _summary(self) -> bytes:
-        requests = self.requests
-        counts = {
-            "requests": len(requests),
-            "events": self._taken,
-            "problems": sum(len(request.problems) for request in requests),
-        }
-        return json.dumps(counts).encode()
+        with self._changed:
+            return json.dumps(self._counts).encode()

@@ -1,0 +1,179 @@
+"""
+A request → lines for a terminal, one glance each.
+
+Whatever an event holds, the lines have no control characters but the colours' own: an
+event comes from outside, and a terminal obeys what it is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import datetime
+
+from htlogging._exchange import reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from htlogging._exchange import Request
+
+# SGR parameters (ECMA-48, 8.3.117) by what a piece of a line is.
+_COLOURS = {
+    "time": "2",
+    "track": "32",
+    "identify": "36",
+    "page": "34",
+    "screen": "34",
+    "group": "35",
+    "alias": "33",
+    "name": "1",
+    "problem": "31",
+}
+_TYPE_WIDTH = len("identify")
+
+_Piece = tuple[str, str]  # text, and a name of _COLOURS or none of them
+
+
+class Lines:
+    """
+    How lines are made for one output.
+
+    Args:
+        width: Asked for the most columns of each line; `None` is any length.
+        colour: Whether to colour them.
+        events: Whether to show events, or only what is wrong with them.
+    """
+
+    def __init__(
+        self, width: Callable[[], int | None], *, colour: bool, events: bool = True
+    ) -> None:
+        self._width = width
+        self._colour = colour
+        self._events = events
+
+    def of(self, request: Request, now: datetime) -> Iterator[str]:
+        """
+        Yield the lines about a request: its events, its problems, its refusal.
+
+        Args:
+            request: As the collector hands it out.
+            now: The local time to show.
+        """
+        clock = now.strftime("%H:%M:%S.") + f"{now.microsecond // 1000:03}"
+        if request.taken:
+            for event in request.events:
+                if self._events:
+                    yield self._line(_event(event, clock))
+                about = (p for p in request.problems if p.event is event)
+                yield from (self._line(_problem(p.text)) for p in about)
+        elif request.status != 200:  # noqa: PLR2004
+            yield self._line(_refused(request, clock))
+        about_all = "request: " if request.taken else ""
+        for problem in request.problems:
+            if problem.event is None or not request.taken:
+                yield self._line(_problem(about_all + problem.text))
+
+    def _line(self, pieces: Iterable[_Piece]) -> str:
+        clean = [(_clean(text), name) for text, name in pieces if text]
+        width = self._width()
+        if width is not None:
+            clean = _clip(clean, width)
+        return "  ".join(
+            f"\x1b[{_COLOURS[name]}m{text}\x1b[0m"
+            if self._colour and name in _COLOURS
+            else text
+            for text, name in clean
+        )
+
+
+def _event(event: dict[str, Any], clock: str) -> Iterator[_Piece]:
+    kind = _text(event.get("type"))
+    yield clock, "time"
+    yield kind.ljust(_TYPE_WIDTH), kind
+    yield _who(event), ""
+    names = (event.get(name) for name in ("category", "event", "name", "groupId"))
+    yield " / ".join(_text(name) for name in names if name is not None), "name"
+    fields = event.get("traits" if kind in ("identify", "group") else "properties")
+    if fields:
+        yield _text(fields), ""
+
+
+def _who(event: dict[str, Any]) -> str:
+    """Return who did it; an anonymous id is marked by a `~`."""
+    user = event.get("userId")
+    if event.get("type") == "alias":
+        return f"{_text(event.get('previousId'))} -> {_text(user)}"
+    if user is not None:
+        return _text(user)
+    anonymous = event.get("anonymousId")
+    return "-" if anonymous is None else f"~{_text(anonymous)}"
+
+
+def _problem(text: str) -> Iterator[_Piece]:
+    # Under the time, so that the events' own lines stand out.
+    yield f"           ! {text}", "problem"
+
+
+def _refused(request: Request, clock: str) -> Iterator[_Piece]:
+    yield clock, "time"
+    yield f"refused {request.status} {reason(request.status or 0)}", "problem"
+    yield f"{request.method} {request.path}", ""
+
+
+def _text(value: object) -> str:
+    """Return a str as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return "(nested too deep to show)"
+
+
+def _clean(text: str) -> str:
+    """Write out as escapes what is not printable: controls, bidi marks, surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _clip(pieces: list[_Piece], width: int) -> list[_Piece]:
+    """Cut a line, its pieces two spaces apart, to so many columns."""
+    kept: list[_Piece] = []
+    for text, name in pieces:
+        width -= 2 if kept else 0
+        cut = _cut(text, width)
+        if cut:
+            kept.append((cut, name))
+        if cut != text:
+            break
+        width -= _columns(text)
+    return kept
+
+
+def _cut(text: str, width: int) -> str:
+    if _columns(text) <= width:
+        return text
+    left, end = width - 1, 0  # a column for the ellipsis
+    while end < len(text) and (left := left - _columns(text[end])) >= 0:
+        end += 1
+    return text[:end] + "…" if width > 0 else ""
+
+
+def _columns(text: str) -> int:
+    """Return the columns that a terminal takes for it (UAX 11), near enough."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(c)
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
