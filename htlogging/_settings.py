@@ -108,7 +108,7 @@ _PROXY = re.compile(
 )
 
 # What `requests` looks proxies up by; others it would never use.
-_PROXY_KEY = re.compile(r"(?:https?|all)(?:://[^\s/]+)?|no_proxy")
+_PROXY_KEY = re.compile(r"(?:https?|all)(?:://[^\s/@]+)?|no_proxy")
 
 
 class Settings:

@@ -14,7 +14,13 @@ import pytest
 
 from htlogging._retry import Unreachable
 from htlogging._settings import Settings
-from htlogging._transport import MAX_ANSWER, HttpTransport, _causes, _reason
+from htlogging._transport import (
+    MAX_ANSWER,
+    HttpTransport,
+    _causes,
+    _reason,
+    _Timed,
+)
 from htlogging._version import __version__
 
 BODY = b'{"batch":[]}'
@@ -350,6 +356,17 @@ class TestAnswer:
 
         server.script = [interim]
         assert fail(transport, timeout=0.3).reason == "ReadTimeout: TimeoutError"
+
+    def test_what_comes_after_the_deadline_is_not_read(self):
+        """Bytes that are there already do not make up for the time gone by."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(b"HTTP")
+            ours.settimeout(1e-9)
+            with _Timed(ours.makefile("rb").detach(), ours) as timed:
+                assert timed.readable()
+                with pytest.raises(TimeoutError):
+                    timed.read(4)
 
     @pytest.mark.parametrize(
         ("header", "seconds"),
