@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 _CHUNK = 16_384
 # Seconds between the chunks of an endless answer: enough to be endless, no load.
 _PAUSE = 0.01
-# Seconds between looks whether the server shall stop: `serve_forever` knows no other way.
-_LOOK = 0.05
+# Seconds between looks whether to stop, for systems where `stop` cannot wake the thread
+# that accepts connections.
+_LOOK = 0.1
+
+
+class _Stop(Exception):
+    pass
 
 
 class Server(ThreadingHTTPServer):
@@ -74,7 +79,13 @@ class Server(ThreadingHTTPServer):
 
     def serve(self) -> None:
         """Accept connections until `stop`: a thread's life."""
-        self.serve_forever(_LOOK)
+        with suppress(_Stop):
+            self.serve_forever(_LOOK)
+
+    def service_actions(self) -> None:
+        """End the loop of `serve`, after each look."""
+        if self.stopping.is_set():
+            raise _Stop
 
     def stop(self, timeout: float) -> None:
         """
@@ -84,6 +95,9 @@ class Server(ThreadingHTTPServer):
             timeout: Seconds to wait for the connections' threads.
         """
         self.stopping.set()
+        with suppress(OSError):
+            # Wakes the accepting thread on Linux; macOS refuses it on such a socket.
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
         self.server_close()
         with self._changed:
@@ -93,7 +107,7 @@ class Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, timeout)
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # pragma: no cover  (tested in a forked child)
         """
         Close a forked child's copies of the sockets.
 

@@ -126,7 +126,7 @@ class Collector:
         if server is not None:
             server.stop(_STOP_TIMEOUT)
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:  # pragma: no cover  (tested in a child)
         """Let go of the parent's sockets; in the child, on its only thread."""
         self._changed = threading.Condition()
         server, self._server = self._server, None
