@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.core import BaseJsonFormatter
 
-from htlogging import _event, context
+from htlogging import _event, _record, context
 from htlogging._json import encode
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 
@@ -30,11 +30,15 @@ class HtEventsFormatter(BaseJsonFormatter):
 
     def __init__(
         self,
+        fmt: Any = None,
         *args: Any,
         max_event_size: int = DEFAULTS["max_event_size"],
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(fmt, *args, **kwargs)
+        if not fmt:
+            # What stands in for it, "%(message)s", is for lines that people read.
+            self._required_fields = []
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -50,12 +54,21 @@ class HtEventsFormatter(BaseJsonFormatter):
     def to_event(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the event as a dict; errors are those of `format`."""
         fields: dict[str, Any] = {}
+        # As every formatter of the standard library does, where they are asked for.
+        if "message" in self._required_fields:
+            record.message = record.getMessage()
+        if "asctime" in self._required_fields:
+            record.asctime = self.formatTime(record, self.datefmt)
         self.add_fields(fields, record, {})
+        # python-json-logger hides these; as an event's, an extra of any name counts.
+        fields.update(
+            (name, value)
+            for name, value in record.__dict__.items()
+            if str(name).startswith("_") and name != _record.CALL
+        )
+        fields["msg"] = record.msg
+        fields["created"] = record.created
         return self.process_log_record(fields)
-
-    def parse(self) -> list[str]:
-        """Return the names of `fmt`, which join the event, and those it is made of."""
-        return [*super().parse(), "msg", "created"]
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """
