@@ -79,15 +79,25 @@ def _collect(arguments: argparse.Namespace) -> int:
             )
             printer.gone.wait()
     except KeyboardInterrupt:
-        # A second one shall not cut the summary short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A second one ends it at once: stdout may be stuck, and the summary with it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except OSError as exc:
         reason = exc.strerror or exc
         print(f"cannot listen on port {arguments.port}: {reason}", file=sys.stderr)
         return 1
     printer.note(printer.summary())
     return 0
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add none."""
+
+
+def _demo(arguments: argparse.Namespace) -> int:  # noqa: ARG001  (it has none)
+    from htlogging import _demo
+
+    return _demo.run()
 
 
 class _Printer:
@@ -107,8 +117,8 @@ class _Printer:
         self._notes = sys.stderr if json else sys.stdout
         colour = self._notes.isatty() and not os.environ.get("NO_COLOR")
         self._lines = Lines(self._width, colour=colour, events=not json)
-        # Guards the counts, and keeps a request's lines together. The connections'
-        # threads come here; the main thread when they have ended.
+        # Guards the counts, and keeps a request's lines together. For the connections'
+        # threads; the main thread does without, as one of them may be stuck in a write.
         self._lock = threading.Lock()
         self._events = self._doubtful = self._refused = 0
         self.gone = threading.Event()  # nobody reads stdout any more
@@ -125,11 +135,10 @@ class _Printer:
 
     def summary(self) -> str:
         """Return what came in, in a line."""
-        with self._lock:
-            return (
-                f"{_many(self._events, 'event')} taken in, {self._doubtful:,} with "
-                f"problems; {_many(self._refused, 'request')} refused"
-            )
+        return (
+            f"{_many(self._events, 'event')} taken in, {self._doubtful:,} with "
+            f"problems; {_many(self._refused, 'request')} refused"
+        )
 
     def _count(self, request: Request) -> None:
         if request.taken:
@@ -145,7 +154,7 @@ class _Printer:
         if self._json and request.taken:
             try:
                 self._put(_json_lines(request), sys.stdout)
-            except RecursionError:
+            except RecursionError:  # pragma: no cover  (depends on the interpreter)
                 self.note("! an event is nested too deep to print")
         self._put(self._lines.of(request, datetime.now().astimezone()), self._notes)
 
@@ -211,5 +220,10 @@ _COMMANDS: dict[
         "Receive events on this machine as Hightouch would, and print them.",
         _collect_arguments,
         _collect,
+    ),
+    "demo": (
+        "Run a small application against a collector, and show what arrives.",
+        _no_arguments,
+        _demo,
     ),
 }

@@ -129,7 +129,7 @@ def _text(value: object) -> str:
         return value
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:
+    except RecursionError:  # pragma: no cover  (depends on the interpreter)
         return "(nested too deep to show)"
 
 
