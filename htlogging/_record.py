@@ -68,7 +68,8 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
 
 def has_fields(record: logging.LogRecord) -> bool:
     """Tell whether the record was meant as an event: it has an `ht_` field."""
-    return any(name.startswith("ht_") for name in record.__dict__)
+    # Not every name is a str: `extra` takes what can be a key.
+    return any(str(name).startswith("ht_") for name in record.__dict__)
 
 
 def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
