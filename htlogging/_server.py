@@ -247,7 +247,8 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.sendall(head)
         chunk = b"%x\r\n%s\r\n" % (_CHUNK, b" " * _CHUNK)
-        while not self.server.stopping.wait(_PAUSE):
+        # It ends here or, as the client goes or `stop` breaks the connection, by OSError.
+        while not self.server.stopping.wait(_PAUSE):  # pragma: no branch
             self.connection.sendall(chunk)
 
     def _send_slowly(self, data: bytes, seconds: float) -> None:

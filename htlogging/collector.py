@@ -308,8 +308,9 @@ class Collector:
 
     def _keep(self, request: Request, reply: Reply) -> Reply:
         broken = reply.drop in ("before", "middle", "after")
-        well = request.status == HTTPStatus.OK and reply.drop != "before"
-        request.taken = well and is_success(reply.status)
+        well = request.method == "POST" and request.status == HTTPStatus.OK
+        lost = reply.drop == "before" or not is_success(reply.status)
+        request.taken = well and not lost
         request.status = None if broken else reply.status
         with self._changed:
             self._requests.append(request)

@@ -303,7 +303,7 @@ class TestTerminal:
 
     def test_colours_and_clipping(self):
         """Lines are coloured, and cut to the terminal's width by columns."""
-        event_line, other, problem, _, _ = self.read()
+        event_line, other, problem, *_ = self.read()
         assert "\x1b[32mtrack   \x1b[0m" in event_line
         assert event_line.endswith('{"x":"日…')
         assert "5" in other
