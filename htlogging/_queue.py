@@ -63,7 +63,8 @@ class MemoryQueue:
                 self._waiting.append(event)
         if len(event) > _HEAVY:
             self._heavy += len(event)
-        return self.fill()
+        # It may have been claimed by now: then none waits, but the queue is not full.
+        return self.fill() or 1
 
     def fill(self) -> int:
         """Return what `put` returned last; 0: nothing waits."""
