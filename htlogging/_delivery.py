@@ -7,7 +7,6 @@ import os
 import threading
 
 from htlogging._batch import body
-from htlogging._report import log
 from htlogging._retry import Unreachable, Verdict, judge, wait
 from htlogging.exceptions import DeliveryError
 
@@ -96,25 +95,22 @@ class Delivery:
         Events are put back when the deadline comes and others will send later.
         """
         parts = [batch]
-        while parts:
-            part = parts.pop()
-            try:
-                verdict, failure = self._send(part, transport, patience)
-            except BaseException as exc:
-                # A fault of ours, or Ctrl+C where a caller's thread sends. Left as they
-                # are, the events would make every flush wait.
-                self.give_up(part, DeliveryError(None, "internal", _name(exc)))
-                for rest in parts:
-                    self._queue.release(rest)
-                raise
-            if verdict is Verdict.SPLIT:
-                parts += reversed(self._queue.split(part))
-            elif verdict is Verdict.RETRY:
-                self._put_back(part)
-            elif failure is None:
-                self._ack(part)
-            else:
-                self.give_up(part, failure)
+        try:
+            while parts:
+                part = parts.pop()
+                verdict, failure = self._send_or_bury(part, transport, patience)
+                if verdict is Verdict.SPLIT:
+                    parts += reversed(self._queue.split(part))
+                elif verdict is Verdict.RETRY:
+                    self._put_back(part)
+                elif failure is None:
+                    self._ack(part)
+                else:
+                    self.give_up(part, failure)
+        finally:
+            # None, unless something was raised: Ctrl+C, even out of on_error.
+            for rest in parts:
+                self._put_back(rest)
 
     def deliver_once(self, batch: Batch, transport: Transport) -> None:
         """
@@ -123,7 +119,8 @@ class Delivery:
         Raises:
             DeliveryError: It was not delivered; it was counted and reported as well.
         """
-        _, failure = self._send(batch, transport, _Once(self._settings.timeout))
+        patience = _Once(self._settings.timeout)
+        _, failure = self._send_or_bury(batch, transport, patience)
         if failure is None:
             self._ack(batch)
         else:
@@ -154,7 +151,7 @@ class Delivery:
             on_error(failure, [json.loads(event) for event in events])
         except (Exception, SystemExit) as exc:  # noqa: BLE001
             # It is the application's code on our thread: events behind these shall go.
-            log.warning("on_error raised %s", _name(exc))
+            self._report.raised(exc)
 
     def _ack(self, batch: Batch) -> None:
         self._report.working()
@@ -168,13 +165,25 @@ class Delivery:
             self._queue.release(batch)
             self.settled.notify_all()
 
+    def _send_or_bury(
+        self, part: Batch, transport: Transport, patience: Patience
+    ) -> tuple[Verdict, DeliveryError | None]:
+        try:
+            return self._send(part, transport, patience)
+        except BaseException as exc:
+            # A fault of ours, or Ctrl+C where a caller's thread sends. Left as they
+            # are, the events would make every flush wait.
+            self.give_up(part, DeliveryError(None, "internal", _name(exc)))
+            raise
+
     def _send(
         self, part: Batch, transport: Transport, patience: Patience
     ) -> tuple[Verdict, DeliveryError | None]:
         """Try until the verdict is another than RETRY, or there is no time left."""
-        tries = 0
+        tries, stale = 0, False
         while True:
             tries += 1
+            again = stale  # at once, after a stale connection: not twice in a row
             compress = self._compress
             request = body(part.events, self._settings.write_key)
             timeout = min(self._settings.timeout, max(patience.left(), 0.001))
@@ -196,7 +205,8 @@ class Delivery:
                 continue
             if verdict is not Verdict.RETRY:
                 return verdict, failure
-            if not stale:
+            if again or not stale:
+                stale = False
                 self._report.failing(str(failure))
                 if tries > self._settings.max_retries:
                     return Verdict.GIVE_UP, failure

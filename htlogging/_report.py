@@ -1,16 +1,18 @@
 """
 What the package says of itself, through the logger `htlogging`.
 
-Sparing: an outage is a line when it begins and one when it ends; losses are a line at
-once and then at most one a minute with the count. Never an event's content, never a
-traceback, never a secret.
+Sparing: an outage is a line when it begins and one when it ends, and those that follow
+within a minute are none; losses are a line at once and then at most one a minute with
+the count. Never an event's content, never a traceback, never a secret.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class Report:
     """
     The lines of one handler.
 
+    A log handler that raises harms nothing: its line is lost, no event is.
+
     Args:
         clock: Monotonic seconds.
     """
@@ -38,6 +42,7 @@ class Report:
         self._losses: dict[str, int] = {}  # kind -> events not yet told of
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
+        self._out_told = False  # whether a line told that this outage began
 
     def lost(self, kind: str, count: int, why: str) -> None:
         """
@@ -51,13 +56,11 @@ class Report:
         now = self._clock()
         with self._lock:
             total = self._losses.get(kind, 0) + count
-            last = self._told.get(kind)
-            if last is not None and now - last < QUIET:
+            if not self._may_tell(kind, now):
                 self._losses[kind] = total
                 return
             self._losses[kind] = 0
-            self._told[kind] = now
-        log.warning("%d %s %s: %s", total, _events(total), kind, why)
+        _say("%d %s %s: %s", total, _events(total), kind, why)
 
     def remainder(self) -> None:
         """Tell of the losses that no line has told of yet: at the end."""
@@ -65,23 +68,48 @@ class Report:
             losses, self._losses = self._losses, {}
         for kind, count in losses.items():
             if count:
-                log.warning("%d more %s %s", count, _events(count), kind)
+                _say("%d more %s %s", count, _events(count), kind)
 
     def failing(self, why: str) -> None:
         """Note a try that failed and will be repeated; the first begins an outage."""
+        now = self._clock()
         with self._lock:
-            begins = self._out_since is None
-            if begins:
-                self._out_since = self._clock()
-        if begins:
-            log.warning("events do not get through (%s); trying again", why)
+            if self._out_since is None:
+                self._out_since = now
+            if self._out_told or not self._may_tell("outage", now):
+                return
+            self._out_told = True
+        _say("events do not get through (%s); trying again", why)
 
     def working(self) -> None:
         """Note an answer that settles events: it ends an outage."""
         with self._lock:
             since, self._out_since = self._out_since, None
-        if since is not None:
-            log.warning("events get through again, after %.1f s", self._clock() - since)
+            told, self._out_told = self._out_told, False
+        if since is not None and told:
+            _say("events get through again, after %.1f s", self._clock() - since)
+
+    def raised(self, exc: BaseException) -> None:
+        """Tell of an `on_error` that raised, by the name of what it raised."""
+        now = self._clock()
+        with self._lock:
+            tell = self._may_tell("on_error", now)
+        if tell:
+            _say("on_error raised %s", type(exc).__name__)
+
+    def _may_tell(self, kind: str, now: float) -> bool:
+        """Tell whether a line of this kind is due, and if so, note that it comes."""
+        if now - self._told.get(kind, -math.inf) < QUIET:
+            return False
+        self._told[kind] = now
+        return True
+
+
+def _say(line: str, *args: object) -> None:
+    # The application's log handlers and filters run here, on whichever thread sends or
+    # logs: what they raise must not cost events, nor reach the caller.
+    with suppress(Exception):
+        log.warning(line, *args)
 
 
 def _events(count: int) -> str:

@@ -1,0 +1,199 @@
+"""What the package says of itself, and how seldom."""
+
+import logging
+
+import pytest
+
+from htlogging._report import QUIET, Report, log, show_debug
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self):
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """Return the clock of the report."""
+    return Clock()
+
+
+@pytest.fixture
+def report(clock):
+    """Return a report."""
+    return Report(clock)
+
+
+@pytest.fixture
+def lines(caplog):
+    """Return a function for the lines since it was last called."""
+
+    def take():
+        messages = [record.getMessage() for record in caplog.records]
+        assert {(r.name, r.levelname, r.exc_info) for r in caplog.records} <= {
+            ("htlogging", "WARNING", None)
+        }
+        caplog.clear()
+        return messages
+
+    return take
+
+
+class TestLost:
+    def test_at_once_then_once_a_minute(self, report, clock, lines):
+        """The first loss is told at once, those that follow by their count."""
+        report.lost("failed", 1, "why")
+        assert lines() == ["1 event failed: why"]
+        report.lost("failed", 2, "why")
+        clock.now += QUIET - 1
+        report.lost("failed", 3, "why")
+        assert lines() == []
+        clock.now += 1
+        report.lost("failed", 4, "why else")
+        assert lines() == ["9 events failed: why else"]
+
+    def test_kinds_apart(self, report, lines):
+        """A line of one kind silences no other."""
+        report.lost("failed", 1, "why")
+        report.lost("dropped", 2, "full")
+        assert lines() == ["1 event failed: why", "2 events dropped: full"]
+
+    def test_remainder(self, report, lines):
+        """At the end, what no line has told of is told, once."""
+        report.lost("failed", 1, "why")
+        report.lost("dropped", 1, "full")
+        report.lost("failed", 2, "why")
+        lines()
+        report.remainder()
+        assert lines() == ["2 more events failed"]
+        report.remainder()
+        assert lines() == []
+
+    def test_first_ever(self, lines):
+        """A clock that begins at 0 makes the first line no later."""
+        report = Report(lambda: 0.0)
+        report.lost("failed", 1, "why")
+        assert lines() == ["1 event failed: why"]
+
+
+class TestOutage:
+    def test_begins_and_ends(self, report, clock, lines):
+        """An outage is a line when it begins and one when it ends."""
+        report.failing("HTTP 503")
+        report.failing("HTTP 500")
+        assert lines() == ["events do not get through (HTTP 503); trying again"]
+        clock.now += 90
+        report.failing("HTTP 500")
+        assert lines() == []
+        report.working()
+        report.working()
+        assert lines() == ["events get through again, after 90.0 s"]
+
+    def test_none(self, report, lines):
+        """Where all goes well nothing is said."""
+        report.working()
+        assert lines() == []
+
+    def test_many_short_ones(self, report, clock, lines):
+        """Outages that come and go are told once a minute, not at each request."""
+        for _ in range(30):
+            report.failing("HTTP 429")
+            report.working()
+            clock.now += 1
+        assert lines() == [
+            "events do not get through (HTTP 429); trying again",
+            "events get through again, after 0.0 s",
+        ]
+
+    def test_long_one_after_a_short_one(self, report, clock, lines):
+        """An outage that lasts is told, though it began in the quiet minute."""
+        report.failing("HTTP 429")
+        report.working()
+        lines()
+        clock.now += 1
+        report.failing("HTTP 503")
+        assert lines() == []
+        clock.now += QUIET
+        report.failing("HTTP 503")
+        assert lines() == ["events do not get through (HTTP 503); trying again"]
+        report.working()
+        assert lines() == ["events get through again, after 60.0 s"]
+
+
+class TestRaised:
+    def test_once_a_minute(self, report, clock, lines):
+        """An `on_error` that raises is told of by the error's name alone."""
+        report.raised(ValueError("secret"))
+        report.raised(ValueError("secret"))
+        assert lines() == ["on_error raised ValueError"]
+        clock.now += QUIET
+        report.raised(KeyError("secret"))
+        assert lines() == ["on_error raised KeyError"]
+
+
+class TestHandlers:
+    @pytest.fixture(params=["handler", "filter"])
+    def _broken(self, request):
+        def fail(_):
+            raise OSError
+
+        if request.param == "filter":
+            log.addFilter(fail)
+            yield
+            log.removeFilter(fail)
+        else:
+            handler = logging.Handler()
+            handler.emit = fail
+            log.addHandler(handler)
+            yield
+            log.removeHandler(handler)
+
+    @pytest.mark.usefixtures("_broken")
+    def test_that_raise_harm_nothing(self, report):
+        """What the application's log handlers raise reaches nobody."""
+        report.failing("why")
+        report.working()
+        report.lost("failed", 1, "why")
+        report.lost("failed", 1, "why")
+        report.remainder()
+        report.raised(ValueError())
+
+    def test_that_come_back(self, report, caplog):
+        """A log handler whose own record is lost comes back here without hanging."""
+        handler = logging.Handler()
+        handler.emit = lambda _: report.lost("dropped", 1, "full")
+        log.addHandler(handler)
+        try:
+            report.lost("failed", 1, "why")
+        finally:
+            log.removeHandler(handler)
+        assert "1 event failed: why" in caplog.messages
+
+
+class TestShowDebug:
+    @pytest.fixture(autouse=True)
+    def _restore(self):
+        before, handlers, propagate = log.level, log.handlers[:], log.propagate
+        yield
+        log.setLevel(before)
+        log.handlers[:] = handlers
+        log.propagate = propagate
+
+    def test_with_logging_configured(self):
+        """Where there are log handlers, the level alone changes."""
+        show_debug()
+        assert log.level == logging.DEBUG
+        assert log.handlers == []  # pytest's own are on the root logger
+
+    def test_without(self, capsys):
+        """Where there are none, lines go to stderr."""
+        log.propagate = False
+        show_debug()
+        show_debug()
+        log.debug("a line")
+        assert capsys.readouterr().err == "a line\n"
