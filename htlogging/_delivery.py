@@ -109,7 +109,7 @@ class Delivery:
                     self.give_up(part, failure)
         finally:
             # None, unless something was raised: Ctrl+C, even out of on_error.
-            for rest in parts:
+            for rest in reversed(parts):
                 self._put_back(rest)
 
     def deliver_once(self, batch: Batch, transport: Transport) -> None:
