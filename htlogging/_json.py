@@ -50,8 +50,6 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
     try:
         _check(event, limit)
         data = _dumps(event)
-    except EventTooLarge:
-        raise
     except Exception as exc:  # noqa: BLE001
         # Not plain, or a time zone's code raised, or another thread changed a dict
         # under way. The second way copes with all of it.
@@ -73,10 +71,9 @@ def _check(event: dict[str, Any], limit: int) -> None:
     exponential in what it takes in memory: `x = [x, x]`, thirty times.
 
     Raises:
-        EventTooLarge: It is sure to be: every value and every character of a key
-            stands for a byte at least.
-        _NotPlain: A cycle, great depth, a wide int, or a type that the encoders do
-            not get.
+        _NotPlain: A cycle, great depth, a wide int, a type that the encoders do not
+            get; or it looks too large: every value and every character of a key
+            stands for a byte at least, but a cycle that branches looks so too.
         TypeError: A key is not a str.
     """
     level: list[Any] = [event]
@@ -97,7 +94,7 @@ def _check(event: dict[str, Any], limit: int) -> None:
             elif kind is int or not _join_scalars(kind):
                 raise _NotPlain
             if left < 0:
-                raise EventTooLarge(None, limit)
+                raise _NotPlain
             deeper += [
                 value
                 for value in values

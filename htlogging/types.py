@@ -4,9 +4,8 @@ The shapes of events, for type checkers.
 What `htevents.track()` and its siblings return, what `on_error` is given and what
 `HtEventsFormatter` writes::
 
-    from htlogging.types import Event
-
-    def on_error(exception: Exception, events: list[Event]) -> None: ...
+    queued, event = htevents.track("user123", "Order completed")
+    completed = cast("TrackEvent", event)
 
 At run time they are plain dicts. All ids are strings here, whatever a call was given.
 """
@@ -67,7 +66,6 @@ class Context(_ContextLibrary, total=False):
 
 
 class _Common(TypedDict):
-    userId: str | None
     anonymousId: str | None
     context: Context
     integrations: dict[str, Any]
@@ -75,7 +73,11 @@ class _Common(TypedDict):
     messageId: str
 
 
-class TrackEvent(_Common):
+class _OfACustomer(_Common):
+    userId: str | None
+
+
+class TrackEvent(_OfACustomer):
     """Something a customer did; `event` names it."""
 
     type: Literal["track"]
@@ -83,14 +85,14 @@ class TrackEvent(_Common):
     properties: dict[str, Any]
 
 
-class IdentifyEvent(_Common):
+class IdentifyEvent(_OfACustomer):
     """Who a customer is."""
 
     type: Literal["identify"]
     traits: dict[str, Any]
 
 
-class PageEvent(_Common):
+class PageEvent(_OfACustomer):
     """A page that was seen."""
 
     type: Literal["page"]
@@ -99,7 +101,7 @@ class PageEvent(_Common):
     properties: dict[str, Any]
 
 
-class ScreenEvent(_Common):
+class ScreenEvent(_OfACustomer):
     """A screen of an app that was seen."""
 
     type: Literal["screen"]
@@ -108,7 +110,7 @@ class ScreenEvent(_Common):
     properties: dict[str, Any]
 
 
-class GroupEvent(_Common):
+class GroupEvent(_OfACustomer):
     """What a customer belongs to."""
 
     type: Literal["group"]
@@ -121,6 +123,7 @@ class AliasEvent(_Common):
 
     type: Literal["alias"]
     previousId: str
+    userId: str
 
 
 Event = Union[  # noqa: UP007  (an alias is evaluated; 3.10 has no `|` for all of these)
