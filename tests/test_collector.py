@@ -584,9 +584,13 @@ class TestScript:
         assert collector.events == [event()]
 
     def test_drip(self, collector):
-        """A dripping answer comes whole, byte by byte."""
+        """A dripping answer comes whole, byte by byte, and the connection is kept."""
         collector.script(Reply(drip=0.0001))
-        assert post(collector, batch(event())).json() == {"success": True}
+        with requests.Session() as session:
+            for _ in range(2):
+                answer = post(collector, batch(event()), session=session)
+                assert answer.json() == {"success": True}
+        assert len({r.connection for r in collector.requests}) == 1
 
     def test_delay(self, collector):
         """A delayed answer comes; the events are taken in before."""
