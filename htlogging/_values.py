@@ -96,12 +96,13 @@ def id_text(value: Any) -> str | None:
     try:
         if isinstance(value, Enum):
             value = value.value
-        if isinstance(value, str):
+        kind = type(value)  # where `isinstance` would believe a `__class__` that lies
+        if issubclass(kind, str):
             return str.__str__(value)
-        is_number = isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+        is_number = issubclass(kind, (Real, Decimal)) and kind is not bool
         if is_number and (value != value or value in _INFINITIES):  # noqa: PLR0124
             return None
-        if is_number or isinstance(value, UUID):
+        if is_number or issubclass(kind, UUID):
             return str.__str__(str(value))
     except Exception:  # noqa: BLE001
         # User code, a signalling NaN, an int of more than 4,300 digits.
