@@ -24,6 +24,7 @@ from htlogging import htevents
 # The key and the host are in the environment: HTEVENTS_WRITE_KEY, HTEVENTS_HOST.
 LOGGING = {
     "version": 1,
+    "disable_existing_loggers": False,
     "handlers": {"htevents": {"()": "htlogging.HtEventsHandler"}},
     "loggers": {
         "htevents": {"handlers": ["htevents"], "level": "INFO", "propagate": False}
