@@ -99,7 +99,7 @@ def id_text(value: Any) -> str | None:
         kind = type(value)  # where `isinstance` would believe a `__class__` that lies
         if issubclass(kind, str):
             return str.__str__(value)
-        is_number = issubclass(kind, (Real, Decimal)) and kind is not bool
+        is_number = issubclass(kind, (Real, Decimal)) and not issubclass(kind, bool)
         if is_number and (value != value or value in _INFINITIES):  # noqa: PLR0124
             return None
         if is_number or issubclass(kind, UUID):
