@@ -48,6 +48,11 @@ class Call:
         self.event: dict[str, Any] | None = None
         self.error: Exception | None = None
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A copy, made for a socket or another process's queue, is `None`: the record
+        # goes through, also to where this package is not.
+        return type(None), ()
+
 
 def call_of(record: logging.LogRecord) -> Call | None:
     """Return the facade's call that made the record, or `None`."""
