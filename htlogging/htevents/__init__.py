@@ -101,8 +101,9 @@ def _take_off() -> None:
 def _make_handler() -> HtEventsHandler:
     global _made  # noqa: PLW0603
     given = {name: globals()[name] for name in DEFAULTS}
-    # A setting that is misspelt would else be a mere attribute that nobody reads.
-    strays = [name for name in globals() if name not in _NAMES]
+    # A setting that is misspelt would else be a mere attribute that nobody reads. Names
+    # with two underscores are Python's: a warning leaves a __warningregistry__.
+    strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
     _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
     logging.getLogger(LOGGER).addHandler(_made)
     return _made

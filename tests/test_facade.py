@@ -1,0 +1,868 @@
+"""The facade `htevents` and clients: calls that are records, and so events."""
+
+import copy
+import inspect
+import logging
+import logging.handlers
+import pickle
+import subprocess
+import sys
+import threading
+import unittest
+import uuid
+from datetime import date, datetime, timezone
+from decimal import Decimal
+
+import pytest
+
+import htlogging
+from htlogging import (
+    DeliveryError,
+    EventTooLarge,
+    HtEventsHandler,
+    InvalidEvent,
+    InvalidSetting,
+    htevents,
+)
+from htlogging.collector import Collector
+from htlogging.htevents import Client
+
+# Seconds; the hang guard of whatever waits for another thread or process.
+GUARD = 60
+
+WHEN = datetime(2024, 3, 12, 9, 30, 0, 123456, tzinfo=timezone.utc)
+
+# At the interpreter's end urllib3 leaves sockets to it; they are closed all the same.
+WARNINGS = ["-W", "error", "-W", "ignore::ResourceWarning"]
+
+METHODS = ["identify", "track", "page", "screen", "group", "alias"]
+
+PAGE = (
+    "user_id category name properties context timestamp anonymous_id integrations "
+    "message_id"
+)
+SIGNATURES = {
+    "identify": "user_id traits context timestamp anonymous_id integrations message_id",
+    "track": (
+        "user_id event properties context timestamp anonymous_id integrations "
+        "message_id"
+    ),
+    "page": PAGE,
+    "screen": PAGE,
+    "group": (
+        "user_id group_id traits context timestamp anonymous_id integrations message_id"
+    ),
+    "alias": "previous_id user_id context timestamp integrations message_id",
+}
+
+# A parameter → a value for it, the event's field, and what is there.
+PARAMETERS = {
+    "user_id": (123, "userId", "123"),
+    "previous_id": (456, "previousId", "456"),
+    "group_id": (789, "groupId", "789"),
+    "anonymous_id": (uuid.UUID(int=1), "anonymousId", str(uuid.UUID(int=1))),
+    "message_id": ("m1", "messageId", "m1"),
+    "event": ("Order completed", "event", "Order completed"),
+    "category": ("Docs", "category", "Docs"),
+    "name": ("Index", "name", "Index"),
+    "properties": ({"a": 1}, "properties", {"a": 1}),
+    "traits": ({"b": 2}, "traits", {"b": 2}),
+    "context": (
+        {"ip": "::1"},
+        "context",
+        {
+            "ip": "::1",
+            "library": {"name": "htlogging", "version": htlogging.__version__},
+        },
+    ),
+    "timestamp": (WHEN, "timestamp", "2024-03-12T09:30:00.123+00:00"),
+    "integrations": ({"All": False}, "integrations", {"All": False}),
+}
+
+# The least that makes each call an event.
+LEAST = {
+    "identify": {"user_id": "u"},
+    "track": {"user_id": "u", "event": "e"},
+    "page": {"user_id": "u"},
+    "screen": {"user_id": "u"},
+    "group": {"user_id": "u", "group_id": "g"},
+    "alias": {"user_id": "u", "previous_id": "p"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    monkeypatch.delenv("HTEVENTS_WRITE_KEY", raising=False)
+    monkeypatch.delenv("HTEVENTS_HOST", raising=False)
+    htlogging.clear()
+
+
+@pytest.fixture
+def logger():
+    """Return the facade's logger, and leave it as it was."""
+    logger = logging.getLogger("htevents")
+    before = (list(logger.handlers), list(logger.filters), logger.level)
+    yield logger
+    for handler in list(logger.handlers):
+        if isinstance(handler, HtEventsHandler):
+            logger.removeHandler(handler)
+            handler.close()
+    logger.handlers[:], logger.filters[:], level = before
+    logger.setLevel(level)
+    logger.propagate, logger.disabled = True, False
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def facade(collector, logger):
+    """Return the module, set to the collector; it is as new afterwards."""
+    assert logger
+    before = dict(vars(htevents))
+    htevents.default_client = None
+    htevents.write_key = "KEY"
+    htevents.host = collector.url
+    yield htevents
+    for name in set(vars(htevents)) - set(before):
+        delattr(htevents, name)
+    vars(htevents).update(before)
+    htevents.default_client = None
+
+
+@pytest.fixture
+def clients(collector):
+    """Return a function that makes clients; they are shut down afterwards."""
+    made = []
+
+    def make(write_key="KEY", **settings):
+        client = Client(write_key, **{"host": collector.url, **settings})
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.shutdown()
+
+
+@pytest.fixture(params=["facade", "client"])
+def caller(request):
+    """Return what has the six calls: the facade's module, then a client."""
+    if request.param == "facade":
+        return request.getfixturevalue("facade")
+    return request.getfixturevalue("clients")()
+
+
+def run(script, *args):
+    """Run a script to its end; it must succeed and write nothing to stderr."""
+    done = subprocess.run(
+        [sys.executable, *WARNINGS, "-c", script, *args],
+        capture_output=True,
+        check=False,
+        timeout=GUARD,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+class TestSignatures:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_are_the_promised_ones(self, caller, method):
+        """The parameters and their order are part of the contract; all have defaults."""
+        parameters = inspect.signature(getattr(caller, method)).parameters
+        assert list(parameters) == SIGNATURES[method].split()
+        for parameter in parameters.values():
+            assert parameter.default is None
+            assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("by_name", [False, True])
+    def test_all_parameters(self, caller, collector, method, by_name):
+        """Each parameter, by position or by name, has its place in the event."""
+        names = SIGNATURES[method].split()
+        values = [copy.copy(PARAMETERS[name][0]) for name in names]
+        call = getattr(caller, method)
+        if by_name:
+            queued, event = call(**dict(zip(names, values, strict=True)))
+        else:
+            queued, event = call(*values)
+        assert queued is True
+        expected = {PARAMETERS[name][1]: PARAMETERS[name][2] for name in names}
+        expected.setdefault("anonymousId", None)
+        assert event == {"type": method, **expected}
+        assert values == [PARAMETERS[name][0] for name in names]  # left as they were
+        assert caller.flush(GUARD)
+        assert collector.events == [event]
+        assert collector.problems == []
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_the_least(self, caller, collector, method):
+        """Everything that the type does not need may be left out."""
+        queued, event = getattr(caller, method)(**LEAST[method])
+        assert queued
+        assert uuid.UUID(event["messageId"])
+        assert datetime.fromisoformat(event["timestamp"]).utcoffset() is not None
+        assert event["integrations"] == {}
+        assert list(event["context"]) == ["library"]
+        assert caller.flush(GUARD)
+        assert collector.events == [event]
+
+    def test_help_shows_parameters_and_docs(self):
+        """The module's functions have the names and docstrings of the calls."""
+        for method in (*METHODS, "flush", "join", "shutdown"):
+            function = getattr(htevents, method)
+            assert function.__name__ == method
+            assert function.__doc__
+            assert "self" not in inspect.signature(function).parameters
+
+
+class TestReturnedEvent:
+    def test_holds_the_callers_own_values(self, caller):
+        """Inside `properties` and `traits` are the values that were given."""
+        price, items, day = Decimal("9.90"), [object()], date(2024, 3, 12)
+        _, event = caller.track("u", "e", {"price": price, "items": items, "day": day})
+        assert event["properties"]["price"] is price
+        assert event["properties"]["items"] is items
+        assert event["properties"]["day"] is day
+        _, event = caller.identify("u", {"day": day})
+        assert event["traits"]["day"] is day
+
+    def test_is_nobody_elses(self, caller, collector):
+        """Neither the returned event nor the caller's dicts change what is sent."""
+        properties, context = {"a": 1}, {"ip": "::1"}
+        _, event = caller.track("u", "e", properties, context)
+        properties["a"] = event["event"] = event["properties"]["b"] = "changed"
+        assert context == {"ip": "::1"}
+        assert caller.flush(GUARD)
+        (sent,) = collector.events
+        assert (sent["event"], sent["properties"]) == ("e", {"a": 1})
+
+    @pytest.mark.parametrize("falsy", [None, {}, [], (), "", 0, False, set()])
+    def test_falsy_containers_are_empty_ones(self, caller, falsy):
+        """Whatever is falsy stands for `{}`."""
+        _, event = caller.track(
+            "u", "e", properties=falsy, context=falsy, integrations=falsy
+        )
+        assert event["properties"] == event["integrations"] == {}
+        assert list(event["context"]) == ["library"]
+        _, event = caller.identify("u", traits=falsy)
+        assert event["traits"] == {}
+
+    def test_names_that_extra_refuses(self, caller, collector):
+        """Properties may have the names that `extra=` keeps for logging."""
+        names = {"name": 1, "message": 2, "args": 3, "created": 4, "ht_event": 5}
+        caller.track("u", "e", names)
+        assert caller.flush(GUARD)
+        assert collector.events[0]["properties"] == names
+
+    def test_name_with_percent_signs(self, caller, collector):
+        """An event's name is text, not a format."""
+        caller.track("u", "100 % done, %s %d")
+        assert caller.flush(GUARD)
+        assert collector.events[0]["event"] == "100 % done, %s %d"
+
+    def test_bound_fields_join(self, caller):
+        """Fields bound to the task stand in for what a call leaves out."""
+        with htlogging.bound(ht_user_id="bound", ht_context={"ip": "::1"}, plan="pro"):
+            _, event = caller.track(event="e", properties={"a": 1})
+            _, own = caller.track("own", "e", {"plan": "free"})
+        assert event["userId"] == "bound"
+        assert event["properties"] == {"plan": "pro", "a": 1}
+        assert event["context"]["ip"] == "::1"
+        assert own["userId"] == "own"
+        assert own["properties"] == {"plan": "free"}
+
+
+MISTAKES = [
+    ("track", {"event": "e"}, "user_id"),
+    ("identify", {}, "user_id"),
+    ("page", {"name": "n"}, "user_id"),
+    ("screen", {}, "user_id"),
+    ("track", {"user_id": "", "event": "e"}, "user_id"),
+    ("track", {"user_id": True, "event": "e"}, "user_id"),
+    ("track", {"user_id": ["u"], "event": "e"}, "user_id"),
+    ("track", {"anonymous_id": False, "event": "e"}, "anonymous_id"),
+    ("track", {"user_id": "u"}, "event"),
+    ("track", {"user_id": "u", "event": ""}, "event"),
+    ("track", {"user_id": "u", "event": 7}, "event"),
+    ("track", {"user_id": "u", "event": "e", "properties": [1]}, "properties"),
+    ("track", {"user_id": "u", "event": "e", "properties": "text"}, "properties"),
+    ("track", {"user_id": "u", "event": "e", "context": "text"}, "context"),
+    ("track", {"user_id": "u", "event": "e", "integrations": 7}, "integrations"),
+    ("track", {"user_id": "u", "event": "e", "timestamp": "now"}, "timestamp"),
+    ("track", {"user_id": "u", "event": "e", "timestamp": WHEN.date()}, "timestamp"),
+    ("track", {"user_id": "u", "event": "e", "timestamp": 1.5}, "timestamp"),
+    ("track", {"user_id": "u", "event": "e", "message_id": ""}, "message_id"),
+    ("identify", {"user_id": "u", "traits": [1]}, "traits"),
+    ("page", {"user_id": "u", "name": 7}, "name"),
+    ("page", {"user_id": "u", "category": 7}, "category"),
+    ("group", {"user_id": "u"}, "group_id"),
+    ("group", {"group_id": "g"}, "user_id"),
+    ("alias", {"user_id": "u"}, "previous_id"),
+    ("alias", {"previous_id": "p"}, "user_id"),
+]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize("mistake", MISTAKES)
+    @pytest.mark.parametrize("error", [InvalidEvent, ValueError, AssertionError])
+    def test_raise(self, clients, capsys, mistake, error):
+        """A caller's mistake raises `InvalidEvent`, and nothing is queued."""
+        method, given, named = mistake
+        client = clients()
+        with pytest.raises(error, match=named) as caught:
+            getattr(client, method)(**given)
+        assert type(caught.value) is InvalidEvent
+        assert client.stats == dict.fromkeys(client.stats, 0) | {"rejected": 1}
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize(
+        "error", [EventTooLarge, InvalidEvent, RuntimeError, ValueError, AssertionError]
+    )
+    def test_too_large(self, caller, error):
+        """An event over the limit raises `EventTooLarge`, all that it may be caught by."""
+        with pytest.raises(error, match="max_event_size") as caught:
+            caller.track("u", "e", {"text": "x" * 32_768})
+        assert type(caught.value) is EventTooLarge
+        assert caught.value.limit == 32_768
+
+    def test_just_within_the_limit(self, caller, collector):
+        """The limit is the event's bytes as sent, compact UTF-8 JSON."""
+        with pytest.raises(EventTooLarge) as caught:
+            caller.track("u", "e", {"text": "é" * 16_300}, timestamp=WHEN)
+        # A name of as many bytes less.
+        over = caught.value.size - 32_768
+        text = "é" * (16_300 - (over + 1) // 2) + "x" * (over % 2)
+        caller.track("u", "e", {"text": text}, timestamp=WHEN)
+        with pytest.raises(EventTooLarge):
+            caller.track("u", "e", {"text": text + "x"}, timestamp=WHEN)
+        assert caller.flush(GUARD)
+        assert collector.events[0]["properties"]["text"] == text
+        assert collector.problems == []
+
+    def test_unknown_parameter(self, caller):
+        """A parameter that there is not is a TypeError, as of any function."""
+        with pytest.raises(TypeError, match="userid"):
+            caller.track(userid="u")
+
+
+class TestSettings:
+    def test_are_the_attributes(self):
+        """Every setting is an attribute of the module, with its default."""
+        names = (
+            "write_key host send sync_mode debug on_error max_queue_size upload_size "
+            "upload_interval gzip timeout max_retries proxies thread shutdown_timeout "
+            "overflow max_event_size spool"
+        ).split()
+        assert [name for name in names if not hasattr(htevents, name)] == []
+        assert htevents.upload_interval == 0.5
+        assert htevents.max_queue_size == 10_000
+        assert htevents.shutdown_timeout == 10
+
+    def test_are_read_at_first_need(self, facade, collector):
+        """What is set before the first call holds; what is set later does not."""
+        facade.max_event_size = 1_000
+        facade.track("u", "a")
+        facade.max_event_size = 32_768
+        facade.write_key = "OTHER"
+        with pytest.raises(EventTooLarge):
+            facade.track("u", "b", {"text": "x" * 2_000})
+        facade.track("u", "c")
+        assert facade.flush(GUARD)
+        assert {request.write_key for request in collector.requests} == {"KEY"}
+
+    def test_reset(self, facade, collector, logger):
+        """`default_client = None` reads them anew; nothing of before is lost."""
+        facade.upload_interval = 3600.0
+        facade.track("u", "old")
+        (old,) = logger.handlers
+        with Collector() as other:
+            facade.host, facade.write_key = other.url, "OTHER"
+            facade.default_client = None
+            facade.track("u", "new")
+            assert facade.flush(GUARD)
+            assert [e["event"] for e in other.events] == ["new"]
+            assert other.requests[0].write_key == "OTHER"
+            assert collector.wait_for(1, GUARD)
+            assert [e["event"] for e in collector.events] == ["old"]
+            (new,) = logger.handlers
+            assert new is not old
+            new.close()
+
+    def test_no_key(self, facade):
+        """Without a key the first call says what to set; set, it goes on."""
+        facade.write_key = None
+        for _ in range(2):
+            with pytest.raises(InvalidSetting, match="HTEVENTS_WRITE_KEY"):
+                facade.track("u", "e")
+        facade.write_key = "KEY"
+        assert facade.track("u", "e")[0]
+
+    def test_key_from_the_environment(self, facade, collector, monkeypatch):
+        """`HTEVENTS_WRITE_KEY` and `HTEVENTS_HOST` stand in."""
+        monkeypatch.setenv("HTEVENTS_WRITE_KEY", "ENVKEY")
+        monkeypatch.setenv("HTEVENTS_HOST", collector.url)
+        facade.write_key = facade.host = None
+        facade.track("u", "e")
+        assert facade.flush(GUARD)
+        assert collector.requests[0].write_key == "ENVKEY"
+
+    @pytest.mark.parametrize("name", ["write_kye", "Host", "uploadsize", "_sync_mode"])
+    def test_misspelt(self, facade, name):
+        """An attribute that is no setting is refused by the first call."""
+        setattr(facade, name, "x")
+        with pytest.raises(InvalidSetting, match=name):
+            facade.track("u", "e")
+
+    @pytest.mark.parametrize("name", ["__warningregistry__", "__mine__"])
+    def test_what_python_adds_is_no_setting(self, facade, name):
+        """The interpreter's own names (a warning leaves one) are no settings."""
+        setattr(facade, name, {})
+        assert facade.track("u", "e")[0]
+
+    def test_send_false(self, facade, collector):
+        """With `send=False` a call says it was queued, and nothing is sent."""
+        facade.send, facade.write_key = False, None
+        assert facade.track("u", "e")[0] is True
+        assert facade.flush() is True
+        assert collector.requests == []
+        with pytest.raises(InvalidEvent):
+            facade.track("u")
+
+    def test_unknown_of_a_client(self):
+        """A client refuses a setting that there is not, and names the one meant."""
+        with pytest.raises(InvalidSetting, match="upload_size"):
+            Client("KEY", uploadsize=7)
+
+
+class TestHandlerOfTheLogger:
+    def test_is_used(self, facade, collector, logger):
+        """A handler that the logger has is used, and none is added."""
+        handler = HtEventsHandler(write_key="CONFIGURED", host=collector.url)
+        logger.addHandler(handler)
+        facade.write_key = None  # not needed, then
+        assert facade.track("u", "e")[0]
+        assert facade.flush(GUARD)
+        assert logger.handlers == [handler]
+        assert handler.stats["delivered"] == 1
+        assert collector.requests[0].write_key == "CONFIGURED"
+
+    def test_is_used_on_the_root(self, facade, collector, logger):
+        """So is one that the logger inherits."""
+        handler = HtEventsHandler(write_key="CONFIGURED", host=collector.url)
+        logging.root.addHandler(handler)
+        try:
+            assert facade.track("u", "e")[0]
+            assert facade.flush(GUARD)
+        finally:
+            logging.root.removeHandler(handler)
+            handler.close()
+        assert not [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
+        assert len(collector.events) == 1
+
+    def test_two_of_them(self, facade, collector, logger):
+        """With two on the logger, each call is an event of both; flush waits for both."""
+        with Collector() as other:
+            for host in (collector.url, other.url):
+                logger.addHandler(HtEventsHandler(write_key="K", host=host))
+            assert facade.track("u", "e")[0]
+            assert facade.flush(GUARD)
+            assert facade.default_client.stats["delivered"] == 2
+            assert len(collector.events) == len(other.events) == 1
+            facade.join()
+
+    def test_nearest_alone(self, facade, collector, logger):
+        """One on the logger and one on the root: the call is an event of the first."""
+        with Collector() as other:
+            root = HtEventsHandler(write_key="K", host=other.url)
+            logging.root.addHandler(root)
+            logger.addHandler(HtEventsHandler(write_key="K", host=collector.url))
+            try:
+                facade.track("u", "e")
+                assert facade.flush(GUARD)
+                assert root.flush(GUARD)
+            finally:
+                logging.root.removeHandler(root)
+                root.close()
+            assert len(collector.events) == 1
+            assert other.requests == []
+
+    def test_added_once(self, facade, logger):
+        """The first call adds one handler, and later ones none."""
+        for _ in range(3):
+            facade.track("u", "e")
+        assert [type(handler) for handler in logger.handlers] == [HtEventsHandler]
+
+    def test_plain_logging_on_the_logger(self, facade, collector, logger):
+        """Plain records on the facade's logger go the same way."""
+        facade.track("u", "first")
+        logger.warning("second", extra={"ht_user_id": "u"})
+        assert facade.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["first", "second"]
+
+
+class TestRecords:
+    """The calls are log records: filters and further handlers see them."""
+
+    def test_filter_on_the_logger_drops(self, caller, collector):
+        """A filter may refuse; the call then says `False`, with the event."""
+        logger = logging.getLogger("htevents")
+        if isinstance(caller, Client):
+            logger = caller.logger
+        logger.addFilter(lambda record: record.getMessage() != "b")
+        results = [caller.track("u", name) for name in "abc"]
+        assert [queued for queued, _ in results] == [True, False, True]
+        assert [event["event"] for _, event in results] == ["a", "b", "c"]
+        assert caller.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["a", "c"]
+
+    def test_filter_on_the_handler_drops(self, facade, collector, logger):
+        """A filter of the handler may refuse as well."""
+        facade.track("u", "a")
+        (handler,) = logger.handlers
+        handler.addFilter(lambda record: record.getMessage() != "b")
+        queued, event = facade.track("u", "b")
+        assert (queued, event["event"]) == (False, "b")
+        assert facade.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["a"]
+
+    def test_mistake_shows_though_it_is_filtered(self, facade, logger):
+        """A call that is refused by a filter raises for mistakes all the same."""
+        logger.addFilter(lambda record: False)  # noqa: ARG005
+        with pytest.raises(InvalidEvent):
+            facade.track("u", "")
+
+    def test_filter_that_raises(self, caller, capsys, collector):
+        """A broken filter raises nothing into the application."""
+
+        def broken(record):
+            raise KeyError(record.msg)
+
+        logger = logging.getLogger("htevents")
+        if isinstance(caller, Client):
+            logger = caller.logger
+        logger.addFilter(broken)
+        assert caller.track("u", "e")[0] is False
+        assert "KeyError" in capsys.readouterr().err
+        assert caller.flush(GUARD)
+        assert collector.requests == []
+
+    def test_filter_may_change_fields(self, caller, collector):
+        """A filter sees the fields by the names of `extra`, and may change them."""
+
+        def redact(record):
+            assert record.ht_type == "identify"
+            record.ht_traits = {"email": "***"}
+            return True
+
+        logger = logging.getLogger("htevents")
+        if isinstance(caller, Client):
+            logger = caller.logger
+        logger.addFilter(redact)
+        _, event = caller.identify("u", {"email": "a@example.com"})
+        assert event["traits"] == {"email": "***"}
+        assert caller.flush(GUARD)
+        assert collector.events == [event]
+
+    def test_caplog_sees_them(self, caller, caplog):
+        """The fixture `caplog` has a record for each call."""
+        caplog.set_level(logging.INFO)
+        caller.track("u", "Order completed", {"a": 1})
+        (record,) = [r for r in caplog.records if r.name.startswith("htevents")]
+        assert record.getMessage() == "Order completed"
+        assert record.levelno == logging.INFO
+        assert record.ht_user_id == "u"
+        assert record.ht_properties == {"a": 1}
+
+    def test_assert_logs_sees_them(self, caller, collector):
+        """So has unittest's assertLogs, and the event is delivered all the same."""
+        case = unittest.TestCase()
+        with case.assertLogs("htevents", "INFO") as logs:
+            assert caller.track("u", "during")[0]
+        assert [r.getMessage() for r in logs.records] == ["during"]
+        assert caller.track("u", "after")[0]
+        with case.assertLogs(level="INFO") as logs:
+            assert caller.track("u", "on the root")[0]
+        assert [r.getMessage() for r in logs.records] == ["on the root"]
+        assert caller.flush(GUARD)
+        sent = [e["event"] for e in collector.events]
+        assert sent == ["during", "after", "on the root"]
+
+    def test_further_handlers_see_them(self, facade, logger):
+        """A further handler on the logger sees each call, once."""
+        seen = []
+
+        class Seeing(logging.Handler):
+            def emit(self, record):
+                seen.append(record.getMessage())
+
+        logger.addHandler(Seeing())
+        facade.track("u", "a")
+        facade.identify("u")
+        assert seen == ["a", "identify"]
+
+    def test_records_can_be_pickled(self, caller, caplog):
+        """Handlers that send records elsewhere (SocketHandler, queues) can do so."""
+        caplog.set_level(logging.INFO)
+        caller.track("u", "e", {"a": 1})
+        record = next(r for r in caplog.records if r.name.startswith("htevents"))
+        sender = logging.handlers.SocketHandler("localhost", None)
+        fields = pickle.loads(sender.makePickle(record)[4:])
+        sender.close()
+        assert fields["ht_properties"] == {"a": 1}
+        assert not [v for v in fields.values() if "htlogging" in type(v).__module__]
+        assert copy.deepcopy(record).ht_properties == {"a": 1}
+
+    def test_level_of_the_logger_does_not_matter(self, caller, collector, logger):
+        """An unset level, or any other, loses nothing."""
+        logging.root.setLevel(logging.WARNING)
+        caller.track("u", "unset")
+        logger.setLevel(logging.CRITICAL)
+        assert caller.track("u", "critical")[0]
+        assert caller.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["unset", "critical"]
+
+    @pytest.mark.usefixtures("logger")
+    def test_disable_does_not_matter(self, caller, collector):
+        """`logging.disable()` is for the application's logs."""
+        logging.disable()
+        assert caller.track("u", "e")[0]
+        assert caller.flush(GUARD)
+        assert len(collector.events) == 1
+
+    def test_disabled_logger_does_not_matter(self, caller, collector, logger):
+        """Reconfigurations disable loggers that they do not know."""
+        caller.track("u", "a")
+        logger.disabled = True
+        assert caller.track("u", "b")[0]
+        assert caller.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["a", "b"]
+
+
+RECONFIGURATIONS = {
+    "dictConfig": """
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {"null": {"class": "logging.NullHandler"}},
+    "root": {"handlers": ["null"], "level": "WARNING"},
+})
+""",
+    "fileConfig": """
+logging.config.fileConfig(io.StringIO('''
+[loggers]
+keys=root
+[handlers]
+keys=null
+[formatters]
+keys=
+[logger_root]
+level=WARNING
+handlers=null
+[handler_null]
+class=NullHandler
+args=()
+'''))
+""",
+    "basicConfig": """
+logging.basicConfig(force=True, handlers=[logging.NullHandler()])
+""",
+    "logger": """
+logging.config.dictConfig({
+    "version": 1,
+    "loggers": {"htevents": {"level": "ERROR", "propagate": False}},
+})
+""",
+    "shutdown": """
+logging.shutdown()
+""",
+}
+
+
+class TestReconfiguration:
+    @pytest.mark.parametrize("name", RECONFIGURATIONS)
+    def test_loses_nothing(self, collector, name):
+        """Events from before and after it are delivered, at the script's end too."""
+        script = """
+import io, logging, logging.config, sys
+from htlogging import htevents
+from htlogging.htevents import Client
+htevents.write_key, htevents.host = "KEY", sys.argv[1]
+client = Client("KEY", host=sys.argv[1])
+for caller in (htevents, client):
+    assert caller.track("u", "before", {"n": 1})[0]
+{}
+for caller in (htevents, client):
+    assert caller.track("u", "after", {"n": 2})[0]
+if len(sys.argv) > 2:
+    assert htevents.flush(60) and client.flush(60)
+""".replace("{}", RECONFIGURATIONS[name])
+        run(script, collector.url)
+        run(script, collector.url, "flush")
+        events = sorted(e["event"] for e in collector.events)
+        assert events == ["after"] * 4 + ["before"] * 4
+
+    def test_its_own_handler_takes_over(self, collector):
+        """One that gives the logger a handler: later events are that handler's."""
+        script = """
+import logging.config, sys
+from htlogging import htevents
+htevents.write_key, htevents.host = "FIRST", sys.argv[1]
+htevents.track("u", "before")
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {
+        "ht": {
+            "()": "htlogging.HtEventsHandler",
+            "write_key": "SECOND",
+            "host": sys.argv[1],
+        }
+    },
+    "loggers": {"htevents": {"handlers": ["ht"], "level": "INFO"}},
+})
+assert htevents.track("u", "after")[0]
+"""
+        run(script, collector.url)
+        got = [(r.write_key, e["event"]) for r in collector.requests for e in r.events]
+        assert sorted(got) == [("FIRST", "before"), ("SECOND", "after")]
+
+
+class TestClients:
+    def test_do_not_mix(self, facade, collector, clients):
+        """Two clients and the facade each send with their own key."""
+        callers = {"A": clients("A"), "B": clients("B"), "KEY": facade}
+        for n in range(3):
+            for key, caller in callers.items():
+                caller.track("u", key, {"n": n})
+        for caller in callers.values():
+            assert caller.flush(GUARD)
+        got = [(r.write_key, e["event"]) for r in collector.requests for e in r.events]
+        assert sorted(got) == [(key, key) for key in callers for _ in range(3)]
+
+    def test_have_loggers_of_their_own(self, clients):
+        """A client's logger is shared with nobody."""
+        one, two = clients("A"), clients("B")
+        assert one.logger is not two.logger
+        assert one.logger.handlers != two.logger.handlers
+
+    def test_of_the_same_key(self, clients, collector):
+        """Two clients of one key do not send each other's events."""
+        one, two = clients(), clients()
+        one.track("u", "one")
+        two.track("u", "two")
+        assert one.flush(GUARD)
+        assert two.flush(GUARD)
+        assert sorted(e["event"] for e in collector.events) == ["one", "two"]
+
+    def test_stats(self, clients):
+        """A client has its handler's counters."""
+        client = clients()
+        client.track("u", "e")
+        assert client.flush(GUARD)
+        assert client.stats["accepted"] == client.stats.delivered == 1
+
+    def test_repr_holds_no_key(self, clients):
+        """A client can be shown."""
+        assert "SECRETKEY" not in repr(clients("SECRETKEY"))
+
+    def test_key_is_the_first_argument(self, collector):
+        """The key is given by position or by name."""
+        for client in (
+            Client("KEY", host=collector.url),
+            Client(write_key="KEY", host=collector.url),
+        ):
+            client.track("u", "e")
+            client.shutdown()
+        assert [r.write_key for r in collector.requests] == ["KEY", "KEY"]
+
+    def test_one_that_is_dropped_delivers(self, collector):
+        """An event of a client that nobody keeps is delivered at the script's end."""
+        script = """
+import sys
+from htlogging.htevents import Client
+Client("K", host=sys.argv[1]).track("u", "e")
+"""
+        run(script, collector.url)
+        assert [e["event"] for e in collector.events] == ["e"]
+
+    def test_one_that_is_dropped_is_forgotten(self, collector):
+        """A client that has nothing to send, or is shut down, takes no memory."""
+        import gc
+        import weakref
+
+        client = Client("K", host=collector.url)
+        client.logger.propagate = False  # pytest keeps the records that it sees
+        client.track("u", "e")
+        client.shutdown()
+        handler = weakref.ref(client.logger.handlers[0])
+        del client
+        gc.collect()
+        assert handler() is None
+
+
+class TestFlushJoinShutdown:
+    def test_nothing_to_do(self, caller):
+        """With nothing to do, `flush` is `True` and the others return."""
+        assert caller.flush() is True
+        assert caller.flush(0) is True
+        caller.join()
+        caller.shutdown()
+        assert caller.flush() is True
+
+    @pytest.mark.parametrize("end", ["join", "shutdown"])
+    def test_end_delivers_and_a_later_event_opens_again(self, caller, collector, end):
+        """Both wait for what is queued; an event after them is delivered as well."""
+        for n in range(3):
+            assert caller.track("u", f"event {n}")[0]
+            getattr(caller, end)()
+            assert len(collector.events) == n + 1
+        assert caller.track("u", "last")[0]
+        assert caller.flush(GUARD)
+        assert len(collector.events) == 4
+
+    def test_flush_says_when_it_is_not_done(self, caller, collector):
+        """A `flush` whose timeout passes is `False`, and the event goes on."""
+        go_on = threading.Event()
+        collector.always(lambda _: go_on.wait(GUARD) and None)
+        try:
+            caller.track("u", "e")
+            assert caller.flush(0.05) is False
+        finally:
+            go_on.set()
+        assert caller.flush(timeout=GUARD) is True
+
+
+class TestSyncMode:
+    def test_sends_on_the_callers_thread(self, facade, collector):
+        """A call returns when its event is delivered."""
+        facade.sync_mode = True
+        queued, event = facade.track("u", "e")
+        assert queued
+        assert collector.events == [event]
+
+    @pytest.mark.parametrize("status", [400, 401, 404, 413, 429, 500, 503])
+    def test_raises_after_one_try(self, clients, collector, status):
+        """An event that is refused raises `DeliveryError`; it is tried once."""
+        client = clients(sync_mode=True)
+        collector.script(status)
+        with pytest.raises(DeliveryError) as caught:
+            client.track("u", "e")
+        assert caught.value.status == status
+        assert caught.value.code
+        assert caught.value.message
+        assert len(collector.requests) == 1
+        assert client.stats["failed"] == client.stats["accepted"] == 1
+        assert client.track("u", "e")[0]
+        client.shutdown()
+
+    def test_unreachable(self, clients):
+        """A server that is not there raises too, without a status."""
+        with Collector() as gone:
+            url = gone.url
+        client = clients(sync_mode=True, host=url)
+        with pytest.raises(DeliveryError) as caught:
+            client.track("u", "e")
+        assert caught.value.status is None
+
+    def test_mistake(self, clients):
+        """A caller's mistake raises as it does without."""
+        with pytest.raises(InvalidEvent):
+            clients(sync_mode=True).track("u", "")
