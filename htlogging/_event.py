@@ -11,6 +11,7 @@ import math
 import os
 from datetime import datetime, timedelta, timezone
 
+from htlogging import _fork
 from htlogging._version import __version__
 from htlogging.exceptions import InvalidEvent
 
@@ -210,7 +211,8 @@ def _id_text(value: Any, name: str) -> str:
         return value
     if type(value) is int and value.bit_length() < _PRINTABLE:
         return str(value)
-    from htlogging import _values
+    with _fork.importing:
+        from htlogging import _values
 
     text = _values.id_text(value)
     if text:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
+import sys
 import time
 import weakref
 
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
         def nudge(self) -> None:
             """Have everything accepted so far sent now, without waiting."""
 
+        def close(self) -> None:
+            """Flush within a time of its own."""
+
 
 # All handlers that live: changed by those who make one, read at exit.
 _handlers: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 # Handlers with something to deliver: an application may forget its client right after
 # the first event. From the first event until closed; a forked child keeps them too.
-busy: set[Closable] = set()
+_busy: set[Closable] = set()
 
 # Monotonic seconds at which the first handler was closed at exit.
 _began: float | None = None
@@ -41,6 +46,17 @@ _exiting = False
 def register(handler: Closable) -> None:
     """Have this handler flushed and closed at exit, as long as it lives."""
     _handlers.add(handler)
+
+
+def hold(handler: Closable) -> None:
+    """Keep a handler that has events, and have it closed when this process ends."""
+    _busy.add(handler)
+    _hook_multiprocessing()
+
+
+def let_go(handler: Closable) -> None:
+    """Let a handler be forgotten: it has no events."""
+    _busy.discard(handler)
 
 
 def is_exiting() -> bool:
@@ -74,3 +90,30 @@ def _at_exit() -> None:
             logging._addHandlerRef(handler)  # type: ignore[attr-defined]  # noqa: SLF001
         # All send from now on, side by side; they are closed one after another.
         handler.nudge()
+
+
+# The process for which the hook below is set.
+_hooked = 0
+
+
+def _hook_multiprocessing() -> None:
+    """
+    Close handlers at the end of a `multiprocessing` child.
+
+    Such a child runs no atexit hooks (up to 3.12), or none of its parent's (3.13).
+    """
+    global _hooked  # noqa: PLW0603
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or _hooked == os.getpid() or process.parent_process() is None:
+        return
+    from multiprocessing.util import Finalize
+
+    _hooked = os.getpid()
+    # The lowest priority: after the application's own.
+    Finalize(None, _at_child_exit, exitpriority=-100)
+
+
+def _at_child_exit() -> None:
+    _at_exit()
+    for handler in list(_handlers):
+        handler.close()

@@ -183,7 +183,7 @@ class HtEventsHandler(QueueHandler):
         waiting = self.queue.put(record) or self._overflow(record)
         # Read after `put`: who exchanges workers looks at the queue after that.
         if waiting >= self._worker.wake_at:
-            _exit.busy.add(self)
+            _exit.hold(self)
             self._worker.wake()
         return waiting > 0
 
@@ -258,7 +258,7 @@ class HtEventsHandler(QueueHandler):
         if not self._exchange_worker().stop(deadline):
             self._abandon()
         self._report.remainder()
-        _exit.busy.discard(self)
+        _exit.let_go(self)
 
     def _exchange_worker(self) -> Worker:
         """Put a fresh worker in place, for later events, and return the old one."""

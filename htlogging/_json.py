@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, time
 
+from htlogging import _fork
 from htlogging.exceptions import EventTooLarge
 
 TYPE_CHECKING = False
@@ -55,7 +56,8 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
         # under way. The second way copes with all of it.
         if exc.__cause__ and not isinstance(exc.__cause__, Exception):
             raise exc.__cause__ from None  # orjson makes errors of Ctrl-C and exit
-        from htlogging import _values
+        with _fork.importing:
+            from htlogging import _values
 
         data = _stdlib_dumps(_values.plain(event, limit, MAX_DEPTH))
     if len(data) > limit:
@@ -109,7 +111,8 @@ def _check(event: dict[str, Any], limit: int) -> None:
 
 
 def _join_scalars(kind: type) -> bool:
-    from htlogging import _values
+    with _fork.importing:
+        from htlogging import _values
 
     if kind in _values.SCALARS:
         _scalars.add(kind)
@@ -120,7 +123,8 @@ def _join_scalars(kind: type) -> bool:
 def _default(value: Any) -> Any:
     if type(value) in (datetime, date, time):
         return value.isoformat()
-    from htlogging import _values
+    with _fork.importing:
+        from htlogging import _values
 
     return _values.scalar(value)
 
@@ -141,7 +145,8 @@ def _stdlib_dumps(value: Any) -> bytes:
 
 def _choose_dumps() -> Callable[[Any], bytes]:
     try:
-        import orjson
+        with _fork.importing:
+            import orjson
     except ImportError:
         return _stdlib_dumps
     # What orjson writes of its own accord in another form than the standard library.

@@ -102,6 +102,8 @@ class HttpTransport:
         session, self._session = self._session, None
         self._used = False
         if session is not None:
+            for adapter in session.adapters.values():
+                _close_pools(adapter)
             session.close()
 
     def _ready(self) -> requests.Session:
@@ -183,6 +185,15 @@ def _new_session() -> requests.Session:
     session.mount("https://", Adapter())
     session.mount("http://", Adapter())
     return session
+
+
+def _close_pools(adapter: Any) -> None:
+    """Close connections; urllib3 leaves that to `weakref.finalize`, which ends at exit."""
+    for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
+        for key in list(manager.pools.keys()):
+            pool = manager.pools.get(key)
+            if pool is not None:
+                pool.close()
 
 
 def _time_answers(manager: Any) -> None:
