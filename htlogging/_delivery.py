@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     class Transport(Protocol):
         """The way to the server, for one thread."""
 
+        def open(self) -> None:
+            """Get ready, so that the first `post` need not."""
+
         def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
             """Send a body once, or raise `Unreachable`."""
 

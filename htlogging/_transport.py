@@ -48,6 +48,10 @@ class HttpTransport:
         self._session: requests.Session | None = None
         self._used = False  # whether the session's last request had an answer
 
+    def open(self) -> None:
+        """Import `requests`, so that the first `post` need not."""
+        self._ready()
+
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """
         Send a body, once.
@@ -90,9 +94,7 @@ class HttpTransport:
         except Exception as exc:  # noqa: BLE001
             # Whatever a session raises, for a wrong host name say UnicodeError: the
             # events shall be tried again, and the thread shall live.
-            causes = _causes(exc)
-            stale = used and isinstance(causes[-1], _disconnects())
-            raise Unreachable(_reason(causes), stale=stale) from None
+            raise _unreachable(exc, used=used) from None
         self._used = True
         session.cookies.clear()  # a load balancer's; the next request is like the first
         return self._answer(response)
@@ -267,6 +269,14 @@ def _retry_after(header: str | None) -> float | None:
     except Exception:  # noqa: BLE001
         # Not only InvalidHeader: a date beyond the calendar raises OverflowError.
         return None
+
+
+def _unreachable(exc: Exception, *, used: bool) -> Unreachable:
+    # A function of its own: an error kept in a local of `post` would be a cycle, and
+    # its connection stay open until the garbage collector comes.
+    causes = _causes(exc)
+    stale = used and isinstance(causes[-1], _disconnects())
+    return Unreachable(_reason(causes), stale=stale)
 
 
 def _disconnects() -> tuple[type[Exception], ...]:

@@ -223,6 +223,10 @@ class Worker:
         transport = self._make_transport()
         patience = Patience(self, math.inf)
         with closing(transport):
+            with suppress(Exception):  # `post` will say what is wrong
+                # At once, side by side with the application's start: were it left to
+                # the exit, imports there would change the exit status of a Ctrl+C.
+                transport.open()
             while (batch := self._next()) is not None:
                 # Whatever it raises: the events were given up, the thread shall live.
                 with suppress(BaseException):
