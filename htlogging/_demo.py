@@ -66,40 +66,47 @@ def run(deadline: float = _DEADLINE, app: Sequence[str] = _APP) -> int:
     """
     # A name in another alphabet shall not end the demo where stdout is ASCII.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # An end from outside is as orderly as by Ctrl+C: no child is left behind.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    watchdog = _Watchdog(deadline)
+    before = {
+        number: signal.signal(number, lambda *_: watchdog.end("interrupted"))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        _demonstrate(deadline, app)
+        with watchdog:
+            _run_both(app, watchdog)
         _say(_GOODBYE)
     except _Failed as exc:
-        print(f"FAILED: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("FAILED: interrupted", file=sys.stderr)
+        print(f"FAILED: {watchdog.reason or exc}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # `demo | head`: nobody reads on. The interpreter shall not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
 class _Watchdog:
     """
-    Kills children when time is up: their pipes end, and so does every wait of ours.
+    Kills the children when time is up, or a signal says so.
+
+    Their pipes end then, and so does every wait of ours. Nothing is raised in the
+    middle of anything: a child just started is not left behind.
 
     Args:
         seconds: From `__enter__` on.
     """
 
     def __init__(self, seconds: float) -> None:
-        # Guards _children and late. The main thread adds children, the timer's kills.
-        self._lock = threading.Lock()
+        # Guards _children and reason: the main thread adds, the timer's kills.
+        # Re-entrant: a signal's handler comes on the main thread, whatever that does.
+        self._lock = threading.RLock()
         self._children: list[_Process] = []
-        self.late = False
-        self._timer = threading.Timer(seconds, self._expire)
+        self.reason: str | None = None
+        late = f"it was not over within {seconds:g} s"
+        self._timer = threading.Timer(seconds, self.end, [late])
 
     def __enter__(self) -> Self:
         self._timer.start()
@@ -109,27 +116,18 @@ class _Watchdog:
         self._timer.cancel()
 
     def watch(self, child: _Process) -> None:
-        """Kill this child too, when time is up or if it already is."""
+        """Kill this child too when the end comes, or has come."""
         with self._lock:
             self._children.append(child)
-            if self.late:
+            if self.reason is not None:
                 child.kill()
 
-    def _expire(self) -> None:
+    def end(self, reason: str) -> None:
+        """Kill all children, for this reason."""
         with self._lock:
-            self.late = True
+            self.reason = self.reason or reason
             for child in self._children:
                 child.kill()
-
-
-def _demonstrate(deadline: float, app: Sequence[str]) -> None:
-    with _Watchdog(deadline) as watchdog:
-        try:
-            _run_both(app, watchdog)
-        except _Failed:
-            if watchdog.late:
-                raise _Failed(f"it was not over within {deadline:g} s") from None
-            raise
 
 
 def _run_both(app: Sequence[str], watchdog: _Watchdog) -> None:
@@ -185,12 +183,9 @@ def _child(
             yield child
         finally:
             child.terminate()
-            # Killed also when a second Ctrl+C cuts the wait short.
-            try:
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(_GRACE)
-            finally:
-                child.kill()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE)
+            child.kill()
 
 
 def _end_after(app: _Process, collector: _Process) -> None:
@@ -231,7 +226,10 @@ def _shown(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         if not line.startswith("{"):
             _say(line)  # what is wrong with an event; the sums at the end
             continue
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            raise _Failed("the collector broke off within an event") from None
         taken = Request("POST", "/v1/batch", Message(), b"", 0.0, 1, events=[event])
         taken.taken = True
         for text in pretty.of(taken, datetime.now().astimezone()):

@@ -181,6 +181,11 @@ print(json.dumps(client.stats))
             "FAILED: the collector did not start\nno loopback here\n"
         )
 
+    def test_a_collector_that_is_killed(self):
+        """A line that ends within an event is a failure, not an event."""
+        with pytest.raises(_demo._Failed, match="broke off"):
+            list(_demo._shown(iter(['{"type": "tr'])))
+
 
 class TestEnd:
     """No child is left behind."""
