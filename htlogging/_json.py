@@ -3,8 +3,8 @@ Any value → RFC 8259 JSON, as compact UTF-8 bytes.
 
 Two ways lead to the same meaning. Plain values (exact dict, list, tuple, str, int,
 float, bool and `None`; dates, decimals and UUIDs among them) go straight through a C
-encoder: orjson where it is installed, else the standard library's. Whatever that
-refuses, or would write wrongly, is first made plain by `_values`.
+encoder: orjson where it is installed and enough, else the standard library's. Whatever
+that refuses, or would write wrongly, is first made plain by `_values`.
 """
 
 from __future__ import annotations
@@ -51,11 +51,9 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
     try:
         _check(event, limit)
         data = _dumps(event)
-    except Exception as exc:  # noqa: BLE001
+    except Exception:  # noqa: BLE001
         # Not plain, or a time zone's code raised, or another thread changed a dict
         # under way. The second way copes with all of it.
-        if exc.__cause__ and not isinstance(exc.__cause__, Exception):
-            raise exc.__cause__ from None  # orjson makes errors of Ctrl-C and exit
         with _fork.importing:
             from htlogging import _values
 
@@ -155,7 +153,16 @@ def _choose_dumps() -> Callable[[Any], bytes]:
         | orjson.OPT_PASSTHROUGH_DATETIME
         | orjson.OPT_PASSTHROUGH_SUBCLASS
     )
-    return lambda value: orjson.dumps(value, _default, options)
+
+    def dumps(value: Any) -> bytes:
+        try:
+            return orjson.dumps(value, None, options)
+        except TypeError:
+            # A date or a decimal, mostly. orjson gets no `default`: while that ran,
+            # another thread might shrink a list, and orjson reads freed memory then.
+            return _stdlib_dumps(value)
+
+    return dumps
 
 
 def _first_dumps(value: Any) -> bytes:

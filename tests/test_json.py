@@ -87,7 +87,7 @@ def as_property(value):
     good = {"price": 9.5, "count": 3, "name": "ok", "none": None}
     properties = {"before": good, "value": value, "after": [good]}
     event = {"type": "track", "properties": properties, "messageId": "m"}
-    whole = both(event)
+    whole = both(event, 10**6)
     made = whole["properties"].pop("value")
     expected = {"before": good, "after": [good]}
     rest = {"type": "track", "properties": expected, "messageId": "m"}
@@ -295,7 +295,7 @@ VALUES = [
     (np.ma.masked_array([1, 2], [False, True]), [1, None]),
     (np.datetime64("2024-01-01"), "2024-01-01"),
     (np.datetime64("2024-01-01T01:02:03.5", "ms"), "2024-01-01T01:02:03.500"),
-    (np.datetime64("NaT"), None),
+    (np.datetime64("NaT", "D"), None),
     (
         np.array(["2024-01-01", "NaT"], "M8[ns]"),
         ["2024-01-01T00:00:00.000000000", None],
@@ -762,6 +762,29 @@ class TestHostile:
             event = {"properties": {"box": box}}
             assert strict(encode(event, LIMIT)) == {"properties": {"box": expected}}
 
+    @pytest.mark.parametrize("last", [1, Told("told")], ids=kind)
+    @pytest.mark.parametrize("change", ["clear", "grow"])
+    def test_change_while_the_encoder_is_inside(self, encode, change, last):
+        """A list or dict changed under way, as by another thread, crashes nothing."""
+        items, box = [], {}
+
+        class Changing(tzinfo):
+            def utcoffset(self, when):  # noqa: ARG002
+                if change == "clear":
+                    items.clear()
+                    box.clear()
+                elif len(items) < 1000:
+                    items.extend([Told("new")] * 500)
+                    box.update((str(n), Told("new")) for n in range(500))
+                return timedelta(0)
+
+        items += [NEW_YEAR.replace(tzinfo=Changing()), *map(str, range(100)), last]
+        box.update((text, text * 5) for text in map(str, range(100)))
+        event = {"properties": {"items": items, "box": box, "good": 1}}
+        made = strict(encode(event, 10**6))["properties"]
+        assert made["good"] == 1
+        assert made["items"][0] == "2024-01-01T12:30:01.500000+00:00"
+
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
     def test_exits_pass(self, encode, error):
         """What is no `Exception` goes through, as in `logging.Handler`."""
@@ -898,6 +921,13 @@ def with_itself(items):
     return items
 
 
+def as_array(items):
+    array = np.empty(len(items), object)
+    for n, item in enumerate(items):
+        array[n] = item
+    return array
+
+
 def containers(inner):
     lists = st.lists(inner, max_size=4)
     dicts = st.dictionaries(keys, inner, max_size=4)
@@ -913,7 +943,7 @@ def containers(inner):
         st.builds(Item, anything_written, inner, lists),
         st.builds(Point, inner, inner),
         inner.map(lambda value: [value] * 3),
-        lists.map(lambda items: np.array([*items, None], object)[:-1]),
+        lists.map(as_array),
     )
 
 
