@@ -193,9 +193,7 @@ def _close_pools(adapter: Any) -> None:
     """Close connections; urllib3 leaves that to `weakref.finalize`, which ends at exit."""
     for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
         for key in list(manager.pools.keys()):
-            pool = manager.pools.get(key)
-            if pool is not None:
-                pool.close()
+            manager.pools[key].close()
 
 
 def _time_answers(manager: Any) -> None:
