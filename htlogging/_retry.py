@@ -27,7 +27,7 @@ class Verdict(Enum):
     GIVE_UP = "give up"
 
 
-class Unreachable(Exception):  # noqa: N818
+class Unreachable(Exception):
     """
     There was no answer.
 
