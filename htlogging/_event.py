@@ -153,11 +153,14 @@ def _dict(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = fields.get(name)
     if value is None:
         return {}
-    if issubclass(type(value), dict):
-        return value  # type: ignore[no-any-return]
+    if type(value) is dict:
+        return value
     try:
+        if issubclass(type(value), dict):
+            return dict(value)
         empty = not value
-    except Exception:  # noqa: BLE001  (an array's truth, say, is an error)
+    except Exception:  # noqa: BLE001
+        # User code: a dict of its own kind; an array's truth, say, is an error.
         empty = False
     if empty:
         return {}

@@ -38,8 +38,8 @@ def build(own, bound=None, name="Order completed", created=CREATED):
 
 
 def of_type(kind, bound=None, **own):
-    fields = {"ht_type": kind, "ht_user_id": "u", **NEEDS.get(kind, {}), **own}
-    return build(fields, bound)
+    fields = {"ht_type": kind, "ht_user_id": "u", **NEEDS.get(kind, {})}
+    return build({**fields, **own}, bound)
 
 
 class Plan(Enum):
@@ -587,3 +587,30 @@ class TestMessageId:
         """It stays as it is, so that a repeated event can be told."""
         mine = uuid4()
         assert of_type("track", ht_message_id=mine)["messageId"] == str(mine)
+
+
+class Failing(dict):
+    """A dict whose iteration fails."""
+
+    def __iter__(self):
+        raise RuntimeError("secret")
+
+    keys = items = values = __iter__
+
+
+def outcome(kind, fields):
+    """Return the event's type, or the refusal's text."""
+    try:
+        return of_type(kind, **fields)["type"]
+    except InvalidEvent as error:
+        return str(error)
+
+
+class TestAnyValue:
+    @pytest.mark.parametrize("field", sorted(_event.FIELDS))
+    @pytest.mark.parametrize("kind", TYPES)
+    def test_in_any_field(self, field, kind):
+        """Whatever a field holds, there is an event or an `InvalidEvent`."""
+        hostile = [NoTruth(), Zone(RuntimeError), Failing(), NaT(2024, 1, 1)]
+        for value in [*NO_IDS, *(value for value, _ in IDS), *hostile]:
+            assert "secret" not in outcome(kind, {field: value})
