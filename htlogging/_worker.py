@@ -77,7 +77,8 @@ class Worker:
         self._room = room(settings.write_key)
         # An upload_size that was set is the most as well; the default grows with the
         # backlog, or throughput would be bound to one round trip per 100 events.
-        self._full = settings.upload_size or UPLOAD_SIZE
+        size = settings.upload_size or UPLOAD_SIZE
+        self._full = min(size, settings.max_queue_size)  # a full queue shall empty
         self._most = settings.upload_size or MAX_BODY_EVENTS
         # How many waiting events it takes for `put` to call `wake`: read by every
         # caller, without a lock. It is 1 while nobody sends, `_full` while a batch
