@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 
 from htlogging._batch import body
 from htlogging._retry import Unreachable, Verdict, judge, wait
@@ -146,7 +147,7 @@ class Delivery:
 
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them."""
-        self._report.lost("failed", len(events), str(failure))
+        self._report.lost("failed", len(events), _told(failure))
         on_error = self._settings.on_error
         if on_error is None:
             return
@@ -188,10 +189,9 @@ class Delivery:
             tries += 1
             again = stale  # at once, after a stale connection: not twice in a row
             compress = self._compress
-            request = body(part.events, self._settings.write_key)
             timeout = min(self._settings.timeout, max(patience.left(), 0.001))
             try:
-                answer = transport.post(request, compress=compress, timeout=timeout)
+                answer = self._post(part, transport, compress=compress, timeout=timeout)
             except Unreachable as exc:
                 failure = DeliveryError(None, "network", exc.reason, tries)
                 verdict, asked, stale = Verdict.RETRY, None, exc.stale
@@ -210,13 +210,30 @@ class Delivery:
                 return verdict, failure
             if again or not stale:
                 stale = False
-                self._report.failing(str(failure))
+                self._report.failing(_told(failure))
                 if tries > self._settings.max_retries:
                     return Verdict.GIVE_UP, failure
                 if not patience.pause(wait(tries, asked, _uniform)):
                     last = patience.is_last()
                     return Verdict.GIVE_UP if last else Verdict.RETRY, failure
             self._counters.add("retries")
+
+    def _post(
+        self, part: Batch, transport: Transport, *, compress: bool, timeout: float
+    ) -> Answer:
+        """Send once, and tell of it at DEBUG."""
+        request = body(part.events, self._settings.write_key)
+        began, outcome = time.monotonic(), "interrupted"
+        try:
+            answer = transport.post(request, compress=compress, timeout=timeout)
+            outcome = f"HTTP {answer.status}"
+        except Unreachable as exc:
+            outcome = exc.reason
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            self._report.tried(len(part), len(request), outcome, seconds)
+        return answer
 
 
 class _Once:
@@ -233,6 +250,14 @@ class _Once:
 
     def is_last(self) -> bool:
         return True
+
+
+def _told(failure: DeliveryError) -> str:
+    """Return what logs say of it: not the server's sentence, which may quote an event."""
+    status, message = failure.status, failure.message
+    if status is not None:
+        message = "the server refused"
+    return str(DeliveryError(status, failure.code, message, failure.tries))
 
 
 def _name(exc: BaseException) -> str:

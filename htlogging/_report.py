@@ -3,7 +3,7 @@ What the package says of itself, through the logger `htlogging`.
 
 Sparing: an outage is a line when it begins and one when it ends, and those that follow
 within a minute are none; losses are a line at once and then at most one a minute with
-the count. Never an event's content, never a traceback, never a secret.
+the count. At DEBUG every request is one. Never an event's content, never a traceback, never a secret.
 """
 
 from __future__ import annotations
@@ -97,6 +97,19 @@ class Report:
         if tell:
             _say("on_error raised %s", type(exc).__name__)
 
+    def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
+        """
+        Tell of a request, at DEBUG.
+
+        Args:
+            count: Its events.
+            size: Bytes of its body before compression.
+            outcome: The answer's status, or why there was none.
+            seconds: How long that took.
+        """
+        line = "%d %s, %d bytes: %s in %.3f s"
+        _say(line, count, _events(count), size, outcome, seconds, level=logging.DEBUG)
+
     def _may_tell(self, kind: str, now: float) -> bool:
         """Tell whether a line of this kind is due, and if so, note that it comes."""
         if now - self._told.get(kind, -math.inf) < QUIET:
@@ -105,11 +118,11 @@ class Report:
         return True
 
 
-def _say(line: str, *args: object) -> None:
+def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
     # The application's log handlers and filters run here, on whichever thread sends or
     # logs: what they raise must not cost events, nor reach the caller.
     with suppress(Exception):
-        log.warning(line, *args)
+        log.log(level, line, *args)
 
 
 def _events(count: int) -> str:

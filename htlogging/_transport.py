@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import time
 import zlib
 from contextlib import suppress
@@ -30,6 +31,9 @@ MAX_ANSWER = 65_536
 
 # Characters of what the server says that are passed on.
 MAX_MESSAGE = 200
+
+# What a server's `code` looks like where it is one.
+_WORD = re.compile(r"[\w.*-]+", re.ASCII)
 
 # The fastest level: ten similar events shrink to a tenth at every level.
 GZIP_LEVEL = 1
@@ -136,7 +140,9 @@ class HttpTransport:
             said = json.loads(text)
         code, message = str(status), f"the server refused with status {status}"
         if isinstance(said, dict):
-            code = self._short(said.get("code")) or code
+            word = self._short(said.get("code"))
+            # A word goes to the log too; a sentence there might quote an event.
+            code = word if _WORD.fullmatch(word) else code
             message = (
                 self._short(said.get("message"))
                 or self._short(said.get("error"))
