@@ -1,0 +1,282 @@
+"""The README keeps to what is so: its code is run, its tables are compared."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from htlogging import _event, _settings
+from htlogging._retry import Verdict, judge
+from htlogging._version import __version__
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+HANG = 60  # seconds: the guard, not a measurement
+
+# What stands right before a block says what it does; readers do not see it.
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<does>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+LANGUAGES = {"python", "json", "sh", "text", "diff"}
+
+
+class Block(NamedTuple):
+    """A code block, and where it begins."""
+
+    line: int
+    does: str
+    language: str
+    code: str
+
+    def __repr__(self) -> str:
+        return f"line-{self.line}"
+
+
+BLOCKS = [
+    Block(
+        README.count("\n", 0, found.start("code")),
+        found["does"] or "",
+        found["language"],
+        found["code"],
+    )
+    for found in _BLOCK.finditer(README)
+]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+
+
+def that(verb):
+    """Return the Python blocks that are marked so."""
+    return [block for block in PYTHON if block.does.partition(":")[0] == verb]
+
+
+def run(*arguments, cwd, **environ):
+    """Run Python to its end, warnings being errors; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONWARNINGS": "error",
+            **environ,
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=HANG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def run_block(block, collector, tmp_path):
+    """Run a block as a file, with a collector to send to; return what it printed."""
+    path = tmp_path / "block.py"
+    path.write_text(block.code, "utf-8")
+    return run(
+        path,
+        cwd=tmp_path,
+        HTEVENTS_HOST=collector.url,
+        HTEVENTS_WRITE_KEY="WRITE_KEY",
+    )
+
+
+def name_of(event):
+    """Return what the README calls an event by: its name, or its type."""
+    return event.get("event", event["type"])
+
+
+def lasting(event):
+    """Return an event without what differs from run to run."""
+    return {k: v for k, v in event.items() if k not in ("timestamp", "messageId")}
+
+
+def without_moments(text):
+    """Return what was printed, without what differs from run to run."""
+    text = re.sub(r"after [0-9.]+ s", "after … s", text)
+    text = re.sub(r'"timestamp":"[^"]+"', '"timestamp":"…"', text)
+    return re.sub(r'"messageId":"[^"]+"', '"messageId":"…"', text)
+
+
+def after(block):
+    """Return the block that stands next on the page."""
+    return BLOCKS[BLOCKS.index(block) + 1]
+
+
+def table(title):
+    """Return the rows of the first table after a heading, each a list of cells."""
+    section = README.partition(f"# {title}\n")[2]
+    lines = section[section.index("\n|") :].lstrip("\n").partition("\n\n")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines.splitlines()
+    ]
+    assert len({len(row) for row in rows}) == 1, "a cell holds a |"
+    return rows[2:]
+
+
+def code_in(cell):
+    """Return what a cell shows as code, the first of it."""
+    found = re.search(r"`([^`]+)`", cell)
+    assert found is not None, cell
+    return found[1]
+
+
+def is_refused(name):
+    """Tell whether `extra=` refuses a name."""
+    logger = logging.Logger("test")  # noqa: LOG001  (not kept)
+    logger.addHandler(logging.NullHandler())
+    try:
+        logger.info("message", extra={name: 1})
+    except KeyError:
+        return True
+    return False
+
+
+class TestCode:
+    def test_every_block_has_its_kind(self):
+        """Each block has a language, and each Python block says what it does."""
+        assert {block.language for block in BLOCKS} == LANGUAGES
+        marked = [*that("sends"), *that("prints"), *that("pytest")]
+        assert sorted(marked) == sorted(PYTHON)
+
+    @pytest.mark.parametrize("block", that("sends"), ids=repr)
+    def test_sends(self, block, collector, tmp_path):
+        """The events that the page promises arrive, in order, each once."""
+        assert run_block(block, collector, tmp_path) == ""
+        promised = block.does.partition(": ")[2].split(", ")
+        assert [name_of(event) for event in collector.events] == promised
+        assert collector.problems == []
+        assert {r.write_key for r in collector.requests} == {"WRITE_KEY"}
+
+    @pytest.mark.parametrize("block", that("prints"), ids=repr)
+    def test_prints(self, block, collector, tmp_path):
+        """What the page shows after the code is what it prints; nothing else is sent."""
+        printed = run_block(block, collector, tmp_path)
+        shown = after(block)
+        assert shown.language == "text"
+        assert without_moments(printed) == without_moments(shown.code)
+        assert collector.requests == []
+
+    @pytest.mark.parametrize("block", that("pytest"), ids=repr)
+    def test_tests(self, block, tmp_path):
+        """Tests on the page pass, all of them."""
+        path = tmp_path / "test_block.py"
+        path.write_text(block.code, "utf-8")
+        options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull]
+        printed = run("-m", "pytest", *options, path, cwd=tmp_path)
+        count = len(re.findall(r"def test_", block.code))
+        assert f"{count} passed" in printed
+
+    def test_three_ways_send_one_event(self, collector, tmp_path):
+        """The first three blocks send the event that the page shows."""
+        for block in that("sends")[:3]:
+            run_block(block, collector, tmp_path)
+        (shown,) = (json.loads(b.code) for b in BLOCKS if b.language == "json")
+        assert [lasting(event) for event in collector.events] == [lasting(shown)] * 3
+        assert shown.keys() == collector.events[0].keys()
+        assert shown["context"]["library"]["version"] == __version__
+
+    def test_formatter_of_the_shop(self, collector, tmp_path):
+        """The subclass on the page changes what the handler sends."""
+        (block,) = (b for b in that("sends") if "process_log_record" in b.code)
+        run_block(block, collector, tmp_path)
+        (event,) = collector.events
+        assert event["context"]["app"] == {"name": "shop"}
+
+
+class TestCommands:
+    @pytest.mark.parametrize("ending", ["htlogging demo", "pytest"])
+    def test_set_up(self, ending):
+        """The two commands stand alone on a line, for people and for `.ci/run`."""
+        found = re.findall(rf"(?m)^python3 -m venv .* -m {ending}$", README)
+        assert len(found) == 1
+
+    def test_collect(self, tmp_path):
+        """The options of `collect` that the page names are those it has."""
+        shown = run("-m", "htlogging", "collect", "--help", cwd=tmp_path)
+        section = README.partition("## The collector\n")[2].partition("\n## ")[0]
+        options = set(re.findall(r"`(--[a-z-]+)`", section))
+        assert options == set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
+
+
+class TestFields:
+    def test_keys(self):
+        """The table of extras has every `ht_` field, and no other."""
+        keys = [code_in(row[0]) for row in table("The record's fields")]
+        assert len(keys) == len(set(keys))
+        assert set(keys) == _event.FIELDS
+
+    def test_refused_names(self):
+        """The names on the page are those that this Python refuses."""
+        section = README.partition("### Names that `extra=` refuses\n")[2]
+        listed = re.findall(r"`(\w+)`", section.split("\n\n")[1])
+        assert len(listed) == len(set(listed))
+        tried = {*vars(logging.makeLogRecord({})), "message", "asctime", *listed}
+        refused = {name for name in tried if is_refused(name)}
+        since_3_12 = {"taskName"} if sys.version_info < (3, 12) else set()
+        assert set(listed) - since_3_12 == refused
+
+
+class TestSettings:
+    ROWS = table("Settings")
+
+    def test_names_and_defaults(self):
+        """The table has every setting, in the order of the code, with its default."""
+        shown = {code_in(r[0]): ast.literal_eval(code_in(r[1])) for r in self.ROWS}
+        assert list(shown.items()) == list(_settings.DEFAULTS.items())
+
+    @pytest.mark.parametrize(
+        ("name", "bounds"),
+        [*_settings._INTEGERS.items(), *_settings._SECONDS.items()],
+    )
+    def test_ranges(self, name, bounds):
+        """The range of a number is the one that is checked."""
+        (cell,) = (r[3] for r in self.ROWS if code_in(r[0]) == name)
+        found = re.search(r"([0-9.]+) to ([0-9.]+)$", cell)
+        assert found is not None, cell
+        assert (float(found[1]), float(found[2])) == bounds
+
+    def test_environment(self, monkeypatch):
+        """The variables in the table, and no others, set what they stand beside."""
+        variables = {code_in(r[0]): code_in(r[2]) for r in self.ROWS if r[2]}
+        assert variables.keys() == {"write_key", "host"}
+        monkeypatch.setenv(variables["write_key"], "KEY")
+        monkeypatch.setenv(variables["host"], "http://localhost:1")
+        settings = _settings.Settings({})
+        assert (settings.write_key, settings.host) == ("KEY", "http://localhost:1")
+
+
+class TestAnswers:
+    OUTCOMES = (
+        ("delivered", Verdict.DELIVERED),
+        ("sent again uncompressed", Verdict.UNCOMPRESSED),
+        ("sent again", Verdict.RETRY),
+        ("halved", Verdict.SPLIT),
+        ("given up", Verdict.GIVE_UP),
+    )
+
+    @pytest.mark.parametrize("row", table("What an answer does"), ids=repr)
+    def test_table(self, row):
+        """A row of the table says what the policy does with each of its statuses."""
+        answer, text = row
+        (verdict, *_) = [v for begin, v in self.OUTCOMES if text.startswith(begin)]
+        events = 2 if "more than one" in answer else 1
+        for status in re.findall(r"\b[1-5](?:xx|\d\d)\b", answer):
+            hundreds = int(status[0]) * 100
+            some = (0, 2, 9) if status.endswith("xx") else (int(status[1:]),)
+            compressed = "gzipped" in answer
+            assert {
+                judge(hundreds + rest, events, compressed=compressed) for rest in some
+            } == {verdict}
