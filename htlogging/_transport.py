@@ -322,7 +322,7 @@ def _reason(causes: list[BaseException]) -> str:
     """
     Say in a few words why there was no answer.
 
-    Never by `str(exc)`: it holds the address, and a proxy's with its password.
+    Never by all of `str(exc)`: it holds the address, and a proxy's with its password.
     """
     import socket
     import ssl
@@ -337,5 +337,8 @@ def _reason(causes: list[BaseException]) -> str:
         return f"{first}: the host's name is not known"
     if isinstance(last, OSError) and last.errno:
         return f"{first}: {os.strerror(last.errno)}"
+    tunnel = re.match(r"Tunnel connection failed: ([0-9]{3})", str(last))
+    if tunnel:
+        return f"{first}: the proxy answered {tunnel[1]}"
     name = type(last).__name__
     return first if name == first else f"{first}: {name}"

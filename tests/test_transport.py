@@ -518,7 +518,7 @@ class TestProxies:
         proxy = server.url.replace("http://", "http://user:secret@")
         server.script = [answer(407)]
         with contextlib.closing(make("https://a.example", proxies=proxy)) as transport:
-            assert fail(transport).reason == "ProxyError: OSError"
+            assert fail(transport).reason == "ProxyError: the proxy answered 407"
         assert server.heads[0][0].startswith("CONNECT a.example:443 HTTP/1.")
 
     def test_tunnel_that_drips(self, server):

@@ -1,0 +1,44 @@
+"""Scripts in processes of their own, for tests of what a process as a whole does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from typing import NamedTuple
+
+# Seconds after which a script, or whatever else is waited for, is taken to hang.
+HANG = 60
+
+
+class Ended(NamedTuple):
+    """A script that came to its end."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run(tmp_path, script, *arguments, **environ):
+    """
+    Run a script to its end.
+
+    Args:
+        tmp_path: Where to put it.
+        script: Its text; common indentation is taken off.
+        arguments: Of its `sys.argv`.
+        environ: Variables beside the environment's; `None` takes one out.
+    """
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(script))
+    merged = {**os.environ, "PYTHONWARNINGS": "error", **environ}
+    ended = subprocess.run(
+        [sys.executable, path, *arguments],
+        check=False,
+        env={name: value for name, value in merged.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
