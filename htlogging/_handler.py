@@ -18,7 +18,7 @@ from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
 from htlogging._transport import HttpTransport
 from htlogging._worker import Worker, is_sending
-from htlogging.exceptions import DeliveryError, InvalidSetting
+from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,12 +137,15 @@ class HtEventsHandler(QueueHandler):
         except DeliveryError as exc:  # of sync_mode: counted and reported already
             if call is not None:
                 call.error = exc
-        except Exception as exc:  # noqa: BLE001  (as every handler's emit)
+        except InvalidEvent as exc:
             if call is None:
                 self.reject(record)
             else:
                 self._counters.add("rejected")
                 call.error = exc
+        except Exception:  # noqa: BLE001  (as every handler's emit)
+            # A formatter's hook, say: no mistake of the caller's, if there is one.
+            self.reject(record)
         else:
             if call is not None:
                 call.queued = queued

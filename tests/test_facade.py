@@ -546,6 +546,26 @@ class TestRecords:
         assert caller.flush(GUARD)
         assert collector.requests == []
 
+    def test_formatter_that_raises(self, facade, logger, capsys, collector):
+        """Nor does a broken hook of the handler's formatter; the event is reported."""
+
+        class Broken(htlogging.HtEventsFormatter):
+            def process_log_record(self, log_data):
+                if log_data["ht_event"] == "b":
+                    raise KeyError("hook")
+                return super().process_log_record(log_data)
+
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        handler.setFormatter(Broken())
+        logger.addHandler(handler)
+        results = [facade.track("u", name) for name in "abc"]
+        assert [queued for queued, _ in results] == [True, False, True]
+        assert [event["event"] for _, event in results] == ["a", "b", "c"]
+        assert "KeyError: 'hook'" in capsys.readouterr().err
+        assert facade.flush(GUARD)
+        assert handler.stats["rejected"] == 1
+        assert [e["event"] for e in collector.events] == ["a", "c"]
+
     def test_filter_may_change_fields(self, caller, collector):
         """A filter sees the fields by the names of `extra`, and may change them."""
 
