@@ -650,6 +650,60 @@ class TestInvalidRecords:
         assert "4111" not in last
 
 
+class TestValuesThatLog:
+    def test_their_text_may_be_an_event(self, log, sent):
+        """A value whose `str()` logs, through the same logger, makes two events."""
+
+        class Logs:
+            def __str__(self):
+                log.info("inner", extra={"ht_user_id": "u"})
+                return "text"
+
+        log.info("outer", extra={"ht_user_id": "u", "value": Logs()})
+        inner, outer = sent()
+        assert inner["event"] == "inner"
+        assert outer["properties"] == {"value": "text"}
+
+    def test_signal_handlers_may_log(self, collector):
+        """A signal handler may log while its thread is logging: none hangs, none lost."""
+        script = """
+import logging, signal, sys
+from htlogging import HtEventsHandler
+handler = HtEventsHandler(write_key="K", host=sys.argv[1], max_queue_size=200_000)
+log = logging.getLogger("shop")
+log.addHandler(handler)
+log.setLevel(logging.INFO)
+count = 0
+
+def on_signal(number, frame):
+    global count
+    count += 1
+    log.info("signal", extra={"ht_user_id": "u"})
+    if count < 300:
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
+signal.signal(signal.SIGALRM, on_signal)
+signal.setitimer(signal.ITIMER_REAL, 0.0002)
+logged = 0
+while count < 300:
+    log.info("main", extra={"ht_user_id": "u"})
+    logged += 1
+    if logged % 50 == 0:
+        handler.flush(0)
+        handler.stats
+assert handler.flush(60)
+assert handler.stats["delivered"] == logged + count, (handler.stats, logged, count)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script, collector.url],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=GUARD,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestHandler:
     def test_is_a_queue_handler(self, handler):
         """It is one of the standard library's queue handlers."""

@@ -799,7 +799,6 @@ class TestOwnLog:
         handler.close()
         assert own_log() == []
 
-    @pytest.mark.xfail(reason="nothing is logged at DEBUG yet")
     def test_debug_tells_of_requests(self, collector):
         """With `debug=True` stderr tells of each request, without configuration."""
         script = """
