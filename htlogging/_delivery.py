@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
 
 from htlogging._batch import body
 from htlogging._retry import Unreachable, Verdict, judge, wait
+from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
@@ -37,13 +39,15 @@ if TYPE_CHECKING:
     class Claims(Protocol):
         """What a queue does with a claimed batch."""
 
+        durable: bool
+
         def split(self, batch: Batch) -> tuple[Batch, Batch]:
             """Halve it."""
 
         def ack(self, batch: Batch) -> bool:
             """Forget delivered events; tell whether they were ours."""
 
-        def bury(self, batch: Batch) -> bool:
+        def bury(self, batch: Batch, failure: DeliveryError) -> bool:
             """Forget events given up; tell whether they were ours."""
 
         def release(self, batch: Batch) -> None:
@@ -80,6 +84,11 @@ class Delivery:
         self._queue = queue
         self._counters = counters
         self._report = report
+        # What is on disk is tried until the outage ends, and outlives the process.
+        self._max_retries = math.inf if queue.durable else settings.max_retries
+        # Events in the next request at most. An outage makes it small; each request
+        # that gets through doubles it: a server that has just come back is not flooded.
+        self._limit = MAX_BODY_EVENTS
         # Turned off by the first 415. Any thread may; none turns it on again.
         self._compress = settings.gzip
         # Guards _reporting, and makes settling and counting one step for those who
@@ -87,6 +96,10 @@ class Delivery:
         # has a Delivery of its own.
         self.settled = threading.Condition()
         self._reporting = 0  # batches given up whose on_error has not returned
+
+    def limit(self) -> int:
+        """Return how many events the next request may have."""
+        return self._limit
 
     def idle(self) -> bool:
         """Tell whether no `on_error` is running; with `settled` held."""
@@ -134,7 +147,7 @@ class Delivery:
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
         """Count events as failed, tell of them, and hand them to `on_error`."""
         with self.settled:
-            if not self._queue.bury(batch):
+            if not self._queue.bury(batch, failure):
                 return
             self._counters.add("failed", len(batch))
             self._reporting += 1
@@ -159,6 +172,7 @@ class Delivery:
 
     def _ack(self, batch: Batch) -> None:
         self._report.working()
+        self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
         with self.settled:
             if self._queue.ack(batch):
                 self._counters.add("delivered", len(batch))
@@ -211,11 +225,12 @@ class Delivery:
             if again or not stale:
                 stale = False
                 self._report.failing(_told(failure))
-                if tries > self._settings.max_retries:
+                self._limit = UPLOAD_SIZE
+                if tries > self._max_retries:
                     return Verdict.GIVE_UP, failure
                 if not patience.pause(wait(tries, asked, _uniform)):
-                    last = patience.is_last()
-                    return Verdict.GIVE_UP if last else Verdict.RETRY, failure
+                    lost = patience.is_last() and not self._queue.durable
+                    return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
             self._counters.add("retries")
 
     def _post(

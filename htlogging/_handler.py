@@ -17,7 +17,7 @@ from htlogging._report import Report, show_debug
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
 from htlogging._transport import HttpTransport
-from htlogging._worker import Worker, is_sending
+from htlogging._worker import Worker, is_sending, sending
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging._settings import HandlerSettings
+    from htlogging._spool import SpoolQueue
 
 
 class HtEventsHandler(QueueHandler):
@@ -53,7 +54,7 @@ class HtEventsHandler(QueueHandler):
         InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
     """
 
-    queue: MemoryQueue  # type: ignore[assignment]
+    queue: MemoryQueue | SpoolQueue  # type: ignore[assignment]
 
     def __init__(
         self, queue: object = None, **settings: Unpack[HandlerSettings]
@@ -64,6 +65,10 @@ class HtEventsHandler(QueueHandler):
             )
         # Before logging hears of the handler: an invalid one shall not be in its list.
         self._settings = Settings(settings)
+        if self._settings.spool is not None:
+            with _fork.importing:
+                from htlogging import _spool_place
+            _spool_place.check(self._settings.spool)
         super().__init__(None)  # type: ignore[arg-type]
         if self._settings.debug:
             show_debug()
@@ -79,7 +84,7 @@ class HtEventsHandler(QueueHandler):
         self._lock = threading.RLock()
         self._counters = Counters()
         self._report = Report()
-        self.queue = MemoryQueue(self._settings.max_queue_size)
+        self.queue = self._make_queue()
         self._delivery = Delivery(
             self._settings, self.queue, self._counters, self._report
         )
@@ -87,6 +92,14 @@ class HtEventsHandler(QueueHandler):
         # Whether an event is sent by its caller. Made in an atexit hook, a handler may
         # come too late for logging.shutdown.
         self._direct = self._settings.sync_mode or _exit.is_exiting()
+
+    def _make_queue(self) -> MemoryQueue | SpoolQueue:
+        if self._settings.spool is None:
+            return MemoryQueue(self._settings.max_queue_size)
+        # Late: SQLite takes longer to import than all the rest, and few have a spool.
+        with _fork.importing:
+            from htlogging._spool import SpoolQueue
+        return SpoolQueue(self._settings, self._report, self._counters, self._evicted)
 
     def _hire(self) -> Worker:
         """Make a worker; its thread starts with the first event."""
@@ -223,12 +236,16 @@ class HtEventsHandler(QueueHandler):
 
         Args:
             timeout: Seconds; `None`: as long as it takes, which `max_retries` bounds.
+                With a spool, where retries have no end, it is `shutdown_timeout`.
 
         Returns:
             Whether all was settled in time; `True` when there was nothing to do.
         """
         if _is_mine(self.lock) or _is_mine(_logging_lock()):
             return self._worker.flush(-math.inf)
+        if timeout is None and self.queue.durable:
+            timeout = self._settings.shutdown_timeout
+        self.queue.look()
         return self._worker.flush(time.monotonic() + _seconds(timeout))
 
     def nudge(self) -> None:
@@ -258,6 +275,7 @@ class HtEventsHandler(QueueHandler):
         if _exit.is_exiting():
             # Nothing flushes after this: whoever still has an event sends it himself.
             self._direct = True
+        self._report.hold()
         if not self._exchange_worker().stop(deadline):
             self._abandon()
         self._report.remainder()
@@ -268,6 +286,12 @@ class HtEventsHandler(QueueHandler):
         with self._lock:
             worker, self._worker = self._worker, self._hire()
         return worker
+
+    def _evicted(self, events: list[bytes], why: str) -> None:
+        """Give up events that had to leave the spool."""
+        self._counters.add("failed", len(events))
+        with sending():
+            self._delivery.tell(events, DeliveryError(None, "spool", why, 0))
 
     def _abandon(self) -> None:
         """Give up what could not be delivered in time."""

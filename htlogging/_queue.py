@@ -8,6 +8,10 @@ from collections import deque
 from htlogging._batch import Batch
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from htlogging.exceptions import DeliveryError
+
 # Bytes of an event that count towards a full body before there are many events.
 _HEAVY = 4_096
 
@@ -22,6 +26,10 @@ class MemoryQueue:
     Args:
         max_size: Events at most, those claimed and not yet settled included.
     """
+
+    # Whether events outlive the process, and seconds between two calls of `look`.
+    durable = False
+    look_every: float | None = None
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -133,7 +141,7 @@ class MemoryQueue:
             self._claimed -= len(batch)
             return True
 
-    def bury(self, batch: Batch) -> bool:
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:  # noqa: ARG002
         """Forget events that were given up; returns as `ack` does."""
         return self.ack(batch)
 
@@ -176,3 +184,6 @@ class MemoryQueue:
         """Tell whether all events before this number were settled."""
         with self._lock:
             return self._taken >= number and all(n >= number for n in self._claims)
+
+    def look(self) -> None:
+        """Do nothing: what is here comes from this process alone."""

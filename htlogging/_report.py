@@ -39,7 +39,9 @@ class Report:
         # Guards what is below; never held while logging, for a log handler may come
         # back here. Re-entrant for signal handlers. A forked child has its own.
         self._lock = threading.RLock()
-        self._losses: dict[str, int] = {}  # kind -> events not yet told of
+        # kind -> events not yet told of, and why the last of them were lost
+        self._losses: dict[str, tuple[int, str]] = {}
+        self._holding = False
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
         self._out_told = False  # whether a line told that this outage began
@@ -55,20 +57,26 @@ class Report:
         """
         now = self._clock()
         with self._lock:
-            total = self._losses.get(kind, 0) + count
-            if not self._may_tell(kind, now):
-                self._losses[kind] = total
+            total = self._losses.pop(kind, (0, ""))[0] + count
+            if self._holding or not self._may_tell(kind, now):
+                self._losses[kind] = (total, why)
                 return
-            self._losses[kind] = 0
         _say("%d %s %s: %s", total, _events(total), kind, why)
+
+    def hold(self) -> None:
+        """Keep lines about losses back until `remainder`: all go into one."""
+        with self._lock:
+            self._holding = True
 
     def remainder(self) -> None:
         """Tell of the losses that no line has told of yet: at the end."""
         with self._lock:
+            self._holding = False
             losses, self._losses = self._losses, {}
-        for kind, count in losses.items():
-            if count:
-                _say("%d more %s %s", count, _events(count), kind)
+            told = set(self._told)
+        for kind, (count, why) in losses.items():
+            more = "more " if kind in told else ""
+            _say("%d %s%s %s: %s", count, more, _events(count), kind, why)
 
     def failing(self, why: str) -> None:
         """Note a try that failed and will be repeated; the first begins an outage."""
@@ -96,6 +104,18 @@ class Report:
             tell = self._may_tell("on_error", now)
         if tell:
             _say("on_error raised %s", type(exc).__name__)
+
+    def unspooled(self, why: str) -> None:
+        """Tell that the spool cannot be used, and events go by memory."""
+        now = self._clock()
+        with self._lock:
+            tell = self._may_tell("spool", now)
+        if tell:
+            _say("the spool cannot be used (%s); events go by memory", why)
+
+    def stays(self, count: int) -> None:
+        """Tell of events that are left in the spool, at the end."""
+        _say("%d %s not delivered yet stay in the spool", count, _events(count))
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         overflow: Literal["drop", "block"]
         max_event_size: int
         spool: str | os.PathLike[str] | None
+        spool_sync: Literal["normal", "full"]
+        spool_max_bytes: int
+        spool_max_age: float | None
 
     class HandlerSettings(ClientSettings, total=False):
         """The same, with the one that a client takes by position."""
@@ -75,6 +78,9 @@ DEFAULTS: dict[str, Any] = {
     "overflow": "drop",
     "max_event_size": 32_768,
     "spool": None,
+    "spool_sync": "normal",
+    "spool_max_bytes": 256 * 1024 * 1024,
+    "spool_max_age": None,
 }
 
 # Characters. No key is near it; with it, the rest of the body has a bound.
@@ -83,6 +89,7 @@ MAX_KEY = 1_000
 # Name → the smallest and the largest value.
 _INTEGERS = {
     "max_queue_size": (1, 2**31),
+    "spool_max_bytes": (2**20, 2**50),
     "upload_size": (1, MAX_BODY_EVENTS),
     "max_retries": (0, 2**31),
     "thread": (1, 64),
@@ -92,6 +99,17 @@ _SECONDS = {
     "upload_interval": (0.0, 3600.0),
     "timeout": (0.001, 3600.0),
     "shutdown_timeout": (0.0, 3600.0),
+    "spool_max_age": (1.0, 10 * 366 * 86_400.0),
+}
+_CHOICES = {
+    "overflow": {
+        "drop": "a full queue refuses an event",
+        "block": "the caller waits for room",
+    },
+    "spool_sync": {
+        "normal": "events survive the death of the process",
+        "full": "a loss of power too",
+    },
 }
 _FLAGS = ("send", "sync_mode", "debug", "gzip")
 
@@ -142,6 +160,9 @@ class Settings:
     overflow: Literal["drop", "block"]
     max_event_size: int
     spool: str | None
+    spool_sync: Literal["normal", "full"]
+    spool_max_bytes: int
+    spool_max_age: float | None
 
     __slots__ = tuple(DEFAULTS)
 
@@ -174,26 +195,41 @@ def _checked(name: str, value: Any) -> Any:
     elif name == "proxies":
         return _proxies(value)
     else:
-        _check_other(name, value)
+        return _check_other(name, value)
     return value
 
 
-def _check_other(name: str, value: Any) -> None:
-    if name == "overflow" and not (
-        isinstance(value, str) and value in ("drop", "block")
-    ):
-        given = "another str" if isinstance(value, str) else type(value).__name__
-        raise InvalidSetting(
-            f"overflow must be 'drop' (a full queue refuses an event) or 'block' "
-            f"(the caller waits for room), not {given}"
-        )
+def _check_other(name: str, value: Any) -> Any:
+    if name in _CHOICES:
+        return _choice(name, value)
     if name == "on_error" and not callable(value):
         raise InvalidSetting(
             "on_error must be callable as on_error(exception, events), not "
             f"{type(value).__name__}; in dictConfig write ext://package.function"
         )
     if name == "spool":
-        raise InvalidSetting("spool is not available in this version; leave it out")
+        return _path(name, value)
+    return value
+
+
+def _choice(name: str, value: Any) -> str:
+    choices = _CHOICES[name]
+    if isinstance(value, str) and value in choices:
+        return value
+    given = "another str" if isinstance(value, str) else type(value).__name__
+    both = " or ".join(f"{choice!r} ({what})" for choice, what in choices.items())
+    raise InvalidSetting(f"{name} must be {both}, not {given}")
+
+
+def _path(name: str, value: Any) -> str:
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise _wrong(name, "a path of a file, as a str or a Path", value)
+    # Where the process is now: a daemon may change its folder later.
+    return os.path.abspath(path)
 
 
 def _integer(name: str, value: Any) -> int:

@@ -24,7 +24,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(
-            ("delivered", "rejected", "dropped", "failed", "retries"), 0
+            ("delivered", "rejected", "dropped", "failed", "retries", "unspooled"), 0
         )
         # Guards _counts only, for a few operations. Re-entrant: a signal handler or a
         # __del__ may log, and be counted, while this thread counts. A forked child

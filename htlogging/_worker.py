@@ -14,11 +14,13 @@ from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from htlogging._batch import Batch
     from htlogging._delivery import Delivery, Transport
     from htlogging._queue import MemoryQueue
     from htlogging._settings import Settings
+    from htlogging._spool import SpoolQueue
 
 # More events than a queue can hold: nobody needs to be woken.
 _NEVER = 2**62
@@ -38,7 +40,8 @@ def is_sending() -> bool:
 
 
 @contextmanager
-def _sending() -> Iterator[None]:
+def sending() -> Iterator[None]:
+    """Have what is logged meanwhile be no event."""
     before = is_sending()
     _this_thread.sending = True
     try:
@@ -66,7 +69,7 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        queue: MemoryQueue,
+        queue: MemoryQueue | SpoolQueue,
         delivery: Delivery,
         make_transport: Callable[[], Transport],
     ) -> None:
@@ -95,7 +98,7 @@ class Worker:
         self._changed = delivery.settled
         self._threads: list[threading.Thread] = []
         self._starting = False
-        self._flush_to = 0  # events before this number go at once
+        self._flush_to: Any = queue.mark()  # events up to this mark go at once
         self._deadline: float | None = None  # set by stop
         self._over = False  # set when the deadline has passed
 
@@ -116,10 +119,10 @@ class Worker:
         Args:
             deadline: Monotonic seconds.
         """
-        number = self.nudge()
+        mark = self.nudge()
         while True:
             with self._changed:
-                if self._settled_to(number):
+                if self._settled_to(mark):
                     return True
                 left = deadline - time.monotonic()
                 # A sending thread would wait for itself: on_error may call this.
@@ -128,7 +131,7 @@ class Worker:
                 if self._alive() or not self._queue.fill():
                     self._changed.wait(min(left, _LOOK))
                     continue
-            self._send_here(number, deadline)
+            self._send_here(mark, deadline)
 
     def send_now(self, event: bytes) -> None:
         """
@@ -139,18 +142,19 @@ class Worker:
         """
         if not hasattr(self._own, "transport"):
             self._own.transport = self._make_transport()
-        with _sending():
+        with sending():
             batch = self._queue.claim_new(event)
             self._delivery.deliver_once(batch, self._own.transport)
 
-    def nudge(self) -> int:
-        """Have everything accepted so far sent now; return the next event's number."""
+    def nudge(self) -> Any:
+        """Have everything accepted so far sent now; return the queue's mark of it."""
         with self._changed:
-            number = self._queue.mark()
-            self._flush_to = max(self._flush_to, number)
-        if not self._queue.settled_to(number):
+            # A later mark includes the ones before it.
+            mark: Any = self._queue.mark()
+            self._flush_to = mark
+        if not self._queue.settled_to(mark):
             self.wake()
-        return number
+        return mark
 
     def put_when_room(self, event: bytes, deadline: float) -> int:
         """Put an event as soon as there is room; 0: there was none by the deadline."""
@@ -190,9 +194,9 @@ class Worker:
                 thread.join(max(deadline - time.monotonic(), 0.0) if done else 0.0)
         return done
 
-    def _settled_to(self, number: int) -> bool:
+    def _settled_to(self, mark: Any) -> bool:
         with self._changed:
-            return self._queue.settled_to(number) and self._delivery.idle()
+            return self._queue.settled_to(mark) and self._delivery.idle()
 
     def _alive(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
@@ -237,11 +241,12 @@ class Worker:
         """Wait for a batch and claim it; `None`: the thread shall end."""
         with self._turn:
             while not self._over:
+                self._queue.look()
                 if not self._queue.fill():
                     self._due = None
                     if self._deadline is not None:
                         return None
-                    self._listen(1, None)
+                    self._listen(1, self._queue.look_every)
                     continue
                 now = time.monotonic()
                 if self._due is None:
@@ -250,10 +255,13 @@ class Worker:
                     self.wake_at = _NEVER
                     # What stays behind, or comes while this is sent, has waited since.
                     self._due = now + self._settings.upload_interval
-                    return self._queue.claim(self._most, self._room)
+                    return self._claim()
                 self._listen(self._full, self._due - now)
         # Woken to end; the next in line shall see that too.
         return None
+
+    def _claim(self) -> Batch | None:
+        return self._queue.claim(min(self._most, self._delivery.limit()), self._room)
 
     def _fill_enough(self) -> bool:
         return (
@@ -273,15 +281,15 @@ class Worker:
         except Empty:
             return
 
-    def _send_here(self, number: int, deadline: float) -> None:
+    def _send_here(self, mark: Any, deadline: float) -> None:
         """Send on this thread, for want of others."""
         transport = self._make_transport()
         patience = Patience(self, deadline)
-        with _sending(), closing(transport):
+        with sending(), closing(transport):
             while (
-                not self._queue.claimed_to(number)
+                not self._queue.claimed_to(mark)
                 and patience.left() > 0
-                and (batch := self._queue.claim(self._most, self._room))
+                and (batch := self._claim())
             ):
                 self._delivery.deliver(batch, transport, patience)
 

@@ -60,6 +60,9 @@ shutdown_timeout: float = DEFAULTS["shutdown_timeout"]
 overflow: Literal["drop", "block"] = DEFAULTS["overflow"]
 max_event_size: int = DEFAULTS["max_event_size"]
 spool: str | os.PathLike[str] | None = DEFAULTS["spool"]
+spool_sync: Literal["normal", "full"] = DEFAULTS["spool_sync"]
+spool_max_bytes: int = DEFAULTS["spool_max_bytes"]
+spool_max_age: float | None = DEFAULTS["spool_max_age"]
 
 # The client behind the functions: `None` until the first call, and to start anew.
 default_client: Client | None = None
