@@ -196,6 +196,61 @@ class TestCode:
         assert event["context"]["app"] == {"name": "shop"}
 
 
+class TestLosses:
+    """What the page says is lost; tests/test_lives.py has what arrives."""
+
+    SCRIPT = """
+import multiprocessing, os, signal, sys
+from htlogging import htevents
+
+def log(name):
+    htevents.upload_interval = 60
+    htevents.track("user123", "flushed")
+    assert htevents.flush()
+    htevents.track("user123", name)
+
+def child(ready):
+    log("lost")
+    ready.set()
+    signal.pause()
+
+if __name__ == "__main__":
+"""
+    TERMINATE = """
+    multiprocessing.set_start_method("spawn")
+    ready = multiprocessing.Event()
+    process = multiprocessing.Process(target=child, args=(ready,))
+    process.start()
+    ready.wait()
+    process.terminate()
+    process.join()
+"""
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals and pause are POSIX")
+    @pytest.mark.parametrize(
+        "end",
+        [
+            '    log("lost"); os.kill(os.getpid(), signal.SIGTERM)',
+            '    log("lost"); os.kill(os.getpid(), signal.SIGKILL)',
+            '    log("lost"); os._exit(0)',
+            '    log("lost"); os.execv(sys.executable, [sys.executable, "-c", ""])',
+            TERMINATE,
+        ],
+    )
+    def test_lost(self, end, collector, tmp_path):
+        """What was flushed has arrived; what was queued at such an end has not."""
+        path = tmp_path / "script.py"
+        path.write_text(self.SCRIPT + end, "utf-8")
+        environ = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "WRITE_KEY"}
+        subprocess.run(
+            [sys.executable, path],
+            env={**os.environ, **environ},
+            timeout=HANG,
+            check=False,
+        )
+        assert [name_of(event) for event in collector.events] == ["flushed"]
+
+
 class TestCommands:
     @pytest.mark.parametrize("ending", ["htlogging demo", "pytest"])
     def test_set_up(self, ending):
