@@ -10,6 +10,7 @@ import sys
 import threading
 import unittest
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
@@ -582,6 +583,50 @@ class TestRecords:
         assert event["traits"] == {"email": "***"}
         assert caller.flush(GUARD)
         assert collector.events == [event]
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+    def test_filter_may_return_another_record(self, clients, collector):
+        """From 3.12 on a filter may answer with a record to go on with."""
+
+        def redact(record):
+            other = copy.copy(record)
+            other.ht_traits = {"email": "***"}
+            return other
+
+        client = clients()
+        client.logger.addFilter(redact)
+        queued, event = client.identify("u", {"email": "a@example.com"})
+        assert (queued, event["traits"]) == (True, {"email": "***"})
+        assert client.flush(GUARD)
+        assert collector.events == [event]
+
+    def test_level_of_the_handler(self, facade, collector, logger):
+        """Calls are records of level INFO: a handler above that has none of them."""
+        facade.track("u", "a")
+        (handler,) = logger.handlers
+        handler.setLevel(logging.WARNING)
+        assert facade.track("u", "b")[0] is False
+        logger.removeHandler(handler)  # as a reconfiguration does; it is used still
+        assert facade.track("u", "c")[0] is False
+        handler.setLevel(logging.INFO)
+        assert facade.track("u", "d")[0] is True
+        assert facade.flush(GUARD)
+        assert [e["event"] for e in collector.events] == ["a", "d"]
+        handler.close()
+
+    def test_first_calls_at_once(self, facade, collector, logger):
+        """Threads that make the first call together make one handler."""
+        together = threading.Barrier(8, timeout=GUARD)
+
+        def call(n):
+            together.wait()
+            return facade.track("u", "e", {"n": n})[0]
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(call, range(8)))
+        assert facade.flush(GUARD)
+        assert len(logger.handlers) == 1
+        assert len(collector.events) == 8
 
     def test_caplog_sees_them(self, caller, caplog):
         """The fixture `caplog` has a record for each call."""

@@ -294,7 +294,7 @@ class TestFields:
 
     def test_message_noted_by_another_handler(self, log, sent):
         """`message` and `asctime`, which formatters add to a record, stay out."""
-        first = logging.StreamHandler(open("/dev/null", "w"))  # noqa: SIM115, PTH123
+        first = logging.StreamHandler(open("/dev/null", "w"))  # noqa: SIM115
         first.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.handlers.insert(0, first)
         log.info("a %s", 1, extra={"ht_user_id": "u"})
