@@ -334,11 +334,10 @@ class TestRefused:
         ]
         assert {(error.status, error.tries) for error, _ in lost} == {(status, 1)}
         # The rest within the minute is told of at the end.
-        assert lines() == [
-            f"100 events failed: the server refused (HTTP {status}, {status}, tries: 1)"
-        ]
+        why = f"the server refused (HTTP {status}, {status}, tries: 1)"
+        assert lines() == [f"100 events failed: {why}"]
         client.join()
-        assert lines()[1:] == ["400 more events failed"]
+        assert lines()[1:] == [f"400 more events failed: {why}"]
 
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
     @pytest.mark.parametrize("where", ["{}/v1/batch", "//{}", "http://[", ""])
@@ -779,6 +778,7 @@ class TestDeadServerAtExit:
         from htlogging import htevents
         htevents.write_key, htevents.host = "SECRETKEY", sys.argv[1]
         htevents.shutdown_timeout = 0.5
+        htevents.upload_size = int(sys.argv[3])
         for n in range(500):
             assert htevents.track("user", f"e{n}")[0]
         htevents.flush(float(sys.argv[2]))
@@ -787,17 +787,18 @@ class TestDeadServerAtExit:
 
     # Seconds that the script is in `flush` before: the server may fail then, too.
     @pytest.mark.parametrize("seconds", ["0", "1"])
-    def test_refused(self, tmp_path, seconds):
+    @pytest.mark.parametrize("size", ["20", "500"])
+    def test_refused(self, tmp_path, seconds, size):
         """Nobody listens."""
         host = f"http://127.0.0.1:{closed_port()}"
-        ended = run(tmp_path, self.SCRIPT, host, seconds)
+        ended = run(tmp_path, self.SCRIPT, host, seconds, size)
         assert (ended.status, ended.out) == (7, "")
         *before, last = ended.err.splitlines()
         assert re.fullmatch(r"500 events failed: .*Connection refused.*", last)
         assert all("do not get through" in line for line in before)
         assert len(before) <= 1
 
-    @pytest.mark.parametrize("seconds", ["0", "1"])
+    @pytest.mark.parametrize(("seconds", "size"), [("0", "20"), ("1", "100")])
     @pytest.mark.parametrize(
         ("reply", "reason"),
         [
@@ -808,11 +809,11 @@ class TestDeadServerAtExit:
         ],
         ids=["silent", "503", "503 for long", "dripping"],
     )
-    def test_useless(self, tmp_path, collector, reply, reason, seconds):
+    def test_useless(self, tmp_path, collector, reply, reason, seconds, size):  # noqa: PLR0913, PLR0917
         """Somebody listens, but takes nothing."""
         collector.always(reply)
         began = time.monotonic()
-        ended = run(tmp_path, self.SCRIPT, collector.url, seconds)
+        ended = run(tmp_path, self.SCRIPT, collector.url, seconds, size)
         assert time.monotonic() - began < 20
         assert (ended.status, ended.out) == (7, "")
         *before, last = ended.err.splitlines()

@@ -68,11 +68,24 @@ class TestLost:
         report.lost("failed", 1, "why")
         report.lost("dropped", 1, "full")
         report.lost("failed", 2, "why")
+        report.lost("failed", 1, "why else")
         lines()
         report.remainder()
-        assert lines() == ["2 more events failed"]
+        assert lines() == ["3 more events failed: why else"]
         report.remainder()
         assert lines() == []
+
+    def test_hold(self, report, clock, lines):
+        """What is lost while a handler closes is one line, with the last reason."""
+        report.hold()
+        report.lost("failed", 1, "why")
+        clock.now += QUIET
+        report.lost("failed", 2, "why else")
+        assert lines() == []
+        report.remainder()
+        assert lines() == ["3 events failed: why else"]
+        report.lost("dropped", 1, "full")
+        assert lines() == ["1 event dropped: full"]
 
     def test_first_ever(self, lines):
         """A clock that begins at 0 makes the first line no later."""
