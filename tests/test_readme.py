@@ -196,6 +196,7 @@ class TestCode:
         assert event["context"]["app"] == {"name": "shop"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals and file locks are POSIX")
 class TestLosses:
     """What the page says is lost; tests/test_lives.py has what arrives."""
 
@@ -204,13 +205,14 @@ import multiprocessing, os, signal, sys
 from htlogging import htevents
 
 def log(name):
+    htevents.spool = os.environ.get("SPOOL")
     htevents.upload_interval = 60
     htevents.track("user123", "flushed")
     assert htevents.flush()
     htevents.track("user123", name)
 
 def child(ready):
-    log("lost")
+    log("queued")
     ready.set()
     signal.pause()
 
@@ -226,29 +228,48 @@ if __name__ == "__main__":
     process.join()
 """
 
-    @pytest.mark.skipif(os.name != "posix", reason="signals and pause are POSIX")
-    @pytest.mark.parametrize(
+    ENDS = pytest.mark.parametrize(
         "end",
         [
-            '    log("lost"); os.kill(os.getpid(), signal.SIGTERM)',
-            '    log("lost"); os.kill(os.getpid(), signal.SIGKILL)',
-            '    log("lost"); os._exit(0)',
-            '    log("lost"); os.execv(sys.executable, [sys.executable, "-c", ""])',
+            '    log("queued"); os.kill(os.getpid(), signal.SIGTERM)',
+            '    log("queued"); os.kill(os.getpid(), signal.SIGKILL)',
+            '    log("queued"); os._exit(0)',
+            '    log("queued"); os.execv(sys.executable, [sys.executable, "-c", ""])',
             TERMINATE,
         ],
     )
-    def test_lost(self, end, collector, tmp_path):
-        """What was flushed has arrived; what was queued at such an end has not."""
+
+    def run(self, script, collector, tmp_path, **environ):
+        """Run a script to whatever end it has; return the names of all events."""
         path = tmp_path / "script.py"
-        path.write_text(self.SCRIPT + end, "utf-8")
-        environ = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "WRITE_KEY"}
+        path.write_text(script, "utf-8")
+        environ |= {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "WRITE_KEY"}
         subprocess.run(
             [sys.executable, path],
             env={**os.environ, **environ},
             timeout=HANG,
             check=False,
         )
-        assert [name_of(event) for event in collector.events] == ["flushed"]
+        return [name_of(event) for event in collector.events]
+
+    @ENDS
+    def test_memory(self, end, collector, tmp_path):
+        """What was flushed has arrived; what was queued at such an end has not."""
+        assert self.run(self.SCRIPT + end, collector, tmp_path) == ["flushed"]
+
+    @ENDS
+    def test_spool(self, end, collector, tmp_path):
+        """With a spool the next process delivers it."""
+        spool = str(tmp_path / "spool")
+        names = self.run(self.SCRIPT + end, collector, tmp_path, SPOOL=spool)
+        assert names == ["flushed"]
+        names = self.run(
+            self.SCRIPT + '    log("next"); htevents.flush()',
+            collector,
+            tmp_path,
+            SPOOL=spool,
+        )
+        assert sorted(names) == ["flushed", "flushed", "next", "queued"]
 
 
 class TestCommands:
@@ -264,6 +285,17 @@ class TestCommands:
         section = README.partition("## The collector\n")[2].partition("\n## ")[0]
         options = set(re.findall(r"`(--[a-z-]+)`", section))
         assert options == set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
+
+
+class TestModules:
+    def test_named_modules_exist(self):
+        """The modules that the page names are there."""
+        section = README.partition("## For contributors\n")[2]
+        names = set(re.findall(r"(?<![/\w])(?:htevents/)?\w+\.py\b", section))
+        package = Path(_settings.__file__).parent
+        missing = {n for n in names if not (package / n).is_file()}
+        assert len(names) > 20
+        assert not missing
 
 
 class TestFields:
