@@ -59,7 +59,7 @@ def make(collector):
         settings = {
             "host": collector.url,
             "upload_size": EVENTS // BATCHES,
-            "upload_interval": 0.01,
+            "upload_interval": HANG,  # each batch is full
             "shutdown_timeout": 1,
             **settings,
         }
