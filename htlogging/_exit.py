@@ -15,6 +15,8 @@ import sys
 import time
 import weakref
 
+from htlogging import _fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -52,6 +54,7 @@ def hold(handler: Closable) -> None:
     """Keep a handler that has events, and have it closed when this process ends."""
     _busy.add(handler)
     _hook_multiprocessing()
+    _hook_celery()
 
 
 def let_go(handler: Closable) -> None:
@@ -83,6 +86,7 @@ def deadline(seconds: float) -> float:
 @atexit.register
 def _at_exit() -> None:
     global _exiting  # noqa: PLW0603
+    _fork.notice()
     _exiting = True
     listed = {ref() for ref in logging._handlerList}  # type: ignore[attr-defined]  # noqa: SLF001
     for handler in list(_handlers):
@@ -111,6 +115,32 @@ def _hook_multiprocessing() -> None:
     _hooked = os.getpid()
     # The lowest priority: after the application's own.
     Finalize(None, _at_child_exit, exitpriority=-100)
+
+
+# Whether the hook below is set. Forked children have it.
+_hooked_celery = False
+
+
+def _hook_celery() -> None:
+    """
+    Close handlers at the end of a process of Celery's pool.
+
+    Such a process ends by `os._exit`; the signal is sent in it just before.
+    """
+    global _hooked_celery  # noqa: PLW0603
+    if _hooked_celery:
+        return
+    signals = sys.modules.get("celery.signals")
+    # Half there while another thread imports it: a later event comes here again.
+    signal = getattr(signals, "worker_process_shutdown", None)
+    if signal is not None:
+        # Once, should two threads come here: receivers are known by their uid.
+        signal.connect(_at_celery_exit, weak=False, dispatch_uid="htlogging")
+        _hooked_celery = True
+
+
+def _at_celery_exit(**_: object) -> None:
+    _at_child_exit()
 
 
 def _at_child_exit() -> None:

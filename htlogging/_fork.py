@@ -4,6 +4,9 @@ What a forked child does anew.
 Threads do not survive a fork, locks survive in the state they were in, and queued
 events are the parent's. An object that has any of these registers itself; in the child
 its `after_fork_in_child` makes them afresh, before any other code runs there.
+
+uWSGI forks without telling Python (unless `py-call-uwsgi-fork-hooks` is set). `notice`
+finds that out by the process's number.
 """
 
 from __future__ import annotations
@@ -35,11 +38,29 @@ def register(thing: Forkable) -> None:
     _registered.add(thing)
 
 
+# The process that all this was made for.
+_pid = os.getpid()
+
+# Held while a fork that Python was not told of is made up for: events of other threads
+# wait. Re-entrant for signal handlers. Nobody forks meanwhile but a signal handler.
+_noticing = threading.RLock()
+
+
+def notice() -> None:
+    """Do what a fork asks for, if it was one that Python was not told of."""
+    if os.getpid() != _pid:
+        with _noticing:
+            if os.getpid() != _pid:
+                _in_child()
+
+
 def _in_child() -> None:
-    global importing  # noqa: PLW0603
+    global importing, _pid  # noqa: PLW0603
     importing = threading.RLock()
     for thing in list(_registered):
         thing.after_fork_in_child()
+    # Last: other threads, in `notice`, wait for it.
+    _pid = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

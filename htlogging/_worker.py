@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from queue import Empty, SimpleQueue
+from contextvars import ContextVar
 
 from htlogging._batch import room
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
@@ -29,25 +30,25 @@ _NEVER = 2**62
 _LOOK = 1.0
 
 # Whether this thread is sending: what is logged on it is never an event, or a record
-# about sending would be sent, and so on. A forked child's only thread is the one that
-# forked, with its own value.
-_this_thread = threading.local()
+# about sending would be sent, and so on. A context variable and no threading.local:
+# gevent patches that, and this module may be older than the patch; all its greenlets
+# would be one thread. A forked child's only thread goes on with its own value.
+_this_sends: ContextVar[bool] = ContextVar("htlogging_sending", default=False)
 
 
 def is_sending() -> bool:
     """Tell whether this thread is sending events just now."""
-    return getattr(_this_thread, "sending", False)
+    return _this_sends.get()
 
 
 @contextmanager
 def sending() -> Iterator[None]:
     """Have what is logged meanwhile be no event."""
-    before = is_sending()
-    _this_thread.sending = True
+    before = _this_sends.set(True)
     try:
         yield
     finally:
-        _this_thread.sending = before
+        _this_sends.reset(before)
 
 
 class Worker:
@@ -87,11 +88,8 @@ class Worker:
         # caller, without a lock. It is 1 while nobody sends, `_full` while a batch
         # fills, and out of reach while a thread is about to look by itself.
         self.wake_at = 1
-        # SimpleQueue: its put is re-entrant, so a signal handler may wake us while its
-        # thread is waking us (gh-58634).
-        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._make_waits()
         self._own = threading.local()  # a transport for each thread that uses send_now
-        self._turn = threading.Lock()  # held by the thread that waits for a batch
         self._due: float | None = None  # when the batch being filled goes, with _turn
         # Guards what is below: never held while sending. Notified when events settle,
         # and when there is a deadline.
@@ -101,6 +99,13 @@ class Worker:
         self._flush_to: Any = queue.mark()  # events up to this mark go at once
         self._deadline: float | None = None  # set by stop
         self._over = False  # set when the deadline has passed
+
+    def _make_waits(self) -> None:
+        """Make what threads wait on: again when they start, for gevent's patch."""
+        # SimpleQueue: its put is re-entrant, so a signal handler may wake us while its
+        # thread is waking us (gh-58634).
+        self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._turn = threading.Lock()  # held by the thread that waits for a batch
 
     def wake(self) -> None:
         """Have the waiting thread look at the queue; start the threads if need be."""
@@ -167,6 +172,14 @@ class Worker:
                 self._changed.wait(min(left, _LOOK))
         return waiting
 
+    def disown(self) -> None:
+        """
+        Have nothing more sent; in a forked child, of the parent's worker.
+
+        Its threads are not there, but greenlets survive a fork.
+        """
+        self._over = True
+
     def retire(self) -> None:
         """Have the threads send what is there, then end; without waiting for it."""
         with self._changed:
@@ -208,6 +221,11 @@ class Worker:
             if self._threads or self._starting or self._over:
                 return
             self._starting = True
+            # A server may load the application, then fork, then have gevent patch
+            # threading: threads are greenlets from then on, and one that waited on a
+            # lock of before would stop them all. Nobody waits yet; whoever put into the
+            # old one is in time all the same, for a new thread looks before it waits.
+            self._make_waits()
             try:
                 for n in range(self._settings.thread):
                     thread = threading.Thread(
@@ -224,7 +242,7 @@ class Worker:
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
-        _this_thread.sending = True
+        _this_sends.set(True)
         transport = self._make_transport()
         patience = Patience(self, math.inf)
         with closing(transport):
@@ -278,7 +296,7 @@ class Worker:
             return
         try:
             self._signal.get(timeout=timeout)
-        except Empty:
+        except queue.Empty:
             return
 
     def _send_here(self, mark: Any, deadline: float) -> None:
