@@ -9,10 +9,11 @@ import threading
 import time
 from logging.handlers import QueueHandler
 
-from htlogging import _exit, _fork, _record
+from htlogging import _event, _exit, _fork, _record, context
 from htlogging._delivery import Delivery
-from htlogging._json import encode
+from htlogging._json import encode, encode_built
 from htlogging._queue import MemoryQueue
+from htlogging._record import CALL, LOGGER
 from htlogging._report import Report, show_debug
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
@@ -112,6 +113,7 @@ class HtEventsHandler(QueueHandler):
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's events, counts and threads to the parent."""
+        self._worker.disown()
         self._begin()
 
     @property
@@ -144,7 +146,7 @@ class HtEventsHandler(QueueHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make an event of the record and accept it; raise nothing."""
-        call = _record.call_of(record)
+        call = record.__dict__.get(CALL)
         try:
             queued = self.enqueue(self.prepare(record))
         except DeliveryError as exc:  # of sync_mode: counted and reported already
@@ -171,13 +173,44 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The record does not make an event.
             EventTooLarge: It makes one over `max_event_size`.
         """
-        # Asked for by name: the class is imported by those who use it.
-        to_event = getattr(self.formatter, "to_event", _record.to_event)
-        event = to_event(record)
-        call = _record.call_of(record)
+        if self.formatter is None:
+            event = _record.to_event(record)
+            encoded = encode_built
+        else:
+            # Asked for by name: the class is imported by those who use it.
+            to_event = getattr(self.formatter, "to_event", _record.to_event)
+            event = to_event(record)
+            encoded = encode
+        call = record.__dict__.get(CALL)
         if call is not None:
             call.event = event
-        return encode(event, self._settings.max_event_size)
+        return encoded(event, self._settings.max_event_size)
+
+    def log_event(self, fields: dict[str, Any], name: str) -> tuple[bool, Any]:
+        """
+        Make and accept an event as `emit` does, without a record.
+
+        For the facade where nobody but this handler would see one. Nothing is done when
+        another error than these is raised.
+
+        Args:
+            fields: As in `_event.build`; the dict is used up.
+            name: A track event's name where `ht_event` is not given.
+
+        Returns:
+            Whether it was accepted, and the event.
+
+        Raises:
+            InvalidEvent: The fields do not make an event; it was counted.
+            DeliveryError: With `sync_mode` only: it was not delivered.
+        """
+        try:
+            event = _event.build(fields, context.current(), name, time.time())
+            encoded = encode_built(event, self._settings.max_event_size)
+        except InvalidEvent:
+            self._counters.add("rejected")
+            raise
+        return self.enqueue(encoded), event
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
         """
@@ -194,6 +227,7 @@ class HtEventsHandler(QueueHandler):
         """
         if not self._settings.send:
             return True
+        _fork.notice()
         if self._direct:
             return self._send_now(record)
         waiting = self.queue.put(record) or self._overflow(record)
@@ -241,6 +275,7 @@ class HtEventsHandler(QueueHandler):
         Returns:
             Whether all was settled in time; `True` when there was nothing to do.
         """
+        _fork.notice()
         if _is_mine(self.lock) or _is_mine(_logging_lock()):
             return self._worker.flush(-math.inf)
         if timeout is None and self.queue.durable:
@@ -260,6 +295,7 @@ class HtEventsHandler(QueueHandler):
         sending thread may need) it returns at once, and the threads end by themselves
         when all is sent.
         """
+        _fork.notice()
         if _is_mine(_logging_lock()):
             self.retire()
         else:
@@ -299,10 +335,9 @@ class HtEventsHandler(QueueHandler):
             events = self.queue.abandon()
             self._counters.add("failed", len(events))
         if events:
-            failure = DeliveryError(
-                None, "shutdown", "not delivered within shutdown_timeout", 0
-            )
-            self._delivery.tell(events, failure)
+            outage = f"; {self._report.outage}" if self._report.outage else ""
+            why = f"not delivered within shutdown_timeout{outage}"
+            self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
 
     def reject(self, record: logging.LogRecord) -> None:
         """Count an event that is none, and say so as logging does; when handling one."""
@@ -310,12 +345,16 @@ class HtEventsHandler(QueueHandler):
         self.handleError(record)
 
     def _is_event(self, record: logging.LogRecord) -> bool:
-        if is_sending() or _record.is_ours(record):
+        if is_sending():
             return False
-        call = _record.call_of(record)
+        call = record.__dict__.get(CALL)
         if call is not None:
             return self in call.handlers
-        return _record.is_dedicated(record, self) or _record.has_fields(record)
+        if record.name == LOGGER:
+            return True
+        return not _record.is_ours(record) and (
+            _record.is_dedicated(record, self) or _record.has_fields(record)
+        )
 
 
 def _seconds(timeout: float | None) -> float:

@@ -10,25 +10,25 @@ that refuses, or would write wrongly, is first made plain by `_values`.
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timezone
 
 from htlogging import _fork
 from htlogging.exceptions import EventTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 # Arrays and objects inside one another. Receivers' parsers set limits of their own: 64
 # (.NET) to 1,000 (Jackson); the interpreter's json follows the state of the stack.
 MAX_DEPTH = 64
 
-# Of these an encoder writes a bounded number of bytes; a str is looked at by length.
-# Decimal and UUID join when the first one comes by: their modules are slow to import.
-_scalars: set[type] = {str, int, float, bool, type(None), datetime, date, time}
-_LONG = 128  # characters
-_WIDE = 64  # bits; orjson refuses more, the standard library's encoder may not
+# Of these an encoder writes a bounded number of bytes. Decimal and UUID join when the
+# first one comes by: their modules are slow to import.
+_atoms: set[type] = {float, bool, type(None), date, time}
+_WIDEST = 2**63  # orjson refuses wider ints, the standard library's encoder may not
+_UTC = timezone.utc
 
 
 class _NotPlain(Exception):
@@ -48,12 +48,29 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
         EventTooLarge: The JSON has more bytes than that.
         RecursionError: The caller left too little stack for the event's first levels.
     """
+    return _encode(event, [event], limit)
+
+
+def encode_built(event: dict[str, Any], limit: int) -> bytes:
+    """
+    Encode an event as `_event.build` made it: only the caller's parts are looked at.
+
+    Takes 1.2 us less than `encode` for a typical event. Arguments and errors are its.
+    """
+    parts = [event[name] for name in ("properties", "traits") if name in event]
+    if len(event["context"]) > 1:  # more than `library`, which is ours
+        parts.append(event["context"])
+    if event["integrations"]:
+        parts.append(event["integrations"])
+    return _encode(event, parts, limit)
+
+
+def _encode(event: dict[str, Any], parts: list[Any], limit: int) -> bytes:
     try:
-        _check(event, limit)
-        data = _dumps(event)
+        data = _dumps(event) if _check(parts, limit) else _stdlib_dumps(event)
     except Exception:  # noqa: BLE001
-        # Not plain, or a time zone's code raised, or another thread changed a dict
-        # under way. The second way copes with all of it.
+        # Not plain, or another thread changed a dict under way. The second way copes
+        # with all of it.
         with _fork.importing:
             from htlogging import _values
 
@@ -63,57 +80,66 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
     return data
 
 
-def _check(event: dict[str, Any], limit: int) -> None:
+def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
     """
-    Look at the containers, level by level, and leave early.
+    Look at the values, level by level, and leave early.
 
     The C encoders cannot be stopped, and what a value takes written out may be
     exponential in what it takes in memory: `x = [x, x]`, thirty times.
 
+    Returns:
+        Whether orjson may encode them: it would run a time zone's Python code.
+
     Raises:
         _NotPlain: A cycle, great depth, a wide int, a type that the encoders do not
-            get; or it looks too large: every value and every character of a key
-            stands for a byte at least, but a cycle that branches looks so too.
+            get; or it looks too large: every value and every character stands for a
+            byte at least, but a cycle that branches looks so too.
         TypeError: A key is not a str.
     """
-    level: list[Any] = [event]
     left = limit
+    native = True
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
         for box in level:
-            kind = type(box)
-            values: Any = ()
-            if kind is dict:
-                left -= len("".join(box)) + len(box)
+            values: Any = box
+            if type(box) is dict:
+                left -= len("".join(box))
                 values = box.values()
-            elif kind is list or kind is tuple:
-                left -= len(box)
-                values = box
-            elif kind is str:
-                left -= len(box)
-            elif kind is int or not _join_scalars(kind):
-                raise _NotPlain
+            left -= len(box)
             if left < 0:
                 raise _NotPlain
-            deeper += [
-                value
-                for value in values
-                if (kind := type(value)) not in _scalars
-                or (kind is str and len(value) > _LONG)
-                or (kind is int and value.bit_length() > _WIDE)
-            ]
+            # A loop with the commonest types first: two thirds of the time that a
+            # comprehension and a second look at what it leaves take.
+            for value in values:
+                kind = type(value)
+                if kind is str:
+                    left -= len(value)
+                elif kind in _atoms:
+                    pass
+                elif kind is int:
+                    if not -_WIDEST <= value < _WIDEST:
+                        raise _NotPlain
+                elif kind is dict or kind is list or kind is tuple:
+                    deeper.append(value)
+                elif kind is datetime:
+                    zone = value.tzinfo
+                    native = native and (zone is None or zone is _UTC)
+                elif not _join_atoms(kind):
+                    raise _NotPlain
+        if left < 0:
+            raise _NotPlain
         if not deeper:
-            return
+            return native
         level = deeper
     raise _NotPlain
 
 
-def _join_scalars(kind: type) -> bool:
+def _join_atoms(kind: type) -> bool:
     with _fork.importing:
         from htlogging import _values
 
     if kind in _values.SCALARS:
-        _scalars.add(kind)
+        _atoms.add(kind)
         return True
     return False
 
@@ -137,8 +163,31 @@ _encoder = json.JSONEncoder(
 )
 
 
+def _chunks_of() -> Callable[[Any], Iterable[str]]:
+    """Make what `_encoder.encode` makes anew at each call: 0.5 us of 4.1."""
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:  # pragma: no cover  (not CPython)
+        return _encoder.iterencode
+    encoder = _encoder
+    chunks = make(
+        None,
+        encoder.default,
+        json.encoder.encode_basestring,
+        None,
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
+    return lambda value: chunks(value, 0)
+
+
+_chunks = _chunks_of()
+
+
 def _stdlib_dumps(value: Any) -> bytes:
-    return _encoder.encode(value).encode()
+    return "".join(_chunks(value)).encode()
 
 
 def _choose_dumps() -> Callable[[Any], bytes]:
@@ -148,18 +197,14 @@ def _choose_dumps() -> Callable[[Any], bytes]:
     except ImportError:
         return _stdlib_dumps
     # What orjson writes of its own accord in another form than the standard library.
-    options = (
-        orjson.OPT_PASSTHROUGH_DATACLASS
-        | orjson.OPT_PASSTHROUGH_DATETIME
-        | orjson.OPT_PASSTHROUGH_SUBCLASS
-    )
+    options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
     def dumps(value: Any) -> bytes:
         try:
             return orjson.dumps(value, None, options)
         except TypeError:
-            # A date or a decimal, mostly. orjson gets no `default`: while that ran,
-            # another thread might shrink a list, and orjson reads freed memory then.
+            # A decimal, mostly. orjson gets no `default`: while that ran, another
+            # thread might shrink a list, and orjson reads freed memory then.
             return _stdlib_dumps(value)
 
     return dumps

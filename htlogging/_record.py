@@ -54,11 +54,6 @@ class Call:
         return type(None), ()
 
 
-def call_of(record: logging.LogRecord) -> Call | None:
-    """Return the facade's call that made the record, or `None`."""
-    return record.__dict__.get(CALL)
-
-
 def to_event(record: logging.LogRecord) -> dict[str, Any]:
     """
     Make the event that a record describes.
@@ -67,8 +62,10 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
         InvalidEvent: A field is missing or has the wrong type. It is named.
     """
     own = {k: v for k, v in record.__dict__.items() if k not in _OURS}
-    name = record.msg if isinstance(record.msg, str) else str(record.msg)
-    return _event.build(own, context.get(), name, record.created)
+    name = record.msg
+    if type(name) is not str:
+        name = str(name)
+    return _event.build(own, context.current(), name, record.created)
 
 
 def has_fields(record: logging.LogRecord) -> bool:
@@ -80,8 +77,6 @@ def has_fields(record: logging.LogRecord) -> bool:
 def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
     """Tell whether the record's logger is there for events: all it logs is one."""
     name = record.name
-    if name == LOGGER:
-        return True
     logger = logging.root.manager.loggerDict.get(name)
     if isinstance(logger, logging.Logger) and handler in logger.handlers:
         return True

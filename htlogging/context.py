@@ -20,7 +20,7 @@ from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 __all__ = ["bind", "bound", "clear", "get", "unbind"]
@@ -28,6 +28,9 @@ __all__ = ["bind", "bound", "clear", "get", "unbind"]
 # Never changed in place: each change binds a new dict, so that a copied context (a
 # task, an executor) is a snapshot. `None` rather than a shared mutable default.
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("htlogging", default=None)
+
+
+_NOTHING: dict[str, Any] = {}
 
 
 def bind(**fields: Any) -> None:
@@ -49,6 +52,11 @@ def clear() -> None:
 def get() -> dict[str, Any]:
     """Return a copy of what is bound here; empty when nothing is."""
     return dict(_fields.get() or {})
+
+
+def current() -> Mapping[str, Any]:
+    """Return what is bound here, without a copy: it is not to be changed."""
+    return _fields.get() or _NOTHING
 
 
 @contextmanager
