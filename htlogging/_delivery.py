@@ -224,7 +224,8 @@ class Delivery:
                 return verdict, failure
             if again or not stale:
                 stale = False
-                self._report.failing(_told(failure))
+                closing = patience.is_last() and patience.left() < math.inf
+                self._report.failing(_cause(failure), closing=closing)
                 self._limit = UPLOAD_SIZE
                 if tries > self._max_retries:
                     return Verdict.GIVE_UP, failure
@@ -273,6 +274,11 @@ def _told(failure: DeliveryError) -> str:
     if status is not None:
         message = "the server refused"
     return str(DeliveryError(status, failure.code, message, failure.tries))
+
+
+def _cause(failure: DeliveryError) -> str:
+    """Return the same in a few words."""
+    return failure.message if failure.status is None else f"HTTP {failure.status}"
 
 
 def _name(exc: BaseException) -> str:

@@ -45,6 +45,7 @@ class Report:
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
         self._out_told = False  # whether a line told that this outage began
+        self.outage = ""  # why it is one; empty while all goes well
 
     def lost(self, kind: str, count: int, why: str) -> None:
         """
@@ -64,7 +65,7 @@ class Report:
         _say("%d %s %s: %s", total, _events(total), kind, why)
 
     def hold(self) -> None:
-        """Keep lines about losses back until `remainder`: all go into one."""
+        """Keep lines back until `remainder`: all losses go into one."""
         with self._lock:
             self._holding = True
 
@@ -78,13 +79,21 @@ class Report:
             more = "more " if kind in told else ""
             _say("%d %s%s %s: %s", count, more, _events(count), kind, why)
 
-    def failing(self, why: str) -> None:
-        """Note a try that failed and will be repeated; the first begins an outage."""
+    def failing(self, why: str, *, closing: bool = False) -> None:
+        """
+        Note a try that failed and will be repeated; the first begins an outage.
+
+        Args:
+            why: In a few words.
+            closing: Whether there is hardly time to try again: then no line says so,
+                and what gets lost will be one.
+        """
         now = self._clock()
         with self._lock:
             if self._out_since is None:
                 self._out_since = now
-            if self._out_told or not self._may_tell("outage", now):
+            self.outage = why
+            if closing or self._out_told or not self._may_tell("outage", now):
                 return
             self._out_told = True
         _say("events do not get through (%s); trying again", why)
@@ -93,7 +102,7 @@ class Report:
         """Note an answer that settles events: it ends an outage."""
         with self._lock:
             since, self._out_since = self._out_since, None
-            told, self._out_told = self._out_told, False
+            told, self._out_told, self.outage = self._out_told, False, ""
         if since is not None and told:
             _say("events get through again, after %.1f s", self._clock() - since)
 

@@ -137,6 +137,13 @@ class TestOutage:
         report.working()
         assert lines() == ["events get through again, after 60.0 s"]
 
+    def test_while_closing(self, report, lines):
+        """Nothing is said to be tried again; the reason is there for the loss's line."""
+        report.failing("HTTP 503", closing=True)
+        assert (lines(), report.outage) == ([], "HTTP 503")
+        report.working()
+        assert (lines(), report.outage) == ([], "")
+
 
 class TestRaised:
     def test_once_a_minute(self, report, clock, lines):
