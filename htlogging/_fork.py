@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 _registered: weakref.WeakSet[Any] = weakref.WeakSet()
 
-# Held while we import something late (requests, orjson), and by a fork: a child made in
-# the middle of an import would find the module half there and its lock held for ever.
+# Held while we import something late (requests, orjson) or make the facade's client, and
+# by a fork: a child made in the middle of it would find it half there, and its lock held
+# for ever.
 importing = threading.RLock()
 
 

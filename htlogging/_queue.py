@@ -45,6 +45,7 @@ class MemoryQueue:
         # queue of its own: these events are its parent's.
         self._lock = threading.RLock()
         self._taken = 0  # events ever claimed, which is the next one's number
+        self._direct = 0  # events ever claimed by `claim_new`
         self._claims: dict[int, Batch] = {}  # not settled, by the first event's number
         self._claimed = 0  # events in _claims
         self._released: deque[Batch] = deque()  # of _claims, those to be claimed again
@@ -105,17 +106,22 @@ class MemoryQueue:
                 if max_bytes < 0 and events:
                     break
                 events.append(waiting.popleft())
-            return self._claim(events) if events else None
+            if not events:
+                return None
+            first = self._taken
+            self._taken += len(events)
+            return self._keep(Batch(events, range(first, self._taken)))
 
     def claim_new(self, event: bytes) -> Batch:
         """Accept an event and claim it in one, past all others: to send it at once."""
         with self._lock:
-            return self._claim([event])
+            self._direct += 1
+            # Below zero: the numbers of those that wait stay what they are, and nobody
+            # waits for this one but its caller.
+            return self._keep(Batch([event], [-self._direct]))
 
-    def _claim(self, events: list[bytes]) -> Batch:
-        batch = Batch(events, range(self._taken, self._taken + len(events)))
-        self._taken += len(events)
-        self._claimed += len(events)
+    def _keep(self, batch: Batch) -> Batch:
+        self._claimed += len(batch)
         self._claims[batch.ids[0]] = batch
         return batch
 
@@ -169,7 +175,7 @@ class MemoryQueue:
         """Return how many events there ever were, and how many are not settled."""
         with self._lock:
             waiting = len(self._waiting)
-            return self._taken + waiting, self._claimed + waiting
+            return self._taken + self._direct + waiting, self._claimed + waiting
 
     def mark(self) -> int:
         """Return the number that the next event to be put will have."""
@@ -183,7 +189,9 @@ class MemoryQueue:
     def settled_to(self, number: int) -> bool:
         """Tell whether all events before this number were settled."""
         with self._lock:
-            return self._taken >= number and all(n >= number for n in self._claims)
+            return self._taken >= number and not any(
+                0 <= n < number for n in self._claims
+            )
 
     def look(self) -> None:
         """Do nothing: what is here comes from this process alone."""

@@ -151,6 +151,9 @@ def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
     # The application's log handlers and filters run here, on whichever thread sends or
     # logs: what they raise must not cost events, nor reach the caller.
     with suppress(Exception):
+        # A dictConfig that does not name this logger has disabled it, by default. What
+        # is lost shall be told all the same; a level or a filter says it shall not.
+        log.disabled = False
         log.log(level, line, *args)
 
 

@@ -234,7 +234,6 @@ class TestSettings:
         )
         assert out == "403 ['a']\n"
 
-    @pytest.mark.xfail(reason="dictConfig disables the logger `htlogging`")
     def test_losses_are_told(self, collector):
         """What is given up is a line on stderr, though dictConfig disables loggers."""
         collector.script(403)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 
+from htlogging import _fork
 from htlogging._handler import HtEventsHandler
 from htlogging._record import LOGGER
 from htlogging._settings import DEFAULTS
@@ -67,11 +67,6 @@ spool_max_age: float | None = DEFAULTS["spool_max_age"]
 # The client behind the functions: `None` until the first call, and to start anew.
 default_client: Client | None = None
 
-# Guards making the client and its handler. Re-entrant for signal handlers. A forked
-# child may find it held for ever only if another thread made the first call just then;
-# see `_forked`.
-_lock = threading.RLock()
-
 # The handler made here, to be taken off when the next one is made.
 _made: HtEventsHandler | None = None
 
@@ -79,7 +74,8 @@ _made: HtEventsHandler | None = None
 def _client() -> Client:
     global default_client  # noqa: PLW0603
     if default_client is None:
-        with _lock:
+        # Not a lock of its own: a fork waits for this one.
+        with _fork.importing:
             if default_client is None:
                 default_client = _FacadeClient()
     return default_client
