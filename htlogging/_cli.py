@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import threading
+
+from htlogging import _console, _send, _spool_cli
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,25 +177,13 @@ class _Printer:
 
 
 def _json_lines(request: Request) -> list[str]:
-    """
-    Return the request's events as JSON, every number and escape as it was sent.
-
-    In ASCII: what is not lies within strings there, and an escape means the same. White
-    space between the tokens becomes spaces.
-    """
+    """Return the request's events as JSON, every number and escape as it was sent."""
+    from htlogging._show import ascii_json
     from htlogging._wire import endpoint, sources
 
     kind = endpoint(request.path) or "batch"
     lines = sources(kind, request.body)[: len(request.events)]
-    return [re.sub(r"[^ -~]", _escape, line) for line in lines]
-
-
-def _escape(found: re.Match[str]) -> str:
-    char = found[0]
-    if char in "\t\n\r":
-        return " "
-    units = char.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))
+    return [ascii_json(line) for line in lines]
 
 
 def _many(count: int, noun: str) -> str:
@@ -225,5 +214,15 @@ _COMMANDS: dict[
         "Run a small application against a collector, and show what arrives.",
         _no_arguments,
         _demo,
+    ),
+    "send": (
+        "Send events from a file, one JSON object per line.",
+        _send.add_arguments,
+        lambda arguments: _console.run(_send.run, arguments),
+    ),
+    "spool": (
+        "See, send again or take out what is in a spool's file.",
+        _spool_cli.add_arguments,
+        lambda arguments: _console.run(_spool_cli.run, arguments),
     ),
 }

@@ -8,6 +8,7 @@ event comes from outside, and a terminal obeys what it is shown.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from datetime import datetime
 
@@ -77,39 +78,39 @@ class Lines:
                 yield self._line(_problem(about_all + problem.text))
 
     def _line(self, pieces: Iterable[_Piece]) -> str:
-        clean = [(_clean(text), name) for text, name in pieces if text]
+        kept = [(clean(text), name) for text, name in pieces if text]
         width = self._width()
         if width is not None:
-            clean = _clip(clean, width)
+            kept = _clip(kept, width)
         return "  ".join(
             f"\x1b[{_COLOURS[name]}m{text}\x1b[0m"
             if self._colour and name in _COLOURS
             else text
-            for text, name in clean
+            for text, name in kept
         )
 
 
 def _event(event: dict[str, Any], clock: str) -> Iterator[_Piece]:
-    kind = _text(event.get("type"))
+    kind = as_text(event.get("type"))
     yield clock, "time"
     yield kind.ljust(_TYPE_WIDTH), kind
-    yield _who(event), ""
+    yield who(event), ""
     names = (event.get(name) for name in ("category", "event", "name", "groupId"))
-    yield " / ".join(_text(name) for name in names if name is not None), "name"
+    yield " / ".join(as_text(name) for name in names if name is not None), "name"
     fields = event.get("traits" if kind in ("identify", "group") else "properties")
     if fields:
-        yield _text(fields), ""
+        yield as_text(fields), ""
 
 
-def _who(event: dict[str, Any]) -> str:
+def who(event: dict[str, Any]) -> str:
     """Return who did it; an anonymous id is marked by a `~`."""
     user = event.get("userId")
     if event.get("type") == "alias":
-        return f"{_text(event.get('previousId'))} -> {_text(user)}"
+        return f"{as_text(event.get('previousId'))} -> {as_text(user)}"
     if user is not None:
-        return _text(user)
+        return as_text(user)
     anonymous = event.get("anonymousId")
-    return "-" if anonymous is None else f"~{_text(anonymous)}"
+    return "-" if anonymous is None else f"~{as_text(anonymous)}"
 
 
 def _problem(text: str) -> Iterator[_Piece]:
@@ -123,7 +124,7 @@ def _refused(request: Request, clock: str) -> Iterator[_Piece]:
     yield f"{request.method} {request.path}", ""
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a str as it is, anything else as JSON."""
     if isinstance(value, str):
         return value
@@ -133,7 +134,7 @@ def _text(value: object) -> str:
         return "(nested too deep to show)"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Write out as escapes what is not printable: controls, bidi marks, surrogates."""
     if text.isprintable():
         return text
@@ -147,25 +148,26 @@ def _clip(pieces: list[_Piece], width: int) -> list[_Piece]:
     kept: list[_Piece] = []
     for text, name in pieces:
         width -= 2 if kept else 0
-        cut = _cut(text, width)
+        cut = fit(text, width)
         if cut:
             kept.append((cut, name))
         if cut != text:
             break
-        width -= _columns(text)
+        width -= columns(text)
     return kept
 
 
-def _cut(text: str, width: int) -> str:
-    if _columns(text) <= width:
+def fit(text: str, width: int) -> str:
+    """Return a text cut to so many columns, the last an ellipsis."""
+    if columns(text) <= width:
         return text
     left, end = width - 1, 0  # a column for the ellipsis
-    while end < len(text) and (left := left - _columns(text[end])) >= 0:
+    while end < len(text) and (left := left - columns(text[end])) >= 0:
         end += 1
     return text[:end] + "…" if width > 0 else ""
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Return the columns that a terminal takes for it (UAX 11), near enough."""
     if text.isascii():
         return len(text)
@@ -177,3 +179,21 @@ def _columns(text: str) -> int:
         else 1
         for c in text
     )
+
+
+def ascii_json(line: str) -> str:
+    """
+    Return JSON in ASCII, every number as it was written.
+
+    What is not ASCII lies within strings there, and an escape means the same. White
+    space between the tokens becomes spaces.
+    """
+    return re.sub(r"[^ -~]", _escape, line)
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in "\t\n\r":
+        return " "
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))

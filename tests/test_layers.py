@@ -10,17 +10,17 @@ PACKAGE = Path(__file__).parent.parent / "htlogging"
 # From the ground up: a module imports from rows above its own, and nothing else.
 LAYERS = """
 exceptions context types _version _stats _fork _exit _wire
-_settings _values _retry _exchange
-_json _event _batch _rules _server _show
-_record _queue _transport _report
-_formatter _delivery
-_worker
-_handler
+_settings _values _retry _exchange _spool_place
+_json _event _batch _rules _server _show _spool_file
+_record _queue _transport _report _console
+_formatter _delivery _spool _spool_view _spool_list _spool_status _lines
+_worker _pump _spool_erase
+_handler _spool_replay
 htevents.client collector
 htevents
 __init__
 _demo_app
-_demo
+_demo _spool_cli _send
 _cli
 __main__
 """

@@ -1,0 +1,137 @@
+"""Take events and dead letters out of a spool: by choice, or to the last byte."""
+
+from __future__ import annotations
+
+import json
+
+from htlogging._console import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from typing import Any
+
+    from htlogging._spool_view import SpoolView
+
+# Rows of a write, which others wait for.
+_SOME = 500
+
+_DELETE = {
+    "events": "DELETE FROM events WHERE owner = ? AND seq = ?",
+    "dead": "DELETE FROM dead WHERE id = ?",
+}
+
+
+def waiting_key(text: str) -> tuple[int, int] | None:
+    """Return owner and seq of a waiting event's id; `None`: it is none."""
+    owner, dot, seq = text.partition(".")
+    numbers = dot and owner.isdecimal() and seq.isdecimal()
+    return (int(owner), int(seq)) if numbers else None
+
+
+def drop_waiting(view: SpoolView) -> int:
+    """Delete all events that wait now; return how many."""
+    query = "SELECT owner, seq FROM events WHERE owner = ?"
+    keys = [key for owner in view.owners() for key in view.read(query, owner)]
+    return _delete(view, "events", keys)
+
+
+def drop_dead(view: SpoolView) -> int:
+    """Delete all dead letters that are there now; return how many."""
+    return _delete(view, "dead", view.read("SELECT id FROM dead"))
+
+
+def drop_ids(view: SpoolView, ids: Iterable[str]) -> int:
+    """
+    Delete the rows with these ids: all of them, or none.
+
+    Raises:
+        Failed: One is not there.
+    """
+    count = 0
+    with view.transaction() as connection:
+        for text in dict.fromkeys(ids):
+            waiting = waiting_key(text)
+            if waiting is not None:
+                found = connection.execute(_DELETE["events"], waiting).rowcount
+            else:
+                number = int(text) if text.isdecimal() else -1
+                found = connection.execute(_DELETE["dead"], (number,)).rowcount
+            if not found:
+                raise Failed(f"there is no {text}; nothing was dropped")
+            count += found
+    return count
+
+
+class User:
+    """
+    Whose events are to be forgotten.
+
+    Args:
+        users: Values of `userId`, and of an alias's `previousId`.
+        anonymous: Values of `anonymousId`, and of an alias's `previousId`.
+    """
+
+    def __init__(self, users: Collection[str], anonymous: Collection[str]) -> None:
+        self._wanted = {
+            "userId": frozenset(users),
+            "anonymousId": frozenset(anonymous),
+            "previousId": frozenset([*users, *anonymous]),
+        }
+
+    def owns(self, body: bytes) -> bool:
+        """Tell whether an event is his."""
+        event = json.loads(body)
+        return any(event.get(name) in ids for name, ids in self._wanted.items())
+
+
+def forget(view: SpoolView, user: User, *, dry_run: bool) -> tuple[int, int]:
+    """
+    Delete a user's events, leaving no trace of them in the file or its log.
+
+    Events that come in meanwhile may stay.
+
+    Returns:
+        How many waiting events and dead letters were found.
+
+    Raises:
+        Failed: Somebody kept the log from being emptied; try again.
+    """
+    # What is deleted is overwritten with zeros; for this connection alone.
+    view.connection.execute("PRAGMA secure_delete = ON").fetchall()
+    waiting = dead = 0
+    for owner in view.owners():
+        keys: list[Any] = []
+        for number, seq, _, body in view.events(owner):
+            if user.owns(body):
+                keys.append((number, seq))
+        waiting += len(keys) if dry_run else _delete(view, "events", keys)
+    letters = [(row[0],) for row in view.letters() if user.owns(row[-1])]
+    dead += len(letters) if dry_run else _delete(view, "dead", letters)
+    if not dry_run:
+        _scour(view)
+    return waiting, dead
+
+
+def _scour(view: SpoolView) -> None:
+    """Have the file hold rows that are there, and nothing of those that are not."""
+    # Rows that were delivered and deleted before, not overwritten then, are in free
+    # pages and in gaps of others: VACUUM writes all pages anew. The log still has the
+    # old ones, and is copied and emptied then.
+    view.connection.execute("VACUUM")
+    ((busy, _, _),) = view.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    if busy:
+        raise Failed(
+            "removed, but another process is reading, so that its copy in the log "
+            "could not be overwritten; run this again"
+        )
+
+
+def _delete(view: SpoolView, table: str, keys: list[Any]) -> int:
+    """Delete rows, some at a time; return how many were there still."""
+    count = 0
+    for start in range(0, len(keys), _SOME):
+        with view.transaction() as connection:
+            done = connection.executemany(_DELETE[table], keys[start : start + _SOME])
+            count += done.rowcount
+    return count
