@@ -39,8 +39,8 @@ MAX_INT_BITS = 14_284
 # What `scalar` makes a bounded number of bytes of, dates and times aside.
 SCALARS = frozenset({Decimal, UUID})
 
-# No text may stand in for these: the event and its `properties`, `context` and so on;
-# what would change its kind.
+# No text may stand in for these: the event and its `properties`, `context` and so on,
+# and the objects in those, `context.library` above all; what would change its kind.
 _EVENT_LEVELS = 2
 _KINDS = frozenset({type(None), bool, int, float, bytes, Decimal})
 
@@ -207,7 +207,11 @@ class _Walk:
             # User code ran (a property, an iterator, a `__class__` that lies), or the
             # stack ran out here: the rest of the event shall not suffer. Where a text
             # cannot stand in, what this is in has to give way.
-            ours = depth < _EVENT_LEVELS or type(value) in _KINDS
+            ours = (
+                depth < _EVENT_LEVELS
+                or (depth == _EVENT_LEVELS and type(value) is dict)
+                or type(value) in _KINDS
+            )
             if ours and isinstance(exc, RecursionError):
                 raise
             return self.string(defaults.unknown_default(value))
