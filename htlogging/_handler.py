@@ -70,18 +70,17 @@ class HtEventsHandler(QueueHandler):
             with _fork.importing:
                 from htlogging import _spool_place
             _spool_place.check(self._settings.spool)
-        super().__init__(None)  # type: ignore[arg-type]
+        self._begin()
+        super().__init__(self.queue)  # type: ignore[arg-type]
         if self._settings.debug:
             show_debug()
-        # Guards the exchange of _worker; no waiting while held. Re-entrant for signal
-        # handlers. A forked child has its own.
-        self._lock = threading.RLock()
-        self._begin()
         _fork.register(self)
         _exit.register(self)
 
     def _begin(self) -> None:
         """Start with nothing queued, nothing counted and no thread."""
+        # Guards the exchange of _worker; no waiting while held. Re-entrant for signal
+        # handlers. A forked child has its own.
         self._lock = threading.RLock()
         self._counters = Counters()
         self._report = Report()
