@@ -124,19 +124,21 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def target(arguments: argparse.Namespace) -> Settings:
+def target(arguments: argparse.Namespace, **more: object) -> Settings:
     """
     Return the settings that these options make.
 
     Raises:
         Failed: They cannot work.
     """
-    if not (arguments.write_key or os.environ.get("HTEVENTS_WRITE_KEY")):
+    key = arguments.write_key or os.environ.get("HTEVENTS_WRITE_KEY")
+    if not key and more.get("send") is not False:
         raise Failed("no write key: set HTEVENTS_WRITE_KEY, or give --write-key")
     given = {
         "write_key": arguments.write_key,
         "host": arguments.host,
         "max_retries": arguments.max_retries,
+        **more,
     }
     try:
         return Settings(given)

@@ -13,8 +13,8 @@ exceptions context types _version _stats _fork _exit _wire
 _settings _values _retry _exchange _spool_place
 _json _event _batch _rules _server _show _spool_file
 _record _queue _transport _report _console
-_formatter _delivery _spool _spool_view _spool_list _spool_status _lines
-_worker _pump _spool_erase
+_formatter _delivery _spool _spool_view _spool_list _spool_status _lines _send_input
+_worker _pump _spool_erase _send_state
 _handler _spool_replay
 htevents.client collector
 htevents
