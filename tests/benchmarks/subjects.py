@@ -1,0 +1,142 @@
+"""
+What is measured: our ways in, other SDKs, and the floors of the standard library.
+
+A subject is a function that gets the sink's address and returns `(call, flush)`:
+`call(n)` makes one event, `flush()` returns when all have been delivered.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import logging.handlers
+import os
+import queue
+import shutil
+import sys
+import tempfile
+from datetime import datetime, timezone
+
+# More than any measurement queues.
+ROOM = 2_000_000
+WHEN = datetime(2024, 3, 12, 9, 30, tzinfo=timezone.utc)
+
+
+def properties(n):
+    """Return a typical event's: ten values, a dict, a list and a datetime among them."""
+    return {
+        "order_id": f"order-{n}",
+        "product_id": "SKU-4711",
+        "quantity": 3,
+        "price": 19.99,
+        "currency": "GBP",
+        "first": n % 7 == 0,
+        "coupon": None,
+        "customer": {"plan": "pro", "country": "United Kingdom", "age_days": 412},
+        "tags": ["gift", "express", "newsletter"],
+        "ordered_at": WHEN,
+    }
+
+
+def _logs_to(handler):
+    log = logging.getLogger("htevents")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+
+    def call(n):
+        log.info("Order completed", extra={"ht_user_id": f"user-{n}", **properties(n)})
+
+    return call
+
+
+def _tracks_with(client):
+    def call(n):
+        client.track(f"user-{n}", "Order completed", properties(n))
+
+    return call, client.flush
+
+
+def _nothing():
+    pass
+
+
+def ours_logging(host):
+    from htlogging import HtEventsHandler
+
+    handler = HtEventsHandler(write_key="K", host=host, max_queue_size=ROOM)
+    return _logs_to(handler), handler.flush
+
+
+def ours_facade(host, **settings):
+    from htlogging.htevents import Client
+
+    return _tracks_with(Client("K", host=host, max_queue_size=ROOM, **settings))
+
+
+def ours_four_senders(host):
+    return ours_facade(host, thread=4)
+
+
+def ours_spool(host):
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return ours_facade(host, spool=os.path.join(folder, "events.db"))
+
+
+def events_sdk_python(host):
+    from hightouch.htevents.client import Client
+
+    return _tracks_with(Client("K", host=host, max_queue_size=ROOM))
+
+
+def posthog(host):
+    from posthog import Posthog
+
+    client = Posthog("K", host=host, max_queue_size=ROOM)
+
+    def call(n):
+        client.capture(
+            "Order completed", distinct_id=f"user-{n}", properties=properties(n)
+        )
+
+    return call, client.flush
+
+
+def floor_null(_host):
+    """`Logger.info` that nobody listens to, with the same extras."""
+    return _logs_to(logging.NullHandler()), _nothing
+
+
+def floor_queue(_host):
+    """`Logger.info` to the stdlib's `QueueHandler` on a `SimpleQueue`."""
+    handler = logging.handlers.QueueHandler(queue.SimpleQueue())
+    return _logs_to(handler), _nothing
+
+
+def floor_dumps(_host):
+    """`json.dumps` of the properties alone."""
+
+    def call(n):
+        json.dumps({**properties(n), "ordered_at": "2024-03-12T09:30:00+00:00"})
+
+    return call, _nothing
+
+
+SUBJECTS = {
+    "logging": ours_logging,
+    "facade": ours_facade,
+    "facade, 4 senders": ours_four_senders,
+    "facade, spool": ours_spool,
+    "events-sdk-python": events_sdk_python,
+    "posthog": posthog,
+    "Logger.info + NullHandler": floor_null,
+    "Logger.info + QueueHandler": floor_queue,
+    "json.dumps": floor_dumps,
+}
+
+
+def without_orjson():
+    """Hide orjson from what is imported later."""
+    sys.modules["orjson"] = None
