@@ -1,0 +1,100 @@
+"""What an event costs, counted rather than timed: a gross regression fails here."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+from datetime import datetime, timezone
+
+import pytest
+
+from htlogging import _json
+from htlogging.htevents import Client
+
+PROPERTIES = {
+    "order_id": "order-1",
+    "product_id": "SKU-4711",
+    "quantity": 3,
+    "price": 19.99,
+    "currency": "GBP",
+    "first": True,
+    "coupon": None,
+    "customer": {"plan": "pro", "country": "United Kingdom", "age_days": 412},
+    "tags": ["gift", "express", "newsletter"],
+    "ordered_at": datetime(2024, 3, 12, 9, 30, tzinfo=timezone.utc),
+}
+
+
+def calls_of(function):
+    """Return how many functions, of Python and of C, one call of it calls."""
+    calls = 0
+
+    def count(_frame, event, _argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    function()  # imports and caches
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.fixture
+def client():
+    """Return a client whose records nobody else sees, and whose events stay queued."""
+    client = Client("KEY", host="http://127.0.0.1:1", upload_interval=3600)
+    client.logger.propagate = False  # to pytest's handlers
+    yield client
+    (handler,) = client.logger.handlers
+    handler.queue.abandon()
+    client.join()
+
+
+@pytest.fixture(params=["orjson", "stdlib"], autouse=True)
+def encoder(request, monkeypatch):
+    """Return the name of the encoder in use."""
+    if request.param == "orjson":
+        pytest.importorskip("orjson")
+    else:
+        monkeypatch.setattr(_json, "_dumps", _json._stdlib_dumps)
+    return request.param
+
+
+class TestCalls:
+    def test_facade(self, client):
+        """A call of the facade is 80 function calls; events-sdk-python's is 200."""
+        count = calls_of(lambda: client.track("user", "Order completed", PROPERTIES))
+        assert client.stats.accepted == 2
+        assert count <= 100
+
+    def test_logging(self, client):
+        """A record is 120 function calls, those of `Logger.info` included."""
+        log = client.logger
+        extra = {"ht_user_id": "user", **PROPERTIES}
+        log.setLevel("INFO")
+        count = calls_of(lambda: log.info("Order completed", extra=extra))
+        assert client.stats.accepted == 2
+        assert count <= 150
+
+
+class TestMemory:
+    def test_queued_event(self, client):
+        """A queued event takes its bytes and little more, whatever encoded it."""
+        (handler,) = client.logger.handlers
+        handler._worker.wake_at = sys.maxsize  # nobody sends
+        for _ in range(500):
+            client.track("user", "Order completed", PROPERTIES)
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(2_000):
+            client.track("user", "Order completed", PROPERTIES)
+        gc.collect()
+        used = (tracemalloc.get_traced_memory()[0] - before) / 2_000
+        tracemalloc.stop()
+        (event, *_) = handler.queue.abandon()
+        assert used <= len(event) + 90
