@@ -174,7 +174,6 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
 
 # Type → how to convert it, where that takes no account of the size.
 _LEAVES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (int, _int),
     (float, _exact_float),
     ((date, time), _iso),
     (Decimal, _decimal),
@@ -232,6 +231,12 @@ class _Walk:
         if isinstance(value, _BYTES):
             self.spend(memoryview(value).nbytes)
             return _bytes(value)
+        if isinstance(value, int):
+            number = _int(value)
+            if isinstance(number, int):
+                # Its digits, or fewer: a bit is 0.301 of one.
+                self.spend(number.bit_length() * 3 // 10)
+            return number
         for kind, convert in _LEAVES:
             if isinstance(value, kind):
                 return convert(value)
