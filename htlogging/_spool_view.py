@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from htlogging import _spool_place
 from htlogging._console import Failed
-from htlogging._spool_file import APPLICATION_ID, VERSION
+from htlogging._spool_schema import APPLICATION_ID, VERSION
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -92,6 +92,8 @@ class SpoolView:
         """Make one line of an error of the file."""
         try:
             yield
+        except BrokenPipeError:  # of what is printed meanwhile
+            raise
         except (sqlite3.Error, OSError) as exc:
             reason = getattr(exc, "strerror", None) or exc
             raise Failed(f"{self._name}: {reason}") from exc

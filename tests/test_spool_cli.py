@@ -1,0 +1,644 @@
+"""`python -m htlogging spool`: real processes, real spools, a real collector."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from htlogging.collector import Reply
+
+HANG = 60  # seconds: the guard, not a measurement
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="spools need POSIX")
+
+# Leaves three dead letters (HTTP 401) and five events that wait; then dies, or lives on
+# until its stdin ends.
+FILL = """
+import os, sys
+from htlogging.collector import Collector
+from htlogging.htevents import Client
+
+path, life = sys.argv[1:]
+with Collector() as collector:
+    collector.always(401)
+    client = Client("KEY", host=collector.url, spool=path)
+    for n in range(3):
+        who = f"user{n}"
+        traits = {"email": f"{who}@example.com", "text": "\\u202e\\x1b[31m\\x9bx"}
+        client.identify(who, traits, message_id=f"dead{n}")
+    assert client.flush(30)
+    collector.always(503)
+    for n in range(5):
+        who = f"user{n}"
+        client.track(
+            who, "Order completed", {"email": f"{who}@example.com"},
+            message_id=f"waiting{n}",
+        )
+    client.flush(0)
+    print("ready", flush=True)
+    if life == "lives":
+        sys.stdin.read()
+    os._exit(0)
+"""
+
+
+def spool(*arguments, host=None, key="KEY", **options):
+    """Run a command to its end; return it with its text."""
+    environ = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    environ.pop("HTEVENTS_HOST", None)
+    environ.pop("HTEVENTS_WRITE_KEY", None)
+    if host is not None:
+        environ.update(HTEVENTS_HOST=host, HTEVENTS_WRITE_KEY=key)
+    return subprocess.run(
+        [sys.executable, "-m", "htlogging", "spool", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=HANG,
+        env=environ,
+        **options,
+    )
+
+
+def output(*arguments, **options):
+    """Run a command that goes well; return what it prints."""
+    ended = spool(*arguments, **options)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+@contextmanager
+def filling(path, life="dies"):
+    """Yield the process that fills a spool, once it has."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILL, path, life],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=HANG)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return a spool whose process is dead."""
+    made = tmp_path / "events.db"
+    with filling(made) as process:
+        process.wait(HANG)
+    return made
+
+
+def listed(path, *which):
+    """Return what `list --json` tells of each event."""
+    lines = output("list", path, "--json", *which).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def ids(path, *which):
+    """Return the message ids in a spool."""
+    return [found["event"]["messageId"] for found in listed(path, *which)]
+
+
+WAITING = [f"waiting{n}" for n in range(5)]
+DEAD = [f"dead{n}" for n in range(3)]
+
+
+def sent(collector):
+    """Return the message ids that came in, in order."""
+    return [event["messageId"] for event in collector.events]
+
+
+class TestStatus:
+    def test_json(self, path):
+        """How much there is, of whom, since when, and why letters are dead."""
+        found = json.loads(output("status", path, "--json"))
+        waiting, dead = found["waiting"], found["dead"]
+        assert found["schema"] == 1
+        assert found["files"]["PATH"] > 0
+        assert (waiting["events"], dead["events"]) == (5, 3)
+        assert waiting["orphaned"]["events"] == 5
+        assert waiting["orphaned"]["bytes"] == waiting["bytes"] > 1000
+        assert waiting["living"] == {
+            "events": 0,
+            "bytes": 0,
+            "oldest": None,
+            "newest": None,
+        }
+        assert waiting["oldest"] <= waiting["newest"]
+        (reason,) = dead["reasons"]
+        assert (reason["status"], reason["code"], reason["events"]) == (401, "401", 3)
+        assert reason["latest"] >= dead["oldest"]
+        assert reason["message"] == "Unauthorized"
+
+    def test_table(self, path):
+        """The same for people."""
+        lines = output("status", path).splitlines()
+        assert lines[0].startswith(f"{path}: schema version 1; bytes: file ")
+        assert re.fullmatch(r"waiting +5  [\d,]+ bytes, \S+Z to \S+Z", lines[1])
+        assert re.fullmatch(r"  of living processes +0", lines[2])
+        assert re.match(r"  orphaned +5  ", lines[3])
+        assert re.match(r"dead letters +3  ", lines[4])
+        assert re.fullmatch(r"  HTTP 401 +3  latest \S+Z  Unauthorized", lines[5])
+
+    def test_living_process(self, tmp_path):
+        """Events of a process that lives are told apart; it is not disturbed."""
+        path = tmp_path / "events.db"
+        with filling(path, "lives"):
+            found = json.loads(output("status", path, "--json"))["waiting"]
+            assert (found["living"]["events"], found["orphaned"]["events"]) == (5, 0)
+            assert {row["kind"] for row in listed(path, "--waiting")} == {"waiting"}
+        found = json.loads(output("status", path, "--json"))["waiting"]
+        assert (found["living"]["events"], found["orphaned"]["events"]) == (0, 5)
+
+    def test_while_another_writes(self, path):
+        """It reads while another process is in the middle of a write."""
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM dead")
+        assert json.loads(output("status", path, "--json"))["dead"]["events"] == 3
+        assert len(listed(path)) == 8
+        other.execute("ROLLBACK")
+        other.close()
+
+    def test_without_lock_file(self, path):
+        """Without PATH-lock nobody lives; none is made to find that out."""
+        lock = path.with_name("events.db-lock")
+        lock.unlink()
+        assert json.loads(output("status", path, "--json"))["waiting"]["orphaned"]
+        assert not lock.exists()
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("status",),
+            ("list",),
+            ("show", "1"),
+            ("replay",),
+            ("drop", "--all", "--yes"),
+            ("forget", "--user", "x"),
+        ],
+    )
+    def test_no_file(self, tmp_path, arguments):
+        """A file that is not there is told of in a line, and not made."""
+        action, *others = arguments
+        ended = spool(action, tmp_path / "none.db", *others, host="http://127.0.0.1:9")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"error: {tmp_path}/none.db: no such file\n"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_other_files(self, tmp_path):
+        """Neither text nor another program's database is taken for a spool."""
+        text, database = tmp_path / "text", tmp_path / "database"
+        text.write_text("no database " * 100)
+        with sqlite3.connect(database) as connection:
+            connection.execute("CREATE TABLE dead (id)")
+        connection.close()
+        for path, why in (
+            (text, "file is not a database"),
+            (database, "a database of another program, no spool"),
+        ):
+            ended = spool("status", path)
+            assert ended.returncode == 1
+            assert ended.stderr == f"error: {path}: {why}\n"
+
+    def test_later_version(self, path):
+        """A file of a later version is left alone."""
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        ended = spool("list", path)
+        assert ended.returncode == 1
+        assert "written by a later version of htlogging" in ended.stderr
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+    def test_file_of_another_user(self, path):
+        """Only a spool's owner changes it; others may look, if they can read it."""
+        os.chown(path, 12345, -1)
+        ended = spool("drop", path, "--all", "--yes")
+        assert ended.returncode == 1
+        assert ended.stderr == f"error: {path}: not a file of this user's\n"
+        assert len(listed(path)) == 8
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (["drop"], "say what to drop"),
+            (["drop", "--all"], "this drops 8 events for good; add --yes"),
+            (["drop", "--dead"], "this drops 3 events for good; add --yes"),
+            (["drop", "--id", "1"], "this drops 1 event for good; add --yes"),
+            (["drop", "--all", "--dead"], "not allowed with"),
+            (["forget"], "say whom to forget"),
+            (["list", "--limit", "-1"], "a limit is a whole number"),
+            (["replay", "--only-status", "x"], "a status is a number such as 401"),
+        ],
+    )
+    def test_usage(self, path, arguments, text):
+        """A command line that makes no sense: exit status 2, nothing done."""
+        ended = spool(arguments[0], path, *arguments[1:])
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert text in ended.stderr
+        assert len(listed(path)) == 8
+
+
+class TestList:
+    def test_json(self, path):
+        """All there is about each event, and the event itself, in ASCII."""
+        text = output("list", path, "--json")
+        assert text.isascii()
+        rows = [json.loads(line) for line in text.splitlines()]
+        assert [row["event"]["messageId"] for row in rows] == WAITING + DEAD
+        waiting, dead = rows[0], rows[-1]
+        assert waiting["kind"] == "orphaned"
+        assert waiting.keys() == {"id", "kind", "at", "bytes", "event"}
+        assert dead["kind"] == "dead"
+        assert (dead["status"], dead["code"], dead["tries"]) == (401, "401", 1)
+        assert dead["event"]["traits"]["text"] == "\u202e\x1b[31m\x9bx"
+
+    def test_table(self, path):
+        """A headline for each kind, a line for each event."""
+        lines = output("list", path).splitlines()
+        assert len(lines) == 10
+        assert re.split(r"  +", lines[0]) == (
+            "ID,TIME (UTC),TYPE,WHO,EVENT,BYTES,STATE".split(",")
+        )
+        found = re.split(r"  +", lines[1])
+        assert re.fullmatch(r"\d+\.\d+", found[0])
+        assert found[2:5] == ["track", "user0", "Order completed"]
+        assert found[-1] == "orphaned"
+        assert lines[6].split()[-2:] == ["STATUS", "REASON"]
+        found = re.split(r"  +", lines[7])
+        assert (found[0], found[2], found[3]) == ("1", "identify", "user0")
+        assert found[-2:] == ["401", "Unauthorized"]
+
+    def test_which(self, path):
+        """--waiting and --dead choose, --limit bounds."""
+        assert ids(path, "--waiting") == WAITING
+        assert ids(path, "--dead") == DEAD
+        assert ids(path, "--limit", "6") == [*WAITING, "dead0"]
+        assert ids(path, "--limit", "0") == []
+
+    def test_reader_that_goes(self, path):
+        """`list | head` is no error."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-m", "htlogging", "spool", "list", path],
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                timeout=HANG,
+                check=False,
+            )
+        finally:
+            os.close(writing)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+class TestShow:
+    @pytest.mark.parametrize("kind", ["--waiting", "--dead"])
+    def test_one_event(self, path, kind):
+        """The event as a whole, safe for a terminal; with --json nothing else."""
+        row = listed(path, kind)[1]
+        text = output("show", path, row["id"])
+        assert not [c for c in text if c != "\n" and not c.isprintable()]
+        head, _, body = text.partition("{\n")
+        assert json.loads("{" + body.replace("\\x9b", "")) is not None
+        assert head.startswith(f"accepted   {row['at']}\n")
+        assert ("HTTP 401" in head) == (kind == "--dead")
+        line = output("show", path, row["id"], "--json")
+        assert line.isascii()
+        assert json.loads(line) == row["event"]
+
+    @pytest.mark.parametrize("number", ["99", "1.1", "x"])
+    def test_no_such_event(self, path, number):
+        """An id that is not there: one line."""
+        ended = spool("show", path, number)
+        assert ended.returncode == 1
+        assert ended.stderr == f"error: {path}: there is no {number}\n"
+
+
+class TestDrop:
+    @pytest.mark.parametrize(
+        ("arguments", "left"),
+        [
+            (["--dead"], WAITING),
+            (["--waiting"], DEAD),
+            (["--all"], []),
+            (["--id", "1", "--id", "3"], [*WAITING, "dead1"]),
+        ],
+    )
+    def test_what_was_chosen(self, path, arguments, left):
+        """With --yes it is gone, and only that."""
+        text = output("drop", path, *arguments, "--yes")
+        count = 8 - len(left)
+        assert text.startswith(f"{count} events dropped\n")
+        assert ("may still be sent" in text) == ("waiting0" not in left)
+        assert ids(path) == left
+
+    def test_waiting_event_by_id(self, path):
+        """A waiting event has an id, too."""
+        row = listed(path)[2]
+        text = output("drop", path, "--id", row["id"], "--yes")
+        assert text.startswith("1 event dropped\n")
+        assert ids(path, "--waiting") == [i for i in WAITING if i != "waiting2"]
+
+    def test_unknown_id(self, path):
+        """All of the ids, or none."""
+        ended = spool("drop", path, "--id", "1", "--id", "99", "--yes")
+        assert ended.returncode == 1
+        assert ended.stderr == "error: there is no 99; nothing was dropped\n"
+        assert len(listed(path)) == 8
+
+
+class TestReplay:
+    def test_dead_letters(self, path, collector):
+        """They arrive under their ids, and are gone from the spool."""
+        text = output("replay", path, host=collector.url)
+        assert text == "3 of 3 events delivered\n"
+        assert sent(collector) == DEAD
+        assert collector.problems == []
+        assert ids(path) == WAITING
+
+    def test_waiting(self, path, collector):
+        """--waiting sends, first, events whose process died."""
+        text = output("replay", path, "--waiting", host=collector.url)
+        assert text == "8 of 8 events delivered\n"
+        assert sent(collector) == WAITING + DEAD
+        assert ids(path) == []
+
+    def test_living_process_keeps_its_events(self, tmp_path, collector):
+        """Events of a process that lives are its own to send."""
+        path = tmp_path / "events.db"
+        with filling(path, "lives"):
+            text = output("replay", path, "--waiting", host=collector.url)
+            assert text == "3 of 3 events delivered\n"
+            assert sent(collector) == DEAD
+
+    def test_nothing_to_do(self, path, collector):
+        """An empty list is sent well; no request is made, options win over all."""
+        text = output(
+            *("replay", path, "--only-status", "403", "--only-status", "none"),
+            *("--write-key", "KEY", "--host", collector.url),
+        )
+        assert text == "0 of 0 events delivered\n"
+        assert collector.requests == []
+
+    def test_only_status(self, path, collector):
+        """Only letters that were refused with one of these statuses go."""
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE dead SET status = 403 WHERE id = 2")
+            connection.execute("UPDATE dead SET status = NULL WHERE id = 3")
+        connection.close()
+        output("replay", path, "--only-status", "403", host=collector.url)
+        assert sent(collector) == ["dead1"]
+        output("replay", path, "--only-status", "none", host=collector.url)
+        assert sent(collector) == ["dead1", "dead2"]
+        assert ids(path, "--dead") == ["dead0"]
+
+    def test_key_refused(self, path, collector):
+        """Refused again they have the new reason; what was not tried is as it was."""
+        collector.always(403)
+        ended = spool("replay", path, "--waiting", host=collector.url)
+        assert ended.returncode == 1
+        assert ended.stdout == (
+            "0 of 8 events delivered; 5 refused (`spool list --dead` says why); "
+            "3 left as they were\n"
+        )
+        assert "stopped: Forbidden (HTTP 403" in ended.stderr
+        assert [(row["status"], row["tries"]) for row in listed(path)] == [
+            *[(401, 1)] * 3,
+            *[(403, 1)] * 5,
+        ]
+        ended = spool("replay", path, host=collector.url)
+        assert ended.returncode == 1
+        assert [(row["status"], row["tries"]) for row in listed(path)] == [
+            *[(403, 2)] * 3,
+            *[(403, 2)] * 5,
+        ]
+
+    def test_one_bad_event(self, path, collector):
+        """An event that is refused for itself costs itself alone."""
+        collector.always(
+            lambda request: Reply(400) if "dead1" in request.body.decode() else None
+        )
+        ended = spool("replay", path, host=collector.url)
+        assert ended.returncode == 1
+        assert ended.stdout.startswith("2 of 3 events delivered; 1 refused")
+        assert sorted(sent(collector)) == ["dead0", "dead2"]
+        (row,) = listed(path, "--dead")
+        assert (row["event"]["messageId"], row["status"]) == ("dead1", 400)
+
+    def test_outage(self, path, collector):
+        """When the server cannot be reached all stays as it was; exit status 1."""
+        collector.always(Reply(503, retry_after=0))
+        ended = spool("replay", path, "--max-retries", "2", host=collector.url)
+        assert ended.returncode == 1
+        assert ended.stdout == "0 of 3 events delivered; 3 left as they were\n"
+        assert ended.stderr.count("no success yet (HTTP 503") == 3
+        assert len(collector.requests) == 3
+        assert [row["status"] for row in listed(path, "--dead")] == [401] * 3
+
+    def test_killed_half_way(self, path, collector):
+        """Killed in the middle and run again: each is delivered, once."""
+        # In requests of half the letters: the first is refused as too large.
+        collector.script(413, Reply(), Reply(503, retry_after=300))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "htlogging", "spool", "replay", path],
+            env={
+                **os.environ,
+                "HTEVENTS_HOST": collector.url,
+                "HTEVENTS_WRITE_KEY": "KEY",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert collector.wait_for_requests(3, HANG)
+        process.kill()
+        process.wait(HANG)
+        assert ids(path, "--dead") == ["dead1", "dead2"]
+        assert output("replay", path, host=collector.url).startswith("2 of 2")
+        assert sent(collector) == DEAD
+
+    def test_one_at_a_time(self, path, collector):
+        """A second replay says that another is under way."""
+        collector.script(Reply(503, retry_after=300))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "htlogging", "spool", "replay", path],
+            env={
+                **os.environ,
+                "HTEVENTS_HOST": collector.url,
+                "HTEVENTS_WRITE_KEY": "KEY",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert collector.wait_for_requests(1, HANG)
+            ended = spool("replay", path, host=collector.url)
+        finally:
+            process.kill()
+            process.wait(HANG)
+        assert ended.returncode == 1
+        assert ended.stderr == "error: another replay is under way\n"
+
+    def test_no_key(self, path):
+        """Without a write key: a line that says where to put it."""
+        ended = spool("replay", path)
+        assert ended.returncode == 1
+        assert ended.stderr == (
+            "error: no write key: set HTEVENTS_WRITE_KEY, or give --write-key\n"
+        )
+
+    def test_wrong_host(self, path):
+        """A setting that cannot work: a line."""
+        ended = spool("replay", path, "--host", "nowhere", "--write-key", "K")
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("error: host must be a URL")
+        assert ended.stderr.count("\n") == 1
+
+    def test_progress(self, path, collector):
+        """On a terminal there is a bar, taken away at the end."""
+        ours, theirs = pty.openpty()
+        ended = subprocess.run(
+            [sys.executable, "-m", "htlogging", "spool", "replay", path, "--waiting"],
+            env={
+                **os.environ,
+                "HTEVENTS_HOST": collector.url,
+                "HTEVENTS_WRITE_KEY": "KEY",
+            },
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=HANG,
+            check=True,
+        )
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            drawn = terminal.read(65_536).decode()
+        assert ended.stdout == b"8 of 8 events delivered\n"
+        assert "[###############.........]  62%  5 of 8 events" in drawn
+        assert drawn.endswith("\r\x1b[K")
+
+
+def traces(path, *texts):
+    """Return which texts are in any byte of the spool's files."""
+    found = set()
+    for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        file = path.with_name(path.name + suffix)
+        data = file.read_bytes() if file.exists() else b""
+        found |= {text for text in texts if text.encode() in data}
+    return found
+
+
+class TestForget:
+    TEXTS = ("user1", "user1@example.com", "user2", "user2@example.com")
+
+    def test_no_byte_is_left(self, path):
+        """Neither id nor e-mail is in any byte of the files; others' events stay."""
+        assert traces(path, *self.TEXTS) == set(self.TEXTS)
+        text = output("forget", path, "--user", "user1")
+        assert text == (
+            "1 waiting event and 1 dead letter removed\n"
+            "Events that a living process has taken up already, or holds in memory, "
+            "may still be sent.\n"
+        )
+        assert traces(path, *self.TEXTS) == {"user2", "user2@example.com"}
+        assert ids(path) == [i for i in WAITING + DEAD if not i.endswith("1")]
+
+    def test_beside_a_living_process(self, tmp_path):
+        """So it is while a process has the file open, which goes on with it."""
+        path = tmp_path / "events.db"
+        with filling(path, "lives"):
+            assert traces(path, *self.TEXTS) == set(self.TEXTS)
+            output("forget", path, "--user", "user1", "--user", "user2")
+            assert traces(path, *self.TEXTS) == set()
+            assert len(listed(path)) == 4
+
+    def test_what_was_delivered_before(self, path, collector):
+        """Remains of the user's events that had left the file are overwritten too."""
+        output("replay", path, "--waiting", host=collector.url)
+        text = output("forget", path, "--user", "user1")
+        assert text.startswith("0 waiting events and 0 dead letters removed\n")
+        assert traces(path, *self.TEXTS) - {"user2", "user2@example.com"} == set()
+
+    def test_many_events(self, tmp_path):
+        """In a large file, many events of a user between others', of which none goes."""
+        path = tmp_path / "events.db"
+        with filling(path, "dies") as process:
+            process.wait(HANG)
+        body = '{{"type":"track","userId":"{}","anonymousId":null,"n":"{}"}}'
+        with sqlite3.connect(path) as connection:
+            connection.executemany(
+                "INSERT INTO events VALUES (7, ?, 0, ?)",
+                (
+                    (n, body.format(f"many{n % 2}", f"{n % 2}" * 900).encode())
+                    for n in range(3_000)
+                ),
+            )
+        connection.close()
+        assert traces(path, "many1") == {"many1"}
+        text = output("forget", path, "--user", "many1")
+        assert text.startswith("1,500 waiting events and 0 dead letters removed\n")
+        assert traces(path, "many1", "1" * 100) == set()
+        assert len(listed(path, "--waiting")) == 1_505
+
+    @pytest.mark.parametrize(
+        ("event", "user", "anonymous"),
+        [
+            ({"userId": "a"}, True, False),
+            ({"userId": None, "anonymousId": "a"}, False, True),
+            ({"userId": "b", "previousId": "a"}, True, True),
+            ({"userId": "aa"}, False, False),
+            ({"userId": "A"}, False, False),
+            ({"userId": "b", "properties": {"userId": "a"}}, False, False),
+            ({"userId": "b", "groupId": "a"}, False, False),
+        ],
+    )
+    def test_whose_it_is(self, event, user, anonymous):
+        """The ids match as whole strings; a previous id may be of either kind."""
+        from htlogging._spool_erase import User
+
+        body = json.dumps(event).encode()
+        assert User(["a"], []).owns(body) is user
+        assert User([], ["a"]).owns(body) is anonymous
+
+    def test_dry_run(self, path):
+        """--dry-run says how many, and changes nothing."""
+        text = output("forget", path, "--user", "user1", "--dry-run")
+        assert text == "1 waiting event and 1 dead letter would be removed\n"
+        assert len(listed(path)) == 8
+
+    def test_reader_in_the_way(self, path, monkeypatch):
+        """While another reads an old state, the log cannot be emptied: it says so."""
+        from htlogging import _spool_view
+        from htlogging._console import Failed
+        from htlogging._spool_erase import User, forget
+
+        monkeypatch.setattr(_spool_view, "_BUSY", 0.0)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM dead").fetchone()
+        view = _spool_view.SpoolView(str(path), change=True)
+        try:
+            with pytest.raises(Failed, match="run this again"):
+                forget(view, User(["user1"], []), dry_run=False)
+            other.execute("COMMIT")
+            forget(view, User(["user1"], []), dry_run=False)
+        finally:
+            view.close()
+            other.close()
+        assert traces(path, "user1@example.com") == set()
