@@ -67,6 +67,13 @@ def clean(text, *more):
     assert not [secret for secret in (*SECRETS, *more) if secret in text], text
 
 
+def with_locals(error):
+    """Return an error's traceback as crash reporters write it, our frames alone."""
+    ours = error.__traceback__.tb_next
+    found = traceback.TracebackException(type(error), error, ours, capture_locals=True)
+    return "".join(found.format())
+
+
 def track(client):
     """Track an event of the payload."""
     user, event, mail, name = PAYLOAD
@@ -120,7 +127,7 @@ class TestLog:
             track(client)
         except DeliveryError as exc:
             errors.append((exc, []))
-            clean("".join(traceback.format_exception(type(exc), exc, None)))
+            clean(with_locals(exc))
         assert client.flush(HANG)
         client.join()
         text = logged()
@@ -159,6 +166,7 @@ class TestLog:
         with pytest.raises(InvalidEvent) as caught:
             client.track(None, PAYLOAD[1], {PAYLOAD[3]: PAYLOAD[2]})
         clean(str(caught.value), *PAYLOAD)
+        clean(with_locals(caught.value))
         with pytest.raises(EventTooLarge) as caught:
             client.track(PAYLOAD[0], PAYLOAD[1], {PAYLOAD[3]: PAYLOAD[2] * 9999})
         clean(str(caught.value), *PAYLOAD)
@@ -409,7 +417,7 @@ class TestHostileValues:
     def test_nothing_is_kept(self):
         """Hostile events leave nothing behind, sent or refused."""
         with Collector(keep=1) as collector:
-            client = Client(KEY, host=collector.url)
+            client = Client(KEY, host=collector.url, max_event_size=2_048)
             client.logger.propagate = False  # pytest keeps records
 
             def some(count):
