@@ -15,7 +15,7 @@ from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from htlogging._batch import Batch
@@ -86,6 +86,8 @@ class Delivery:
         self._report = report
         # What is on disk is tried until the outage ends, and outlives the process.
         self._max_retries = math.inf if queue.durable else settings.max_retries
+        # Tries of what is in memory are counted, and it does not become too old.
+        self._is_overdue: Callable[[Batch], bool] = getattr(queue, "overdue", _never)
         # Events in the next request at most. An outage makes it small; each request
         # that gets through doubles it: a server that has just come back is not flooded.
         self._limit = MAX_BODY_EVENTS
@@ -133,13 +135,17 @@ class Delivery:
         """
         Send a batch of one event without retries: `sync_mode`.
 
+        What did not get through, and outlives the process, is put back: others send it.
+
         Raises:
-            DeliveryError: It was not delivered; it was counted and reported as well.
+            DeliveryError: It was given up; it was counted and reported as well.
         """
         patience = _Once(self._settings.timeout)
-        _, failure = self._send_or_bury(batch, transport, patience)
+        verdict, failure = self._send_or_bury(batch, transport, patience)
         if failure is None:
             self._ack(batch)
+        elif verdict is Verdict.RETRY:
+            self._put_back(batch)
         else:
             self.give_up(batch, failure)
             raise failure
@@ -224,15 +230,31 @@ class Delivery:
                 return verdict, failure
             if again or not stale:
                 stale = False
-                closing = patience.is_last() and patience.left() < math.inf
-                self._report.failing(_cause(failure), closing=closing)
-                self._limit = UPLOAD_SIZE
-                if tries > self._max_retries:
-                    return Verdict.GIVE_UP, failure
-                if not patience.pause(wait(tries, asked, _uniform)):
-                    lost = patience.is_last() and not self._queue.durable
-                    return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
+                end = self._wait(part, failure, asked, patience)
+                if end is not None:
+                    return end
             self._counters.add("retries")
+
+    def _wait(
+        self,
+        part: Batch,
+        failure: DeliveryError,
+        asked: float | None,
+        patience: Patience,
+    ) -> tuple[Verdict, DeliveryError] | None:
+        """Wait for the next try; or return what ends them."""
+        closing = patience.is_last() and patience.left() < math.inf
+        self._report.failing(_cause(failure), closing=closing)
+        self._limit = UPLOAD_SIZE
+        if failure.tries > self._max_retries:
+            return Verdict.GIVE_UP, failure
+        if not patience.pause(wait(failure.tries, asked, _uniform)):
+            lost = patience.is_last() and not self._queue.durable
+            return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
+        if self._is_overdue(part):
+            why = DeliveryError(None, "spool", "too old", failure.tries)
+            return Verdict.GIVE_UP, why
+        return None
 
     def _post(
         self, part: Batch, transport: Transport, *, compress: bool, timeout: float
@@ -279,6 +301,10 @@ def _told(failure: DeliveryError) -> str:
 def _cause(failure: DeliveryError) -> str:
     """Return the same in a few words."""
     return failure.message if failure.status is None else f"HTTP {failure.status}"
+
+
+def _never(batch: Batch) -> bool:  # noqa: ARG001
+    return False
 
 
 def _name(exc: BaseException) -> str:

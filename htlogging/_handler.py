@@ -66,11 +66,12 @@ class HtEventsHandler(QueueHandler):
             )
         # Before logging hears of the handler: an invalid one shall not be in its list.
         self._settings = Settings(settings)
-        if self._settings.spool is not None:
+        if self._settings.send and self._settings.spool is not None:
             with _fork.importing:
                 from htlogging import _spool_place
             _spool_place.check(self._settings.spool)
         self._begin()
+        self.queue.join()
         super().__init__(self.queue)  # type: ignore[arg-type]
         if self._settings.debug:
             show_debug()
@@ -94,7 +95,7 @@ class HtEventsHandler(QueueHandler):
         self._direct = self._settings.sync_mode or _exit.is_exiting()
 
     def _make_queue(self) -> MemoryQueue | SpoolQueue:
-        if self._settings.spool is None:
+        if self._settings.spool is None or not self._settings.send:
             return MemoryQueue(self._settings.max_queue_size)
         # Late: SQLite takes longer to import than all the rest, and few have a spool.
         with _fork.importing:
@@ -244,6 +245,10 @@ class HtEventsHandler(QueueHandler):
             # At exit, where nobody asked for it, the caller sees no error of the network.
             if self._settings.sync_mode:
                 raise
+        if self.queue.fill():
+            # It did not get through, and is in the spool: later, then.
+            _exit.hold(self)
+            self._worker.wake()
         return True
 
     def _overflow(self, event: bytes) -> int:
@@ -279,7 +284,7 @@ class HtEventsHandler(QueueHandler):
             return self._worker.flush(-math.inf)
         if timeout is None and self.queue.durable:
             timeout = self._settings.shutdown_timeout
-        self.queue.look()
+        self.queue.look(at_once=True)
         return self._worker.flush(time.monotonic() + _seconds(timeout))
 
     def nudge(self) -> None:
@@ -303,6 +308,7 @@ class HtEventsHandler(QueueHandler):
 
     def retire(self) -> None:
         """Have the threads end when all is sent, without waiting for them."""
+        self.queue.retire()
         self._exchange_worker().retire()
 
     def _stop(self) -> None:
@@ -313,6 +319,7 @@ class HtEventsHandler(QueueHandler):
         self._report.hold()
         if not self._exchange_worker().stop(deadline):
             self._abandon()
+        self.queue.close()
         self._report.remainder()
         _exit.let_go(self)
 
@@ -324,7 +331,9 @@ class HtEventsHandler(QueueHandler):
 
     def _evicted(self, events: list[bytes], why: str) -> None:
         """Give up events that had to leave the spool."""
-        self._counters.add("failed", len(events))
+        with self._delivery.settled:
+            self.queue.evicted(len(events))
+            self._counters.add("failed", len(events))
         with sending():
             self._delivery.tell(events, DeliveryError(None, "spool", why, 0))
 

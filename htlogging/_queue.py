@@ -193,5 +193,17 @@ class MemoryQueue:
                 0 <= n < number for n in self._claims
             )
 
-    def look(self) -> None:
+    def look(self, *, at_once: bool = False) -> None:
         """Do nothing: what is here comes from this process alone."""
+
+    def join(self) -> None:
+        """Do nothing: nobody else uses it."""
+
+    def retire(self) -> None:
+        """Do nothing: nobody else uses it."""
+
+    def evicted(self, count: int) -> None:
+        """Do nothing: no event leaves but by `claim` and `abandon`."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""

@@ -5,43 +5,30 @@ from __future__ import annotations
 import threading
 import time
 
-from htlogging import _spool_file
-from htlogging._batch import Batch
+from htlogging import _spool_rows, _spool_shared
 from htlogging._queue import MemoryQueue
 from htlogging._settings import MAX_BODY_EVENTS
-from htlogging._spool_file import SpoolUnavailable
+from htlogging._spool_books import Books, Owner
+from htlogging._spool_care import Care
+from htlogging._spool_schema import SpoolUnavailable
+from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
+    from htlogging._batch import Batch
     from htlogging._report import Report
     from htlogging._settings import Settings
+    from htlogging._spool_books import Mark
     from htlogging._stats import Counters
     from htlogging.exceptions import DeliveryError
 
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
 
-# Seconds for which events go by memory, once the file could not be used.
-AWAY = 5.0
-
-# Events between two looks at the size of the file, and the share that goes when it is
-# too large: so much that it need not be done again at once.
-SIZE_EVERY = 256
-SHARE = 16
-
-
-class _Owner:
-    """One number's events: which were claimed, and which there are."""
-
-    __slots__ = ("last", "next", "number", "taken")
-
-    def __init__(self, number: int, taken: int, last: int) -> None:
-        self.number = number
-        self.taken = taken  # the last seq that was claimed
-        self.last = last  # the last seq that is in the file
-        self.next = last + 1  # the one that the next event will have
+# What a DeliveryError says of events that had to leave the file: no dead letters.
+EVICTED = "spool"
 
 
 class SpoolQueue:
@@ -51,11 +38,17 @@ class SpoolQueue:
     What cannot be written goes by memory, and is as safe as there. A batch that is
     settled leaves the file, or becomes a dead letter in it.
 
+    Locks, in the order in which they are taken: `_looking`, the delivery's `settled`,
+    `_taking`, the file's for reading, the file's `writing`. `put` takes the last one
+    alone, which nobody holds while he waits: so a signal handler may log at any moment.
+
     Args:
-        settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size.
+        settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size,
+            and where events go.
         report: Where it is told that events go by memory.
         counters: Where those are counted.
-        evicted: Called with events that had to leave the file, and why.
+        evicted: Called with events that had to leave the file, and why; on a sending
+            thread, or in `flush`. It calls `evicted`.
     """
 
     durable = True
@@ -69,36 +62,44 @@ class SpoolQueue:
         evicted: Callable[[list[bytes], str], None],
     ) -> None:
         assert settings.spool is not None
-        self._file = _spool_file.shared(
-            settings.spool, full_sync=settings.spool_sync == "full"
+        self._file = _spool_shared.shared(settings.spool)
+        self._destination: Hashable = (settings.host, settings.write_key)
+        self._joined = False
+        self._file.ask(
+            full_sync=settings.spool_sync == "full", max_bytes=settings.spool_max_bytes
         )
-        self._max_bytes = settings.spool_max_bytes
         self._max_age = settings.spool_max_age
         self._report = report
         self._counters = counters
-        self._evicted = evicted
         self._memory = MemoryQueue(settings.max_queue_size)
-        # Held while events are taken from the file, claimed or evicted; `put` does not
-        # take it, so a caller does not wait for the sender's reading. Taken before the
-        # others. Re-entrant, as all here, for the sake of signal handlers; a forked
-        # child starts with a queue of its own.
+        self._books = Books()
+        # Held while events are taken from the file, claimed or evicted. Re-entrant, as
+        # all here; a forked child starts with a queue of its own.
         self._taking = threading.RLock()
-        self._looking = threading.RLock()  # held in `look`, taken before `_taking`
-        self._owners: list[_Owner] = []  # in the order in which they are served
-        self._own: _Owner | None = None  # where `put` adds
-        self._direct: _Owner | None = None  # where `claim_new` adds
-        # Guards all below, for a few operations; taken last.
-        self._lock = threading.RLock()
-        self._claims: dict[tuple[int, int], Batch] = {}  # by owner and first seq
-        self._released: list[Batch] = []  # of _claims, those to be claimed again
-        self._gone: list[Batch] = []  # settled, but still in the file
-        self._accepted = 0
-        self._left = 0  # accepted, and left in the file by `abandon`
-        self._settled = 0
-        self._claimed = 0
-        self._since_size = 0
-        self._away_until = 0.0
+        self._looking = threading.RLock()  # held in `look`
+        self._care = Care(
+            self._file,
+            self._books,
+            self._memory,
+            counters,
+            self._taking,
+            evicted,
+            (settings.spool_max_bytes, settings.spool_max_age),
+        )
+        # Guarded by the file's `writing`.
+        self._own: Owner | None = None  # where `put` adds
+        self._direct: Owner | None = None  # where `claim_new` adds
         self._next_look = 0.0
+
+    def join(self) -> None:
+        """
+        Take the path for the events of this write key and host; else the first event does.
+
+        Raises:
+            InvalidSetting: Another queue of this process has it for another destination.
+        """
+        self._file.join(self, self._destination)
+        self._joined = True
 
     def __len__(self) -> int:
         """Return how many events are here and not settled."""
@@ -106,327 +107,207 @@ class SpoolQueue:
 
     def put(self, event: bytes) -> int:
         """Add an event; returns as `MemoryQueue.put` does."""
-        if not self._insert(event, direct=False):
-            return self._memory.put(event)
-        self._since_size += 1
-        if self._since_size >= SIZE_EVERY:
-            self._check_size()
+        nested = self._file.is_writing_here()
+        if self._insert(event, direct=False) is None:
+            waiting = self._memory.put(event)
+            if waiting:
+                self._counters.add("unspooled")
+            return waiting and max(waiting, self.fill())
+        if not nested:
+            self._care.grown(len(event) + 1)
         return self.fill() or 1
 
-    def _insert(self, event: bytes, *, direct: bool) -> _Owner | None:
-        """Write an event; `None`: it could not be, and goes by memory."""
-        if time.monotonic() >= self._away_until:
-            try:
-                # Keeps the order of what threads write, and their numbers apart.
-                with self._file.writing:
-                    owner = (self._direct if direct else self._own) or self._add(direct)
-                    seq = owner.next
-                    # Before the write: a signal handler that logs takes the next one.
-                    owner.next += 1
-                    self._file.write(_INSERT, owner.number, seq, time.time(), event)
-                    with self._lock:
-                        owner.last = max(owner.last, seq)
-                        self._accepted += 1
-                    return owner
-            except SpoolUnavailable as exc:
-                self._stay_away(exc)
-        self._counters.add("unspooled")
+    def _insert(self, event: bytes, *, direct: bool) -> tuple[Owner, int] | None:
+        """Write an event; `None`: it could not be, and shall go by memory."""
+        if self._care.no_writes.is_on():
+            return None
+        try:
+            if not self._joined:
+                self.join()
+            # Keeps the order of what threads write, and their numbers apart.
+            with self._file.writing:
+                owner = (self._direct if direct else self._own) or self._add(direct)
+                seq, written = owner.begin(), 0
+                try:
+                    _spool_rows.insert(self._file, owner.number, seq, event)
+                    written = seq
+                finally:
+                    owner.end(written)
+                return owner, seq
+        except (SpoolUnavailable, InvalidSetting) as exc:
+            self._care.no_writes.note(exc)
         return None
 
-    def _add(self, direct: bool) -> _Owner:  # noqa: FBT001
+    def _add(self, direct: bool) -> Owner:  # noqa: FBT001
         """Take a number for this queue's events."""
-        owner = _Owner(self._file.new_owner(), 0, 0)
+        owner = Owner(self._file.new_owner())
         if direct:
             self._direct = owner
         else:
             self._own = owner
-            self._owners.append(owner)
+            self._books.owners.append(owner)
         return owner
-
-    def _stay_away(self, exc: SpoolUnavailable) -> None:
-        self._away_until = time.monotonic() + AWAY
-        self._report.unspooled(exc.reason)
 
     def fill(self) -> int:
         """Return how many wait, or as many as fill a request."""
-        if self._released:
+        if self._books.has_released():
             return MAX_BODY_EVENTS
-        waiting = self._accepted - self._settled - self._claimed
-        return max(waiting, 0) + self._memory.fill()
+        # What cannot be read just now is not to be had.
+        waiting = 0 if self._care.no_reads.is_on() else self._books.waiting()
+        return waiting + self._memory.fill()
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
         """Take the oldest events; they stay ours until `ack`, `release` or `bury`."""
         with self._taking:
-            with self._lock:
-                if self._released:
-                    return self._released.pop(0)
-            try:
-                for owner in self._owners:
-                    batch = self._claim(owner, max_count, max_bytes)
-                    if batch is not None:
-                        return batch
-            except SpoolUnavailable as exc:
-                self._stay_away(exc)
-        return self._memory.claim(max_count, max_bytes)
+            batch = self._books.reclaim()
+            if batch is None and not self._care.no_reads.is_on():
+                try:
+                    batch = self._claim(max_count, max_bytes)
+                except SpoolUnavailable as exc:
+                    self._care.no_reads.note(exc)
+        return batch or self._memory.claim(max_count, max_bytes)
 
-    def _claim(self, owner: _Owner, max_count: int, max_bytes: int) -> Batch | None:
-        last = owner.last
-        if owner.taken >= last:
-            return None
-        seqs: list[int] = []
-        events: list[bytes] = []
-        with self._file.reading() as connection:
-            for seq, body in connection.execute(
-                f"SELECT seq, body {_LATER} ORDER BY seq LIMIT ?",
-                (owner.number, owner.taken, max_count),
-            ):
-                max_bytes -= len(body) + 1
-                if max_bytes < 0 and events:
-                    break
-                seqs.append(seq)
-                events.append(body)
-        if events:
-            owner.taken = seqs[-1]
-            return self._keep(Batch(events, seqs, owner.number))
-        owner.taken = last
-        if all(other.taken >= other.last for other in self._owners):
-            # Somebody took them out of the file (`spool drop`, say): not ours any more.
-            with self._lock:
-                self._accepted = self._settled + self._claimed
+    def _claim(self, max_count: int, max_bytes: int) -> Batch | None:
+        for owner in self._books.owners[:]:
+            last = owner.last
+            if owner.taken < last:
+                seqs, events = _spool_rows.page(
+                    self._file,
+                    owner.number,
+                    owner.taken + 1,
+                    last,
+                    max_count=max_count,
+                    max_bytes=max_bytes,
+                )
+                if seqs:
+                    return self._books.claim(owner, seqs, events)
+                self._books.skip(owner, last)
         return None
-
-    def _keep(self, batch: Batch) -> Batch:
-        with self._lock:
-            self._claims[batch.source, batch.ids[0]] = batch
-            self._claimed += len(batch)
-        return batch
 
     def claim_new(self, event: bytes) -> Batch:
         """Accept an event and claim it in one, past all others."""
-        with self._file.writing:
-            owner = self._insert(event, direct=True)
-            if owner is not None:
-                return self._keep(Batch([event], [owner.last], owner.number))
-        return self._memory.claim_new(event)
+        found = self._insert(event, direct=True)
+        if found is None:
+            self._counters.add("unspooled")
+            return self._memory.claim_new(event)
+        owner, seq = found
+        return self._books.claim(owner, [seq], [event])
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Halve a claimed batch; each half is settled alone."""
-        if not batch.source:
-            return self._memory.split(batch)
-        halves = batch.halves()
-        with self._lock:
-            if self._claims.get((batch.source, batch.ids[0])) is batch:
-                for half in halves:
-                    self._claims[batch.source, half.ids[0]] = half
-        return halves
+        return (self._books if batch.source else self._memory).split(batch)
+
+    def release(self, batch: Batch) -> None:
+        """Let the next claim have these events: they were not sent."""
+        (self._books if batch.source else self._memory).release(batch)
 
     def ack(self, batch: Batch) -> bool:
         """Take delivered events out of the file; tell whether they were ours still."""
         if not batch.source:
             return self._memory.ack(batch)
-        ours = self._settle(batch)
+        ours = self._books.settle(batch) or self._books.settle_left(batch)
         # After `abandon` too: nobody need deliver them again.
-        self._try_remove(batch, None)
+        self._care.remove(batch, None)
         return ours
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
         """Make dead letters of events that were given up; returns as `ack` does."""
         if not batch.source:
             return self._memory.bury(batch, failure)
-        ours = self._settle(batch)
+        ours = self._books.settle(batch)
         if ours:
-            self._try_remove(batch, failure)
+            self._care.remove(batch, None if failure.code == EVICTED else failure)
         return ours
 
-    def _settle(self, batch: Batch) -> bool:
-        with self._lock:
-            if self._claims.get((batch.source, batch.ids[0])) is not batch:
-                return False
-            del self._claims[batch.source, batch.ids[0]]
-            self._claimed -= len(batch)
-            self._settled += len(batch)
-            return True
-
-    def _try_remove(self, batch: Batch, failure: DeliveryError | None) -> None:
+    def overdue(self, batch: Batch) -> bool:
+        """Tell whether all events of a claimed batch are too old by now."""
+        if self._max_age is None or not batch.source:
+            return False
         try:
-            self._remove(batch, failure)
-        except SpoolUnavailable as exc:
-            # Settled all the same. A later look takes them out; should this process die
-            # before, they are sent again, under their ids.
-            self._gone.append(batch)
-            self._stay_away(exc)
+            at = _spool_rows.written_at(self._file, batch.source, batch.ids[-1])
+        except SpoolUnavailable:
+            return False
+        return at < time.time() - self._max_age
 
-    def _remove(self, batch: Batch, failure: DeliveryError | None) -> None:
-        these = (batch.source, batch.ids[0], batch.ids[-1])
-        if failure is None:
-            self._file.write(f"DELETE {_THESE}", *these)
-            return
-        why = (failure.status, failure.code, failure.message, failure.tries)
-        with self._file.transaction() as connection:
-            connection.execute(_BURY, (time.time(), *why, *these))
-            connection.execute(f"DELETE {_THESE}", these)
-
-    def release(self, batch: Batch) -> None:
-        """Let the next claim have these events: they were not sent."""
-        if not batch.source:
-            self._memory.release(batch)
-            return
-        with self._lock:
-            if self._claims.get((batch.source, batch.ids[0])) is batch:
-                self._released.append(batch)
+    def evicted(self, count: int) -> None:
+        """Settle events that had to leave the file."""
+        self._books.evicted(count)
 
     def abandon(self) -> list[bytes]:
         """Leave what is in the file to whoever looks next; return the rest."""
-        with self._taking, self._file.writing, self._lock:
-            self._file.leave(owner.number for owner in self._served())
-            self._owners, self._own, self._direct = [], None, None
-            self._claims.clear()
-            self._released.clear()
-            self._claimed = 0
-            self._next_look = 0.0
-            left = self._accepted - self._settled
-            # They are adopted as any others, and counted then.
-            self._left, self._accepted = left, self._settled
-        if left:
-            self._report.stays(left)
+        with self._taking:
+            with self._file.writing:
+                owners = self._books.owners[:]
+                owners += [self._direct] if self._direct is not None else []
+                del self._books.owners[:]
+                self._forget()
+            # Counted first: then nobody of this process has adopted them yet.
+            left = self._books.abandon(owners)
+            numbers = {owner.number for owner in owners}
+            self._file.leave(numbers & left.keys(), self._destination)
+            self._care.free(numbers - left.keys())
+        self._next_look = 0.0
+        # Of earlier times, too, and those of processes that died.
+        self._care.left = sum(left.values())
         return self._memory.abandon()
+
+    def close(self) -> None:
+        """Come to rest: let go of the file and of its path, until the next event."""
+        self.retire()
+        with self._looking:
+            self._care.rest()
+            if not self._file.is_used():
+                self._file.reopen()
+        self._care.tell(self._report)
+
+    def retire(self) -> None:
+        """Let the path be used for another destination, until the next event."""
+        self._joined = False
+        self._file.part(self)
 
     def counts(self) -> tuple[int, int]:
         """Return how many events there ever were, and how many are not settled."""
         accepted, queued = self._memory.counts()
-        with self._lock:
-            return (
-                accepted + self._accepted + self._left,
-                queued + self._accepted + self._left - self._settled,
-            )
+        here = self._books.counts()
+        return accepted + here[0], queued + here[1]
 
-    def mark(self) -> tuple[dict[int, int], int]:
+    def mark(self) -> tuple[Mark, int]:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
-        with self._lock:
-            lasts = {owner.number: owner.last for owner in self._served()}
-        return lasts, self._memory.mark()
+        return self._books.mark(self._direct), self._memory.mark()
 
-    def claimed_to(self, mark: tuple[dict[int, int], int]) -> bool:
+    def claimed_to(self, mark: tuple[Mark, int]) -> bool:
         """Tell whether all events up to the mark were claimed, at least."""
-        lasts, in_memory = mark
-        with self._lock:
-            return (
-                not self._released
-                and all(o.taken >= lasts.get(o.number, 0) for o in list(self._owners))
-                and self._memory.claimed_to(in_memory)
-            )
+        return self._books.claimed_to(mark[0]) and self._memory.claimed_to(mark[1])
 
-    def settled_to(self, mark: tuple[dict[int, int], int]) -> bool:
+    def settled_to(self, mark: tuple[Mark, int]) -> bool:
         """Tell whether all events up to the mark were settled."""
-        lasts, in_memory = mark
-        with self._lock:
-            return (
-                self.claimed_to(mark)
-                and all(first > lasts.get(number, 0) for number, first in self._claims)
-                and self._memory.settled_to(in_memory)
-            )
+        return self._books.settled_to(mark[0]) and self._memory.settled_to(mark[1])
 
-    def _served(self) -> list[_Owner]:
-        return [*self._owners, *([self._direct] if self._direct else [])]
-
-    def look(self) -> None:
+    def look(self, *, at_once: bool = False) -> None:
         """
-        Do what is due now and then; on the sending thread, or in `flush`.
+        Do what is due now and then; on a sending thread, or in `flush`.
 
         Adopts the events of processes that died, takes out those that are too old, and
-        makes the file smaller.
+        makes the file smaller. Writes lines and calls `on_error`: no lock is held then.
+
+        Args:
+            at_once: Whether it is due, whenever it was done last.
         """
-        # One at a time: `flush` shall not go on before what another adopts is counted.
-        with self._looking:
-            now = time.monotonic()
-            if now >= max(self._next_look, self._away_until):
-                self._next_look = now + LOOK_EVERY
-                self._look()
+        if at_once or time.monotonic() >= self._next_look:
+            # One at a time: `flush` shall not go on before what another adopts is
+            # counted.
+            with self._looking:
+                if at_once or time.monotonic() >= self._next_look:
+                    self._next_look = time.monotonic() + LOOK_EVERY
+                    self._look()
+        self._care.tell(self._report)
 
     def _look(self) -> None:
-        try:
-            if self._file.is_gone():
-                self._move_out()
-            self._adopt()
-            while self._gone:
-                self._remove(self._gone[0], None)
-                del self._gone[0]
-            if self._max_age is not None:
-                for owner in list(self._owners):
-                    self._evict(owner, time.time() - self._max_age, 1000, "too old")
-            self._file.tidy()
-        except SpoolUnavailable as exc:
-            self._stay_away(exc)
+        if not self._file.is_there():
+            return
+        self._care.move_out(self._forget)
+        # A queue that was closed adopts nothing: the path may be another one's by now.
+        self._care.look(self._destination if self._joined else None)
 
-    def _adopt(self) -> None:
-        for number in self._file.adopt():
-            ((count, first, last),) = self._file.read(
-                "SELECT count(*), min(seq), max(seq) FROM events WHERE owner = ?",
-                number,
-            )
-            if count:
-                with self._taking, self._lock:
-                    self._left = max(self._left - count, 0)
-                    self._owners.insert(0, _Owner(number, first - 1, last))
-                    self._accepted += count
-
-    def _move_out(self) -> None:
-        """Take along by memory what is in a file that has no name any more."""
-        self._report.unspooled("it was deleted or replaced")
-        with self._taking, self._file.writing:
-            events: list[bytes] = []
-            for owner in self._owners:
-                rows = self._file.read(
-                    f"SELECT body {_LATER} ORDER BY seq", owner.number, owner.taken
-                )
-                events += [body for (body,) in rows]
-            self._file.reopen()
-            self._owners, self._own, self._direct = [], None, None
-            with self._lock:
-                self._accepted = self._settled + self._claimed
-        lost = [event for event in events if not self._memory.put(event)]
-        if lost:
-            self._evicted(lost, "the spool was deleted, and memory is full")
-
-    def _check_size(self) -> None:
-        self._since_size = 0
-        try:
-            if self._file.size() <= self._max_bytes:
-                return
-            for owner in list(self._owners):
-                count = max((owner.last - owner.taken) // SHARE, 1)
-                if self._evict(owner, _EVER, count, "spool_max_bytes is reached"):
-                    return
-        except SpoolUnavailable as exc:
-            self._stay_away(exc)
-
-    def _evict(self, owner: _Owner, before: float, count: int, why: str) -> bool:
-        """Take an owner's oldest events, that nobody has claimed, out of the file."""
-        with self._taking:
-            rows = self._file.read(
-                f"SELECT seq, body {_LATER} AND at < ? ORDER BY seq LIMIT ?",
-                owner.number,
-                owner.taken,
-                before,
-                count,
-            )
-            if not rows:
-                return False
-            self._file.write(
-                f"DELETE {_THESE}", owner.number, owner.taken + 1, rows[-1][0]
-            )
-            owner.taken = rows[-1][0]
-            with self._lock:
-                self._settled += len(rows)
-        self._evicted([body for _, body in rows], why)
-        return True
-
-
-_EVER = float("inf")
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?)"
-_LATER = "FROM events WHERE owner = ? AND seq > ?"
-_THESE = "FROM events WHERE owner = ? AND seq BETWEEN ? AND ?"
-_BURY = (
-    "INSERT INTO dead (failed_at, status, code, message, tries, at, body)"
-    f" SELECT ?, ?, ?, ?, ?, at, body {_THESE}"
-)
+    def _forget(self) -> None:
+        self._own = self._direct = None

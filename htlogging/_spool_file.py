@@ -1,10 +1,8 @@
 """
 The spool's file: SQLite in WAL mode, shared by processes, and who owns what in it.
 
-An *owner* is one queue of one process. It is a number, and a byte of `PATH-lock` that
-is locked for as long as the process lives: the system frees it at any death, `kill -9`
-included. An owner's events are sent by it alone; those of an owner whose byte is free
-may be adopted by anyone, who then holds that byte too.
+An owner's events are sent by it alone; those of an owner whose byte of `PATH-lock` is
+free (see `_spool_lock`) may be adopted by anyone, who then holds that byte too.
 """
 
 from __future__ import annotations
@@ -14,70 +12,28 @@ import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import contextmanager, suppress
 
-from htlogging import _spool_place
+from htlogging import _fork, _spool_place
+from htlogging._spool_lock import LockFile, identity
+from htlogging._spool_schema import BUSY, PAGE, SpoolUnavailable, connect, translated
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
     from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover  (Windows: no spool there)
-    fcntl = None  # type: ignore[assignment]
-
-# What `PRAGMA application_id` says: "HtEv".
-APPLICATION_ID = 0x48744576
-
-# What `PRAGMA user_version` says. A file of a later version is left alone.
-VERSION = 1
-
-# Seconds to wait for another process's write. Each is short; the caller waits for it.
-BUSY = 1.0
-
 # Pages in the write-ahead log at which a commit, perhaps a caller's, copies them into
-# the file. The sending thread does that much earlier; this is for when there is none.
-WAL_PAGES = 16_384
+# the file: at least, and at most. The sending thread does that much earlier; this is
+# for when it waits for an answer.
+WAL_PAGES = (1_000, 16_384)
 
-# Bytes of PATH-lock: this one is held while the file is opened, the others by owners.
-_OPENING = 0
+# Pages given back to the system in one go: a few milliseconds, which callers wait for.
+_SOME_PAGES = 256
 
 _NEXT_OWNER = "SELECT owner FROM events WHERE owner > ? ORDER BY owner LIMIT 1"
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-CREATE TABLE IF NOT EXISTS events (
-    owner INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    at REAL NOT NULL,
-    body BLOB NOT NULL,
-    PRIMARY KEY (owner, seq)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dead (
-    id INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    failed_at REAL NOT NULL,
-    status INTEGER,
-    code TEXT NOT NULL,
-    message TEXT NOT NULL,
-    tries INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-COMMIT;
-"""
-
-
-class SpoolUnavailable(Exception):
-    """The file cannot be used just now; `reason` says why, without a path."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class SpoolFile:
@@ -91,40 +47,81 @@ class SpoolFile:
 
     Args:
         path: An absolute path without links.
-        full_sync: Whether each write shall survive a loss of power.
     """
 
-    def __init__(self, path: str, *, full_sync: bool) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._sync = "FULL" if full_sync else "NORMAL"
+        self._make_locks()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._crossed: list[object] = []  # connections of a parent: kept, unused
+        self._lock = LockFile(f"{path}-lock")
+        self._identity: tuple[int, int] | None = None  # of the file that is open
+        # Owners that no queue serves, with the destination of their events.
+        self._idle: dict[int, Hashable] = {}
+        # Queues and where they send to. Not guarded: each operation is atomic.
+        self._users: weakref.WeakKeyDictionary[object, Hashable] = (
+            weakref.WeakKeyDictionary()
+        )
+        # What the strictest user asks for, and whether the writer has been told.
+        self._full_sync = False
+        self._wal_pages = WAL_PAGES[1]
+        self._told = False
+        _fork.register(self)
+
+    def _make_locks(self) -> None:
         # Held while this process writes. Between its threads a lock wakes the next one
         # at once, where SQLite's own would sleep. Re-entrant: a signal handler or a
         # __del__ may log while this thread writes. A fork waits for it.
+        # Nothing that Python knows is waited for while it is held, and nothing logged:
+        # any other lock's holder may be stopped by a signal handler that logs an event.
         self.writing = threading.RLock()
         # Held while the sender reads. Taken before `writing` where both are.
         self._reading = threading.RLock()
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        # The descriptor of PATH-lock: never closed while the process lives, for that
-        # would free all its locks; a forked child has none of them.
-        self._lock_fd: int | None = None
-        self._identity = (0, 0)  # of the file when it was opened last
-        self._held: set[int] = set()  # owners whose byte is locked by this process
-        self._idle: set[int] = set()  # of these, the ones that no queue serves
 
-    def write(self, statement: str, *values: object) -> None:
+    def join(self, user: object, destination: Hashable) -> None:
         """
-        Do one statement, committed when this returns.
+        Use the file for events to a destination.
+
+        Raises:
+            InvalidSetting: Others of this process use it for another one. Events of
+                processes that died do not tell where they shall go.
+        """
+        if any(other != destination for other in list(self._users.values())):
+            raise InvalidSetting(
+                "spool is in use in this process with another write_key or host; "
+                "give each its own path, or close the other one first"
+            )
+        self._users[user] = destination
+
+    def part(self, user: object) -> None:
+        """Use it no more, for now."""
+        self._users.pop(user, None)
+
+    def ask(self, *, full_sync: bool, max_bytes: int) -> None:
+        """Have it as safe, and its log as small, as the strictest user asks for."""
+        self._full_sync |= full_sync
+        pages = max(max_bytes // PAGE // 4, WAL_PAGES[0])
+        self._wal_pages = min(self._wal_pages, pages)
+        self._told = False
+
+    def is_writing_here(self) -> bool:
+        """Tell whether this thread is writing: we are in a signal handler, or so."""
+        return self.writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+    def write(self, statement: str, *values: object) -> int:
+        """
+        Do one statement, committed when this returns; return the rows it changed.
 
         Raises:
             SpoolUnavailable: It could not be done, and was not.
         """
-        with self.writing, _translated():
-            connection = self._ready()
+        with self.writing, translated():
+            connection = self._to_write()
             if connection.in_transaction:
                 # A signal handler within `transaction`: it would wait for its COMMIT.
-                raise SpoolUnavailable("it is being written to")
-            connection.execute(statement, values)
+                raise SpoolUnavailable("it is being written to", passing=True)
+            return connection.execute(statement, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -134,8 +131,8 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: They could not be done, and were not.
         """
-        with self.writing, _translated():
-            connection = self._ready()
+        with self.writing, translated():
+            connection = self._to_write()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -153,9 +150,11 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        with self._reading, _translated():
+        with self._reading, translated():
             if self._reader is None:
-                self._reader = self._open()
+                with self.writing:
+                    self._open()
+            assert self._reader is not None
             yield self._reader
 
     def read(self, query: str, *values: object) -> list[Any]:
@@ -173,51 +172,75 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The lock file cannot be made.
         """
-        with self.writing, _translated():
+        with self.writing, translated():
             while True:
-                owner = int(time.time()) << 20 | secrets.randbits(20)
-                if owner not in self._held and self._lock(owner):
+                # A clock that was never set may stand at 0, or before.
+                owner = max(int(time.time()), 1) << 20 | secrets.randbits(20)
+                if owner not in self._lock.held and self._lock.take(owner):
                     return owner
 
-    def adopt(self) -> list[int]:
+    def adopt(self, destination: Hashable) -> Iterator[int]:
         """
-        Take over owners that have events and whom no living process serves.
+        Take over owners that have events and whom nobody serves, the elder ones first.
 
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        adopted = []
+        with self.writing, translated():
+            # Another file may have its name: then our locks are nobody's to see.
+            self._lock.ready()
         # One by one along the primary key: a DISTINCT would look at every event.
         found = self.read(_NEXT_OWNER, 0)
         while found:
             owner = found[0][0]
-            with self.writing:
-                if owner in self._idle or (
-                    owner not in self._held and self._lock(owner)
-                ):
-                    self._idle.discard(owner)
-                    adopted.append(owner)
+            with self.writing, translated():
+                if owner in self._lock.held:
+                    ours = self._idle.get(owner) == destination
+                    ours = ours and self._idle.pop(owner, None) is not None
+                else:
+                    ours = self._lock.take(owner)
+            if ours:
+                yield owner
             found = self.read(_NEXT_OWNER, owner)
-        return adopted
 
-    def leave(self, owners: Iterable[int]) -> None:
+    def leave(self, owners: Iterable[int], destination: Hashable) -> None:
         """Let other queues of this process adopt these; their bytes stay locked."""
         with self.writing:
-            self._idle.update(owners)
+            self._idle.update(dict.fromkeys(owners, destination))
+
+    def free(self, owners: Iterable[int]) -> None:
+        """Serve these no more: they have no events."""
+        with self.writing, translated():
+            for owner in owners:
+                self._idle.pop(owner, None)
+                self._lock.free(owner)
+
+    def is_open(self) -> bool:
+        """Tell whether it is open in this process."""
+        return self._writer is not None
+
+    def is_used(self) -> bool:
+        """Tell whether a queue uses it."""
+        return bool(self._users)
+
+    def is_there(self) -> bool:
+        """Tell whether there is a file, as far as is known."""
+        return self.is_open() or os.path.exists(self.path)
 
     def is_gone(self) -> bool:
         """Tell whether the file was deleted or replaced since it was opened."""
         with self.writing:
-            if self._writer is None:
-                return False
-            try:
-                return _identity(self.path) != self._identity
-            except OSError:
-                return True
+            return self._writer is not None and identity(self.path) != self._identity
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other thread use it."""
+        with self._reading, self.writing:
+            yield
 
     def reopen(self) -> None:
         """Close the connections; the next statement makes or finds the file anew."""
-        with self._reading, self.writing:
+        with self.locked():
             self._close()
 
     def size(self) -> int:
@@ -228,84 +251,55 @@ class SpoolFile:
         )
         return int(used)
 
-    def tidy(self) -> None:
-        """Give pages that are free back to the system, and empty the log: it shrinks."""
-        with self.writing, _translated():
-            connection = self._ready()
-            # As many as take a few milliseconds: the callers' writes wait for this.
-            connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
+    def tidy(self, rounds: int) -> None:
+        """
+        Give pages that are free back to the system, and empty the log: it shrinks.
+
+        Args:
+            rounds: How often to give back a megabyte, with a pause for callers between.
+        """
+        while rounds and self.read("PRAGMA freelist_count") != [(0,)]:
+            rounds -= 1
+            with self.writing, translated():
+                connection = self._to_write()
+                query = f"PRAGMA incremental_vacuum({_SOME_PAGES})"
+                connection.execute(query).fetchall()
+        with self.reading() as connection:
+            # On this one: callers write meanwhile.
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _lock(self, owner: int) -> bool:
-        """Lock an owner's byte, unless another process has it."""
-        lock = self._lock_file()
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, owner)
-        except (BlockingIOError, PermissionError):  # POSIX allows either
-            return False
-        self._held.add(owner)
-        return True
-
-    def _lock_file(self) -> int:
-        if self._lock_fd is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lock_fd = os.open(f"{self.path}-lock", flags, 0o600)
-        return self._lock_fd
-
-    def _ready(self) -> sqlite3.Connection:
+    def _to_write(self) -> sqlite3.Connection:
         if self._writer is None:
-            self._writer = self._open()
+            self._open()
+        assert self._writer is not None
+        if not self._told:
+            self._told = True
+            sync = "FULL" if self._full_sync else "NORMAL"
+            self._writer.execute(f"PRAGMA synchronous = {sync}")
+            pages = f"PRAGMA wal_autocheckpoint = {self._wal_pages}"
+            self._writer.execute(pages).fetchall()
         return self._writer
 
-    def _open(self) -> sqlite3.Connection:
-        with self._alone():
+    def _open(self) -> None:
+        """Open both connections, with `writing` held: both are of one file."""
+        if self._crossed:
+            raise SpoolUnavailable(
+                "the process was forked without Python being told, after its first "
+                "event; uWSGI has py-call-uwsgi-fork-hooks for that"
+            )
+        with self._lock.alone(BUSY):
             _spool_place.check_owner(self.path)
             _spool_place.make(self.path)
-            connection = sqlite3.connect(
-                self.path, BUSY, isolation_level=None, check_same_thread=False
-            )
+            found = identity(self.path)
+            writer = connect(self.path)
             try:
-                self._set_up(connection)
+                reader = connect(self.path)
             except BaseException:
-                connection.close()
+                writer.close()
                 raise
-            self._identity = _identity(self.path)
-        return connection
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let one process at a time open the file: it may have to be made."""
-        lock = self._lock_file()
-        deadline = time.monotonic() + BUSY
-        while True:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPENING)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                threading.Event().wait(0.005)
-        try:
-            yield
-        finally:
-            fcntl.lockf(lock, fcntl.LOCK_UN, 1, _OPENING)
-
-    def _set_up(self, connection: sqlite3.Connection) -> None:
-        def pragma(text: str) -> Any:
-            return connection.execute(f"PRAGMA {text}").fetchone()[0]
-
-        is_new = pragma("schema_version") == 0
-        if not is_new and pragma("application_id") != APPLICATION_ID:
-            raise SpoolUnavailable("it is a database of another program")
-        if pragma("user_version") > VERSION:
-            raise SpoolUnavailable("it was written by a later version of htlogging")
-        if is_new:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            pragma("journal_mode = WAL")
-            connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA synchronous = {self._sync}")
-        connection.execute("PRAGMA journal_size_limit = 1048576").fetchall()
-        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}").fetchall()
+        self._identity = found
+        self._told = False
+        self._writer, self._reader = writer, reader
 
     def _close(self) -> None:
         for connection in (self._reader, self._writer):
@@ -327,64 +321,11 @@ class SpoolFile:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's owners: locks of files do not cross a fork."""
-        self.writing = threading.RLock()
-        self._reading = threading.RLock()
-        self._held = set()
-        self._idle = set()
-
-
-# One object for a path, for as long as the process lives: two descriptors of one lock
-# file would undo each other's locks. Only added to.
-_files: dict[str, SpoolFile] = {}
-_files_lock = threading.RLock()  # guards _files; replaced in a forked child
-
-
-def shared(path: str, *, full_sync: bool) -> SpoolFile:
-    """Return this process's object for a path."""
-    with _files_lock:
-        real = os.path.realpath(path)
-        if real not in _files:
-            _files[real] = SpoolFile(real, full_sync=full_sync)
-        return _files[real]
-
-
-def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as exc:
-        raise SpoolUnavailable(str(exc)) from exc
-    except InvalidSetting as exc:
-        raise SpoolUnavailable(str(exc)) from exc
-    except OSError as exc:
-        raise SpoolUnavailable(exc.strerror or type(exc).__name__) from exc
-
-
-def _before_fork() -> None:
-    for file in list(_files.values()):
-        file.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for file in list(_files.values()):
-        file.after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    global _files_lock  # noqa: PLW0603
-    _files_lock = threading.RLock()
-    for file in list(_files.values()):
-        file.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+        self._make_locks()
+        if self._writer is not None:
+            # Python was not told of the fork. SQLite would take the parent's locks for
+            # its own, also in a new connection (sqlite.org/howtocorrupt.html, 2.6).
+            self._crossed += [self._writer, self._reader]
+            self._reader = self._writer = None
+        self._lock.after_fork_in_child()
+        self._idle = {}

@@ -285,6 +285,9 @@ class Worker:
                     batch = self._claim()
                     behind = self._queue.fill() >= self._full
                     self._paced = 0.0 if behind else now + PACE
+                    if batch is None:
+                        # A spool that cannot be read, or whose events were taken out.
+                        continue
                     return batch
                 if full:
                     self._listen(self._plenty, self._paced - now)
@@ -353,12 +356,16 @@ class Patience:
         """Wait, or return `False` as soon as a deadline comes before the wait's end."""
         until = time.monotonic() + seconds
         changed = self._worker._changed  # noqa: SLF001
-        with changed:
-            while until <= self._end():
-                left = until - time.monotonic()
-                if left <= 0:
-                    return True
-                changed.wait(left)
+        queue = self._worker._queue  # noqa: SLF001
+        while until <= self._end():
+            left = until - time.monotonic()
+            if left <= 0:
+                return True
+            # An outage may be long, and a spool's bounds hold in it, too.
+            queue.look()
+            with changed:
+                if until <= self._end():
+                    changed.wait(min(left, queue.look_every or left))
         return False
 
     def is_last(self) -> bool:

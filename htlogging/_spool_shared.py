@@ -1,0 +1,50 @@
+"""This process's spools: one object for a file, and what a fork does with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from htlogging._spool_file import SpoolFile
+from htlogging._spool_lock import identity
+
+# One object for a file, for as long as the process lives: two descriptors of one lock
+# file would undo each other's locks. Only added to, by an atomic operation.
+_files: dict[str, SpoolFile] = {}
+
+
+def shared(path: str) -> SpoolFile:
+    """Return this process's object for a path."""
+    real = os.path.realpath(path)
+    found = identity(real)
+    for file in list(_files.values()):
+        # Where names have no case, say, a file has several.
+        if found is not None and identity(file.path) == found:
+            return file
+    return _files.setdefault(real, SpoolFile(real))
+
+
+# The files that a fork under way has locked.
+_forking: list[SpoolFile] = []
+
+
+def _before_fork() -> None:
+    # logging takes its lock in a hook of its own, which comes later: `before` hooks run
+    # in reverse order. Who holds it (a handler made by dictConfig, say) may write an
+    # event; taken the other way round, the two would wait for each other.
+    logging._lock.acquire()  # type: ignore[attr-defined]  # noqa: SLF001
+    _forking[:] = _files.values()
+    for file in _forking:
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for file in _forking:
+        file.after_fork_in_parent()
+    # In a child logging makes it anew, unlocked.
+    logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    # A child's part is called by _fork, as it is where Python was not told of the fork.
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
