@@ -118,9 +118,6 @@ class SpoolFile:
         """
         with self.writing, translated():
             connection = self._to_write()
-            if connection.in_transaction:
-                # A signal handler within `transaction`: it would wait for its COMMIT.
-                raise SpoolUnavailable("it is being written to", passing=True)
             return connection.execute(statement, values).rowcount
 
     @contextmanager
@@ -262,8 +259,9 @@ class SpoolFile:
             rounds -= 1
             with self.writing, translated():
                 connection = self._to_write()
-                query = f"PRAGMA incremental_vacuum({_SOME_PAGES})"
-                connection.execute(query).fetchall()
+                # Not `execute`: it would stop after the first page, which SQLite
+                # returns as a row without columns.
+                connection.executescript(f"PRAGMA incremental_vacuum({_SOME_PAGES})")
         with self.reading() as connection:
             # On this one: callers write meanwhile.
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -278,6 +276,9 @@ class SpoolFile:
             self._writer.execute(f"PRAGMA synchronous = {sync}")
             pages = f"PRAGMA wal_autocheckpoint = {self._wal_pages}"
             self._writer.execute(pages).fetchall()
+        if self._writer.in_transaction:
+            # A signal handler within `transaction`: it would wait for its COMMIT.
+            raise SpoolUnavailable("it is being written to", passing=True)
         return self._writer
 
     def _open(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,13 +61,15 @@ def page(  # noqa: PLR0913
     seqs: list[int] = []
     events: list[bytes] = []
     with file.reading() as connection:
+        # Closed before others may read: a checkpoint is refused beside an open one.
         rows = connection.execute(_PAGE, (owner, first, last, max_count))
-        for seq, at, body in rows:
-            max_bytes -= len(body) + 1
-            if at >= before or (max_bytes < 0 and events):
-                break
-            seqs.append(seq)
-            events.append(body)
+        with closing(rows):
+            for seq, at, body in rows:
+                max_bytes -= len(body) + 1
+                if at >= before or (max_bytes < 0 and events):
+                    break
+                seqs.append(seq)
+                events.append(body)
     return seqs, events
 
 
