@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from contextlib import closing, suppress
+from itertools import islice
 
 from htlogging._batch import Batch
 from htlogging._console import Failed, Misused, Progress, many, out, say
@@ -192,10 +193,7 @@ class _Lines:
         if found is None:
             self.progress.note("nothing was sent before: from the first line on")
             return
-        while self.state.lines < found["lines"]:
-            line = next(self._left, None)
-            if line is None:
-                break
+        for line in islice(self._left, found["lines"]):
             self.state.add(line)
             if line.text:
                 with suppress(LineError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 from htlogging._console import Failed
 
@@ -95,7 +96,7 @@ def forget(view: SpoolView, user: User, *, dry_run: bool) -> tuple[int, int]:
         How many waiting events and dead letters were found.
 
     Raises:
-        Failed: Somebody kept the log from being emptied; try again.
+        Failed: They are deleted, but not overwritten; try again.
     """
     # What is deleted is overwritten with zeros; for this connection alone.
     view.connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -118,12 +119,16 @@ def _scour(view: SpoolView) -> None:
     # Rows that were delivered and deleted before, not overwritten then, are in free
     # pages and in gaps of others: VACUUM writes all pages anew. The log still has the
     # old ones, and is copied and emptied then.
-    view.connection.execute("VACUUM")
-    ((busy, _, _),) = view.read("PRAGMA wal_checkpoint(TRUNCATE)")
-    if busy:
+    try:
+        view.connection.execute("VACUUM")
+        ((busy, _, _),) = view.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        why = "another process is reading" if busy else ""
+    except sqlite3.Error as exc:
+        why = str(exc)
+    if why:
         raise Failed(
-            "removed, but another process is reading, so that its copy in the log "
-            "could not be overwritten; run this again"
+            f"removed, but what was deleted could not be overwritten ({why}); "
+            "run this again"
         )
 
 

@@ -77,7 +77,7 @@ def connect(path: str) -> sqlite3.Connection:
         sqlite3.Error: It cannot be opened.
     """
     connection = sqlite3.connect(
-        path, BUSY, isolation_level=None, check_same_thread=False
+        path, timeout=BUSY, isolation_level=None, check_same_thread=False
     )
     try:
         _set_up(connection)

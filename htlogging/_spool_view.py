@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from htlogging import _spool_place
 from htlogging._console import Failed
+from htlogging._spool_lock import LockFile
 from htlogging._spool_schema import APPLICATION_ID, VERSION
 from htlogging.exceptions import InvalidSetting
 
@@ -59,8 +60,7 @@ class SpoolView:
     def __init__(self, path: str, *, change: bool = False) -> None:
         self.path = os.path.realpath(path)
         self._name = path
-        # Never closed once a lock is held: that would free all of this process's.
-        self._lock_fd: int | None = None
+        self._lock = LockFile(f"{self.path}-lock")
         if fcntl is None:  # pragma: no cover
             raise Failed("a spool needs POSIX (locks of files); there is none here")
         if not os.path.exists(self.path):
@@ -74,7 +74,7 @@ class SpoolView:
             # mode=rw: unlike the default, it makes no file.
             uri = f"file:{quote(self.path)}?mode=rw"
             self.connection = sqlite3.connect(
-                uri, _BUSY, uri=True, isolation_level=None
+                uri, timeout=_BUSY, uri=True, isolation_level=None
             )
             self.version = self._check()
 
@@ -143,14 +143,7 @@ class SpoolView:
 
     def hold(self, owner: int) -> bool:
         """Take over an owner whom nobody serves, for as long as this process lives."""
-        if self._lock_fd is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lock_fd = os.open(f"{self.path}-lock", flags, 0o600)
-        try:
-            fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, owner)
-        except (BlockingIOError, PermissionError):  # POSIX allows either
-            return False
-        return True
+        return self._lock.take(owner)
 
     def hold_replay(self) -> bool:
         """Be the only one who replays; `False`: another does."""

@@ -9,12 +9,12 @@ PACKAGE = Path(__file__).parent.parent / "htlogging"
 
 # From the ground up: a module imports from rows above its own, and nothing else.
 LAYERS = """
-exceptions context types _version _stats _fork _exit _wire
-_settings _values _retry _exchange _spool_place
+exceptions context types _version _stats _fork _wire
+_settings _values _retry _exchange _exit _spool_place _spool_lock _spool_schema
 _json _event _batch _rules _server _show _spool_file
-_record _queue _transport _report _console
-_formatter _delivery _spool _spool_view _spool_list _spool_status _lines _send_input
-_worker _pump _spool_erase _send_state
+_record _queue _transport _report _console _spool_rows _spool_shared _spool_books
+_formatter _delivery _spool_care _spool_view _spool_list _spool_status _lines
+_worker _spool _pump _spool_erase _send_input _send_state
 _handler _spool_replay
 htevents.client collector
 htevents

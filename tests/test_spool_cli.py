@@ -285,6 +285,27 @@ class TestList:
         assert (found[0], found[2], found[3]) == ("1", "identify", "user0")
         assert found[-2:] == ["401", "Unauthorized"]
 
+    def test_terminal(self, path):
+        """On a terminal lines are cut to its width."""
+        import fcntl
+        import struct
+        import termios
+
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 60, 0, 0))
+        subprocess.run(
+            [sys.executable, "-m", "htlogging", "spool", "list", path],
+            stdout=theirs,
+            timeout=HANG,
+            check=True,
+        )
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            lines = terminal.read(65_536).decode().splitlines()
+        assert len(lines) == 10
+        assert max(map(len, lines)) == 60
+        assert lines[1].endswith("…")
+
     def test_which(self, path):
         """--waiting and --dead choose, --limit bounds."""
         assert ids(path, "--waiting") == WAITING
@@ -442,6 +463,39 @@ class TestReplay:
         assert sorted(sent(collector)) == ["dead0", "dead2"]
         (row,) = listed(path, "--dead")
         assert (row["event"]["messageId"], row["status"]) == ("dead1", 400)
+
+    def test_refused_on_the_way(self, path, collector):
+        """What is refused of the waiting events becomes a dead letter, tried once."""
+        collector.always(
+            lambda request: Reply(
+                400 if "waiting1" in request.body.decode() else None,
+                body=b'{"code":"invalid_event","message":"no"}',
+            )
+        )
+        ended = spool("replay", path, "--waiting", host=collector.url)
+        assert ended.stdout.startswith("7 of 8 events delivered; 1 refused")
+        assert sum(b"waiting1" in r.body for r in collector.requests) == 3  # halves
+        (row,) = listed(path)
+        assert (row["event"]["messageId"], row["code"]) == ("waiting1", "invalid_event")
+        line = output("list", path).splitlines()[1]
+        assert line.endswith("  400     invalid_event: no")
+        line = output("status", path).splitlines()[-1]
+        assert line.endswith("  invalid_event: no")
+
+    def test_large_letters(self, path, collector):
+        """A request holds what fits into it, and the next one the rest."""
+        body = '{"type":"track","event":"E","userId":"u","messageId":"%d","n":"%s"}'
+        with sqlite3.connect(path) as connection:
+            connection.executemany(
+                "INSERT INTO dead VALUES (NULL, 0, 0, 400, '', '', 1, ?)",
+                [((body % (n, "x" * 30_000)).encode(),) for n in range(40)],
+            )
+        connection.close()
+        text = output("replay", path, "--only-status", "400", host=collector.url)
+        assert text == "40 of 40 events delivered\n"
+        assert sent(collector) == [str(n) for n in range(40)]
+        assert len(collector.requests) == 3
+        assert all(len(request.body) <= 475_000 for request in collector.requests)
 
     def test_outage(self, path, collector):
         """When the server cannot be reached all stays as it was; exit status 1."""
