@@ -49,9 +49,11 @@ class EventTooLarge(InvalidEvent, RuntimeError):
         self.limit = limit
 
     def __str__(self) -> str:
-        size = "far more" if self.size is None else f"{self.size:,} bytes"
+        size = (
+            "would be far larger" if self.size is None else f"has {self.size:,} bytes"
+        )
         return (
-            f"the event has {size} as JSON, max_event_size is {self.limit:,}; "
+            f"the event's JSON {size}; max_event_size is {self.limit:,} bytes: "
             "send less in it, or split it into several events"
         )
 

@@ -62,7 +62,7 @@ class TestEventTooLarge:
     def test_size_not_known(self):
         """Encoding may stop before the end: then the size is not known."""
         assert EventTooLarge(None, 32_768).size is None
-        assert "far more" in str(EventTooLarge(None, 32_768))
+        assert "far larger" in str(EventTooLarge(None, 32_768))
 
 
 class TestDeliveryError:
