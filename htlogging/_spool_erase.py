@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+import time
 
+from htlogging import _spool_view
 from htlogging._console import Failed
 
 TYPE_CHECKING = False
@@ -121,8 +124,7 @@ def _scour(view: SpoolView) -> None:
     # old ones, and is copied and emptied then.
     try:
         view.connection.execute("VACUUM")
-        ((busy, _, _),) = view.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        why = "another process is reading" if busy else ""
+        why = "" if _empty_log(view) else "another process is reading"
     except sqlite3.Error as exc:
         why = str(exc)
     if why:
@@ -130,6 +132,17 @@ def _scour(view: SpoolView) -> None:
             f"removed, but what was deleted could not be overwritten ({why}); "
             "run this again"
         )
+
+
+def _empty_log(view: SpoolView) -> bool:
+    """Copy the log and cut it to nothing; `False`: others use it all the time."""
+    deadline = time.monotonic() + _spool_view.BUSY
+    while view.read("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+        # SQLite waits for readers, but not for another one who copies the log.
+        if time.monotonic() >= deadline:
+            return False
+        threading.Event().wait(0.05)
+    return True
 
 
 def _delete(view: SpoolView, table: str, keys: list[Any]) -> int:

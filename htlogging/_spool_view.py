@@ -31,7 +31,7 @@ except ImportError:  # pragma: no cover  (Windows: no spool there)
     fcntl = None  # type: ignore[assignment]
 
 # Seconds to wait for another's write; nobody waits for ours meanwhile.
-_BUSY = 30.0
+BUSY = 30.0
 
 # Rows of a read.
 _PAGE = 200
@@ -74,7 +74,7 @@ class SpoolView:
             # mode=rw: unlike the default, it makes no file.
             uri = f"file:{quote(self.path)}?mode=rw"
             self.connection = sqlite3.connect(
-                uri, timeout=_BUSY, uri=True, isolation_level=None
+                uri, timeout=BUSY, uri=True, isolation_level=None
             )
             self.version = self._check()
 

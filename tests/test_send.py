@@ -420,7 +420,7 @@ class TestResume:
 
     def test_invalid_lines_stay_so(self, collector, tmp_path):
         """Lines that were invalid are counted in the end, though not told of again."""
-        path = write(tmp_path / "f", line(), "x\n", line())
+        path = write(tmp_path / "f", line(), "x\n", "\n", line())
         assert send(collector, path).returncode == 1
         ended = send(collector, path, "--resume")
         assert printed(ended) == (1, "2 events sent; 1 line invalid\n", "")

@@ -682,7 +682,7 @@ class TestForget:
         from htlogging._console import Failed
         from htlogging._spool_erase import User, forget
 
-        monkeypatch.setattr(_spool_view, "_BUSY", 0.0)
+        monkeypatch.setattr(_spool_view, "BUSY", 0.0)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN")
         other.execute("SELECT * FROM dead").fetchone()
@@ -696,3 +696,46 @@ class TestForget:
             view.close()
             other.close()
         assert traces(path, "user1@example.com") == set()
+
+    def test_reader_that_ends(self, path):
+        """It waits for one who uses the log, some time."""
+        from htlogging._spool_erase import User, forget
+        from htlogging._spool_view import SpoolView
+
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM dead").fetchone()
+        view = SpoolView(str(path), change=True)
+        # As it is with one who copies the log: SQLite itself does not wait for that.
+        view.connection.execute("PRAGMA busy_timeout = 0").fetchall()
+        tries = []
+
+        def traced(statement):
+            if "wal_checkpoint" in statement:
+                tries.append(statement)
+                if len(tries) == 2:
+                    other.execute("COMMIT")
+
+        view.connection.set_trace_callback(traced)
+        assert forget(view, User(["user1"], []), dry_run=False) == (1, 1)
+        view.close()
+        other.close()
+        assert len(tries) == 2
+        assert traces(path, "user1@example.com") == set()
+
+    def test_writer_in_the_way(self, path, monkeypatch):
+        """So it does while another keeps writing."""
+        from htlogging import _spool_view
+        from htlogging._console import Failed
+        from htlogging._spool_erase import User, forget
+
+        monkeypatch.setattr(_spool_view, "BUSY", 0.0)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        view = _spool_view.SpoolView(str(path), change=True)
+        try:
+            with pytest.raises(Failed, match=r"\(database is locked\); run this again"):
+                forget(view, User(["nobody"], []), dry_run=False)
+        finally:
+            view.close()
+            other.close()
