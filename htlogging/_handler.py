@@ -350,7 +350,10 @@ class HtEventsHandler(QueueHandler):
     def reject(self, record: logging.LogRecord) -> None:
         """Count an event that is none, and say so as logging does; when handling one."""
         self._counters.add("rejected")
-        self.handleError(record)
+        try:  # noqa: SIM105  (`suppress` takes a frame more)
+            self.handleError(record)
+        except RecursionError:  # pragma: no cover  (depends on the stack left)
+            pass  # too little of it for the line, too; the event is counted
 
     def _is_event(self, record: logging.LogRecord) -> bool:
         if is_sending():

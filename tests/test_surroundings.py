@@ -555,7 +555,7 @@ class TestRecursionLimit:
         assert not thread.is_alive()
         return said
 
-    @pytest.mark.parametrize("left", [*range(5, 60, 5), 80, 100, 150, 200])
+    @pytest.mark.parametrize("left", [*range(5, 60), 80, 100, 150, 200])
     def test_facade(self, client, collector, left):
         """The call may raise `RecursionError`; others' events are safe."""
         odd = {"at": Loud(int), "deep": [[[[1]]]]}
@@ -566,7 +566,7 @@ class TestRecursionLimit:
         assert collector.events[-1]["event"] == "after"
         assert not collector.problems
 
-    @pytest.mark.parametrize("left", [*range(5, 60, 5), 80, 100, 150, 200])
+    @pytest.mark.parametrize("left", [*range(5, 60), 80, 100, 150, 200])
     def test_plain_logging(self, attach, collector, left):
         """It raises where the standard library's own handlers do, and nothing else."""
         log, handler = attach()
