@@ -82,6 +82,11 @@ def iso(seconds: float) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def reason(status: int | None, code: str, message: str) -> str:
+    """Return why an event was refused, beside its status."""
+    return message if code in (str(status), "") else f"{code}: {message}"
+
+
 def row(cells: Iterable[tuple[str, int]], width: int | None) -> str:
     """
     Return a line of a table.

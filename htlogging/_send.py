@@ -131,6 +131,7 @@ def _end(arguments: argparse.Namespace, lines: _Lines) -> int:
         text = f"{many(lines.valid, 'event')} can be sent"
     else:
         text = f"{many(state.delivered, 'event')} sent"
+        text += f", {lines.before:,} of them before" if lines.before else ""
     if state.refused:
         text += f"; {state.refused:,} refused"
     if invalid:
@@ -174,6 +175,7 @@ class _Lines:
         self._ahead: tuple[Line, bytes] | None = None  # read, but did not fit
         self.progress = Progress(source.total)
         self.valid = 0
+        self.before = 0  # delivered by earlier runs
         self.unfinished = 0  # 1: the last line is invalid, and may not be complete
         self.stopped: DeliveryError | None = None  # why no more is sent
         self.broken: Failed | None = None  # why no more is read
@@ -206,6 +208,7 @@ class _Lines:
             )
         for name in ("delivered", "invalid", "refused"):
             setattr(self.state, name, found[name])
+        self.before = self.state.delivered
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
         """Take the next lines' events; `None`: there are none, or none shall be sent."""

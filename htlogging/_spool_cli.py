@@ -7,7 +7,7 @@ import json
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 
-from htlogging._console import Failed, Misused, iso, many, out, say
+from htlogging._console import Failed, Misused, iso, many, out, reason, say
 from htlogging._pump import add_target, target
 from htlogging._show import ascii_json
 
@@ -183,7 +183,7 @@ def _show(arguments: argparse.Namespace) -> int:
         failed_at, status, code, message, tries = why
         answer = "no answer" if status is None else f"HTTP {status}"
         out(f"refused    {iso(failed_at)}, tries: {tries:,}")
-        out(f"reason     {answer}, {code}: {message}")
+        out(f"reason     {answer}, {reason(status, code, message)}")
     out(f"size       {many(len(body), 'byte')}")
     for line in json.dumps(json.loads(body), indent=2, ensure_ascii=False).split("\n"):
         out(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from htlogging._console import iso, row, terminal_width
+from htlogging._console import iso, reason, row, terminal_width
 from htlogging._show import as_text, who
 
 TYPE_CHECKING = False
@@ -56,10 +56,8 @@ def _cells(found: dict[str, Any], body: bytes) -> list[tuple[str, int]]:
         state = "of a living process" if found["kind"] == "waiting" else "orphaned"
         return [*cells, (state, 0)]
     status = "-" if found["status"] is None else str(found["status"])
-    reason = found["message"]
-    if found["code"] not in (status, ""):
-        reason = f"{found['code']}: {reason}"
-    return [*cells, (found["failedAt"], _TIME), (status, 6), (reason, 0)]
+    why = reason(found["status"], found["code"], found["message"])
+    return [*cells, (found["failedAt"], _TIME), (status, 6), (why, 0)]
 
 
 def head_of(found: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._console import iso, many, row
+from htlogging._console import iso, many, reason, row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ def status_lines(path: str, found: dict[str, Any]) -> Iterator[str]:
     yield _line("dead letters", dead)
     for why in dead["reasons"]:
         answer = "no answer" if why["status"] is None else f"HTTP {why['status']}"
-        same = why["code"] in (str(why["status"]), "")
-        code = "" if same else f"{why['code']}: "
-        reason = f"latest {why['latest']}  {code}{why['message']}"
-        yield row([(f"  {answer}", 22), (f"{why['events']:,}", -9), (reason, 0)], None)
+        told = reason(why["status"], why["code"], why["message"])
+        latest = f"latest {why['latest']}  {told}"
+        yield row([(f"  {answer}", 22), (f"{why['events']:,}", -9), (latest, 0)], None)
 
 
 def _line(title: str, sums: dict[str, Any]) -> str:

@@ -192,7 +192,8 @@ class TestSend:
         assert (status, out) == (1, "3 events sent; 8 lines invalid\n")
         told = err.splitlines()
         assert told[0] == "line 2: it is not JSON: Expecting value at column 1"
-        assert told[1].startswith("line 4: the event has ")
+        assert told[1].startswith("line 4: ")
+        assert "max_event_size is 32,768" in told[1]
         assert told[2] == "line 5: track needs user_id or anonymous_id"
         assert told[3].startswith("line 6: user_id must be a str that is not empty")
         assert told[4].startswith("line 7: event is empty")
@@ -388,7 +389,7 @@ class TestResume:
         assert 0 < half == state_of(path)["lines"] < 6_000
         assert printed(send(collector, path, "--resume")) == (
             0,
-            "6,000 events sent\n",
+            f"6,000 events sent, {half:,} of them before\n",
             "",
         )
         assert numbers(collector) == [n % 999 for n in range(6_000)]
@@ -397,10 +398,12 @@ class TestResume:
     def test_all_was_sent(self, file, collector):
         """When all was sent there is nothing to do; a file that grew has more."""
         assert send(collector, file).returncode == 0
-        assert printed(send(collector, file, "--resume"))[:2] == (0, "5 events sent\n")
+        ended = send(collector, file, "--resume")
+        assert printed(ended) == (0, "5 events sent, 5 of them before\n", "")
         with file.open("a") as more:
             more.write(line(properties={"n": 1}, timestamp=TIME))
-        assert printed(send(collector, file, "--resume"))[:2] == (0, "6 events sent\n")
+        ended = send(collector, file, "--resume")
+        assert printed(ended) == (0, "6 events sent, 5 of them before\n", "")
         assert numbers(collector) == [0, 1, 1, 2, 3, 1]
         assert len(set(ids(collector))) == 6
 
@@ -413,9 +416,11 @@ class TestResume:
         assert err.startswith("line 2: it is not JSON")
         # Complete, but for its line break.
         write(path, line(properties={"n": 0}), whole.rstrip())
-        assert printed(send(collector, path, "--resume"))[:2] == (0, "2 events sent\n")
+        ended = send(collector, path, "--resume")
+        assert printed(ended) == (0, "2 events sent, 1 of them before\n", "")
         write(path, line(properties={"n": 0}), whole, line(properties={"n": 2}))
-        assert printed(send(collector, path, "--resume"))[:2] == (0, "3 events sent\n")
+        ended = send(collector, path, "--resume")
+        assert printed(ended) == (0, "3 events sent, 2 of them before\n", "")
         assert numbers(collector) == [0, 1, 2]
 
     def test_invalid_lines_stay_so(self, collector, tmp_path):
@@ -423,7 +428,8 @@ class TestResume:
         path = write(tmp_path / "f", line(), "x\n", "\n", line())
         assert send(collector, path).returncode == 1
         ended = send(collector, path, "--resume")
-        assert printed(ended) == (1, "2 events sent; 1 line invalid\n", "")
+        text = "2 events sent, 2 of them before; 1 line invalid\n"
+        assert printed(ended) == (1, text, "")
 
     @pytest.mark.parametrize("change", ["other", "shorter"])
     def test_changed_file(self, file, collector, change):
@@ -511,7 +517,8 @@ class TestRealEvents:
         large = len(calls) - len(good)
         assert (status, out) == (
             1,
-            f"{len(good):,} events sent; {large} lines invalid\n",
+            f"{len(good):,} events sent, {half:,} of them before; "
+            f"{large} lines invalid\n",
         )
         assert large == sum(row[2] for row in FILES.values())
         assert all("max_event_size is 32,768" in line for line in err.splitlines())
