@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from htlogging._send_input import Line
 
 
+_NAMES = {"lines", "sha256", "delivered", "invalid", "refused"}
+
+
 class State:
     """
     How far a file was sent, and what became of its lines.
@@ -78,13 +81,17 @@ class State:
         assert self.path is not None
         try:
             with open(self.path, "rb") as file:
-                found = json.loads(file.read())
+                found: dict[str, Any] | None = json.loads(file.read())
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise Failed(f"{self.path}: {exc.strerror}") from None
         except ValueError:
             found = None
-        if not isinstance(found, dict) or found.get("version") != 1:
+        if (
+            not isinstance(found, dict)
+            or found.get("version") != 1
+            or not found.keys() >= _NAMES
+        ):
             raise Failed(f"{self.path}: not written by `send`; give another --state")
         return found

@@ -454,7 +454,9 @@ class TestResume:
         assert (status, out) == (0, "5 events sent\n")
         assert err == "nothing was sent before: from the first line on\n"
 
-    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 2}'])
+    @pytest.mark.parametrize(
+        "text", ["", "{}", "[]", '{"version": 2}', '{"version": 1}']
+    )
     def test_no_state(self, file, collector, text):
         """A file that is no state is not taken for one, nor replaced."""
         state = write(file.with_name("state"), text)
@@ -515,11 +517,8 @@ class TestRealEvents:
         assert 0 < half < len(good)
         status, out, err = printed(send(collector, path, "--resume"))
         large = len(calls) - len(good)
-        assert (status, out) == (
-            1,
-            f"{len(good):,} events sent, {half:,} of them before; "
-            f"{large} lines invalid\n",
-        )
+        text = f"{len(good):,} events sent, {half:,} of them before"
+        assert (status, out) == (1, f"{text}; {large} lines invalid\n")
         assert large == sum(row[2] for row in FILES.values())
         assert all("max_event_size is 32,768" in line for line in err.splitlines())
         first = ids(collector)
