@@ -23,7 +23,7 @@ def check(path: str) -> None:
     """
     if os.name != "posix":  # pragma: no cover  (Windows)
         raise InvalidSetting("spool needs POSIX (locks of files); leave it out here")
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # the folder's check says it
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
             raise InvalidSetting(

@@ -1,0 +1,575 @@
+"""The spool's file: opened by several, locked by the living, and not always usable."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from htlogging import _spool_rows, _spool_schema, _spool_shared
+from htlogging._spool_file import SpoolFile
+from htlogging._spool_lock import LockFile
+from htlogging._spool_schema import APPLICATION_ID, VERSION, SpoolUnavailable
+from htlogging.exceptions import DeliveryError, InvalidSetting
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
+
+HANG = 60
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return a path where no file is yet."""
+    return str(tmp_path / "spool")
+
+
+@pytest.fixture
+def file(path):
+    """Return this process's object for it."""
+    found = _spool_shared.shared(path)
+    yield found
+    found.reopen()
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Return what runs a script in another process, and returns what it prints."""
+
+    def run(script, *arguments):
+        source = tmp_path / "script.py"
+        source.write_text(textwrap.dedent(script))
+        ended = subprocess.run(
+            [sys.executable, source, *map(str, arguments)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=HANG,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def another():
+    """Return what starts a process that goes on until its input ends."""
+    started = []
+
+    def start(script, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=HANG)
+
+
+def events(path):
+    """Return all rows of the file, as others see them."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT owner, seq, body FROM events").fetchall()
+    finally:
+        connection.close()
+
+
+def owned(file, *bodies):
+    """Write events for a new owner; return its number."""
+    owner = file.new_owner()
+    for seq, body in enumerate(bodies, 1):
+        _spool_rows.insert(file, owner, seq, body)
+    return owner
+
+
+class TestOpen:
+    def test_made_on_first_use(self, path):
+        """The object alone makes no file; the first statement does."""
+        file = SpoolFile(path)
+        assert not file.is_there()
+        assert not file.is_gone()
+        file.write("DELETE FROM events")
+        assert file.is_there()
+        file.reopen()
+        assert file.is_there()
+
+    def test_marked(self, file, path):
+        """Who looks into it sees whose it is, and of which version."""
+        file.write("DELETE FROM events")
+        connection = sqlite3.connect(path)
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        connection.close()
+        assert (application, version, mode) == (APPLICATION_ID, VERSION, "wal")
+
+    def test_empty_file(self, file, path):
+        """An empty file becomes a spool: its maker may have been killed."""
+        with open(path, "wb"):
+            pass
+        assert file.read("SELECT * FROM events") == []
+
+    @pytest.mark.parametrize("verb", ["read", "write"])
+    def test_garbage(self, file, path, verb):
+        """What is no database is left as it is, and said so."""
+        with open(path, "wb") as garbage:
+            garbage.write(b"garbage" * 1000)
+        with pytest.raises(SpoolUnavailable, match="not a database") as caught:
+            getattr(file, verb)("SELECT 1")
+        assert caught.value.broken
+        with open(path, "rb") as garbage:
+            assert garbage.read() == b"garbage" * 1000
+
+    def test_another_programs_database(self, file, path):
+        """No table is made in it."""
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.close()
+        with pytest.raises(SpoolUnavailable, match="of another program"):
+            file.write("SELECT 1")
+        connection = sqlite3.connect(path)
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+        connection.close()
+        assert tables == [("theirs",)]
+
+    def test_later_version(self, file, path):
+        """What a later version wrote is for that version."""
+        file.write("DELETE FROM events")
+        file.reopen()
+        connection = sqlite3.connect(path)
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+        connection.close()
+        with pytest.raises(SpoolUnavailable, match="later version"):
+            file.read("SELECT 1")
+
+    def test_folder_is_missing(self, tmp_path):
+        """What the system says is passed on, without the path."""
+        file = SpoolFile(str(tmp_path / "missing" / "spool"))
+        with pytest.raises(SpoolUnavailable) as caught:
+            file.write("SELECT 1")
+        assert caught.value.reason == "No such file or directory"
+
+    def test_link_that_came_later(self, path, tmp_path):
+        """A link in the file's place is not followed."""
+        (tmp_path / "other").touch()
+        file = SpoolFile(path)
+        os.symlink(tmp_path / "other", path)
+        with pytest.raises(SpoolUnavailable, match="must be a file"):
+            file.write("SELECT 1")
+
+    def test_no_write_ahead_log(self):
+        """A file system that cannot have SQLite's log is not used without it."""
+        connection = sqlite3.connect(":memory:")
+        with pytest.raises(SpoolUnavailable, match="no shared memory"):
+            _spool_schema._set_up(connection)
+        connection.close()
+
+    def test_second_connection_fails(self, file, path, monkeypatch):
+        """Of two connections none stays open when one cannot be."""
+        made = []
+
+        def connect(path):
+            if made:
+                raise SpoolUnavailable("it was here a moment ago")
+            made.append(_spool_schema.connect(path))
+            return made[0]
+
+        monkeypatch.setattr("htlogging._spool_file.connect", connect)
+        with pytest.raises(SpoolUnavailable, match="a moment ago"):
+            file.write("SELECT 1")
+        assert not file.is_open()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            made[0].execute("SELECT 1")
+
+    def test_one_object_for_a_file(self, path, tmp_path):
+        """Links to a folder, or a file, lead to the same object: one set of locks."""
+        file = _spool_shared.shared(path)
+        file.write("DELETE FROM events")
+        (tmp_path / "folder").symlink_to(tmp_path)
+        assert _spool_shared.shared(str(tmp_path / "folder" / "spool")) is file
+        assert _spool_shared.shared(path) is file
+        file.reopen()
+
+    def test_threads_at_once(self, path):
+        """Threads that open it at the same moment all find it made."""
+        file = SpoolFile(path)
+        start, failed = threading.Barrier(8), []
+
+        def use(n):
+            start.wait(HANG)
+            try:
+                if n % 2:
+                    file.read("SELECT * FROM events")
+                else:
+                    _spool_rows.insert(file, n + 1, 1, b"x")
+            except SpoolUnavailable as exc:
+                failed.append(exc)
+
+        threads = [threading.Thread(target=use, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(HANG)
+        assert not failed
+        assert len(events(path)) == 4
+        file.reopen()
+
+    def test_processes_at_once(self, path, another):
+        """So do processes."""
+        script = """
+            import sys
+            from htlogging import _spool_rows
+            from htlogging._spool_file import SpoolFile
+            file = SpoolFile(sys.argv[1])
+            print("ready", flush=True)
+            sys.stdin.readline()
+            _spool_rows.insert(file, int(sys.argv[2]), 1, b"x")
+            print("done", flush=True)
+        """
+        processes = [another(script, path, n) for n in range(1, 7)]
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout.readline() == "done\n"
+        assert len(events(path)) == 6
+
+
+class TestWrite:
+    def test_on_disk_when_it_returns(self, file, path):
+        """Others see it at once."""
+        owner = owned(file, b"one")
+        assert events(path) == [(owner, 1, b"one")]
+
+    def test_locked_by_another(self, file, path, monkeypatch):
+        """Another's transaction is waited for, but not for ever."""
+        monkeypatch.setattr("htlogging._spool_schema.BUSY", 0.01)
+        file.write("DELETE FROM events")
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SpoolUnavailable, match="locked") as caught:
+            file.write("DELETE FROM events")
+        assert not caught.value.broken
+        connection.execute("ROLLBACK")
+        connection.close()
+        file.write("DELETE FROM events")
+
+    @pytest.mark.parametrize("asked", [(False, True), (True, False)])
+    def test_strictest_user_decides(self, file, asked):
+        """One queue that asks for full safety has it, whoever came first."""
+        for full in asked:
+            file.ask(full_sync=full, max_bytes=2**20)
+            file.write("DELETE FROM events")
+        assert file._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert file._writer.execute("PRAGMA wal_autocheckpoint").fetchone() == (1_000,)
+
+    def test_normal_safety(self, file):
+        """Otherwise the disk is not waited for at each event."""
+        file.ask(full_sync=False, max_bytes=2**28)
+        file.write("DELETE FROM events")
+        assert file._writer.execute("PRAGMA synchronous").fetchone() == (1,)
+
+    def test_transaction_is_all_or_nothing(self, file, path):
+        """What fails in the middle leaves nothing behind."""
+        owner = owned(file, b"one")
+        with pytest.raises(SpoolUnavailable), file.transaction() as connection:
+            connection.execute("DELETE FROM events")
+            connection.execute("no SQL")
+        assert events(path) == [(owner, 1, b"one")]
+
+    def test_within_a_transaction(self, file, path):
+        """A signal handler in the middle of one is told so, and harms nothing."""
+        owner = file.new_owner()
+        with file.transaction() as connection:
+            connection.execute("INSERT INTO events VALUES (?, 1, 0, 'a')", (owner,))
+            assert file.is_writing_here()
+            with pytest.raises(SpoolUnavailable, match="being written to") as caught:
+                file.write("DELETE FROM events")
+            with pytest.raises(SpoolUnavailable), file.transaction():
+                pass
+            connection.execute("INSERT INTO events VALUES (?, 2, 0, 'b')", (owner,))
+        assert caught.value.passing
+        assert not file.is_writing_here()
+        assert len(events(path)) == 2
+
+
+class TestRows:
+    @pytest.mark.parametrize(
+        ("limits", "found"),
+        [
+            ({}, [1, 2, 3]),
+            ({"max_count": 2}, [1, 2]),
+            ({"max_bytes": 8}, [1, 2]),
+            ({"max_bytes": 7}, [1]),
+            ({"max_bytes": 1}, [1]),  # one too large comes alone
+            ({"before": 0}, []),
+        ],
+    )
+    def test_page(self, file, limits, found):
+        """As many of the oldest as the limits let through."""
+        owner = owned(file, b"one", b"two", b"333")
+        seqs, bodies = _spool_rows.page(file, owner, 1, 3, **limits)
+        assert seqs == found
+        assert bodies == [b"one", b"two", b"333"][: len(found)]
+
+    def test_page_ends_at_the_first_young_one(self, file):
+        """A clock that went back does not make a younger one pass an elder one."""
+        owner = file.new_owner()
+        for seq, at in enumerate([10, 30, 10], 1):
+            insert = "INSERT INTO events VALUES (?, ?, ?, 'x')"
+            file.write(insert, owner, seq, at)
+        assert _spool_rows.page(file, owner, 1, 3, before=20)[0] == [1]
+
+    def test_span(self, file):
+        """An owner's first and last, if there are any."""
+        owner = owned(file, b"one", b"two", b"333")
+        assert _spool_rows.span(file, owner) == (1, 3)
+        assert _spool_rows.span(file, owner + 1) is None
+
+    def test_written_at(self, file):
+        """The time of an event; later than any other when it is not there."""
+        owner = owned(file, b"one")
+        assert 0 < _spool_rows.written_at(file, owner, 1) < 2**33
+        assert _spool_rows.written_at(file, owner, 2) == float("inf")
+
+    def test_bury(self, file, path):
+        """A dead letter has the event, and why it was refused."""
+        owner = owned(file, b"one", b"two", b"333")
+        failure = DeliveryError(400, "bad", "an event is wrong", 2)
+        _spool_rows.bury(file, owner, 1, 2, failure)
+        assert events(path) == [(owner, 3, b"333")]
+        query = "SELECT status, code, message, tries, body FROM dead ORDER BY id"
+        why = (400, "bad", "an event is wrong", 2)
+        assert file.read(query) == [(*why, b"one"), (*why, b"two")]
+        assert _spool_rows.drop_dead(file, 1) == 1
+        assert file.read("SELECT body FROM dead") == [(b"two",)]
+        assert _spool_rows.drop_dead(file, 10, before=0) == 0
+
+
+class TestSize:
+    def test_shrinks(self, file, path):
+        """What is deleted is given back to the system, and the log emptied."""
+        owned(file, *[b"x" * 1000] * 2_000)
+        used = file.size()
+        assert used > 2_000_000
+        file.write("DELETE FROM events")
+        assert file.size() < 100_000
+        file.tidy(64)
+        file.reopen()
+        assert os.path.getsize(path) < 100_000
+        assert not os.path.exists(f"{path}-wal")
+
+    def test_a_little_at_a_time(self, file):
+        """Callers wait for a megabyte, not for all."""
+        owned(file, *[b"x" * 4_000] * 1_000)
+        file.write("DELETE FROM events")
+        file.tidy(1)
+        ((left,),) = file.read("PRAGMA freelist_count")
+        assert 500 < left < 1_000
+
+
+class TestOwners:
+    def test_living_ones_are_not_adopted(self, file, path, another):
+        """While its process lives, an owner's events are its own; afterwards ours."""
+        script = """
+            import sys
+            from htlogging import _spool_rows, _spool_shared
+            file = _spool_shared.shared(sys.argv[1])
+            _spool_rows.insert(file, file.new_owner(), 1, b"theirs")
+            print("ready", flush=True)
+            sys.stdin.readline()
+        """
+        process = another(script, path)
+        assert list(file.adopt("here")) == []
+        process.kill()
+        process.wait(HANG)
+        (owner,) = file.adopt("here")
+        assert events(path) == [(owner, 1, b"theirs")]
+        assert list(file.adopt("here")) == []
+
+    def test_adopted_ones_are_ours(self, file, path, elsewhere):
+        """Others leave them alone from then on; an older one comes first."""
+        file.write("INSERT INTO events VALUES (77, 1, 0, 'x'), (5, 9, 0, 'y')")
+        adopted = list(file.adopt("here"))
+        assert adopted == [5, 77]
+        script = """
+            import sys
+            from htlogging import _spool_shared
+            print(list(_spool_shared.shared(sys.argv[1]).adopt("there")))
+        """
+        assert elsewhere(script, path) == "[]"
+        file.free(adopted)
+        assert elsewhere(script, path) == "[5, 77]"
+
+    def test_left_to_others_of_this_process(self, file):
+        """What a queue leaves is adopted by one with the same destination alone."""
+        owner = owned(file, b"one")
+        assert list(file.adopt("here")) == []
+        file.leave([owner], "here")
+        assert list(file.adopt("there")) == []
+        assert list(file.adopt("here")) == [owner]
+        assert list(file.adopt("here")) == []
+
+    def test_clock_before_1970(self, file, monkeypatch):
+        """A clock that was never set makes a number all the same."""
+        monkeypatch.setattr("time.time", lambda: -5.0)
+        assert file.new_owner() >= 2**20
+
+    def test_one_destination_at_a_time(self, file):
+        """Events of the dead do not tell where they shall go: the path does."""
+
+        class User:
+            pass
+
+        one, two = User(), User()
+        file.join(one, "here")
+        file.join(two, "here")
+        with pytest.raises(InvalidSetting, match="its own path"):
+            file.join(two, "there")
+        file.part(one)
+        file.part(two)
+        file.join(two, "there")
+        del two
+        file.join(one, "here")
+        assert file.is_used()
+
+
+class TestLockFile:
+    def test_deleted(self, tmp_path, elsewhere):
+        """Its locks are taken anew in the file that has its name then."""
+        path = tmp_path / "lock"
+        lock = LockFile(str(path))
+        assert lock.take(7)
+        path.unlink()
+        lock.ready()
+        assert lock.take(8)
+        script = """
+            import sys
+            from htlogging._spool_lock import LockFile
+            lock = LockFile(sys.argv[1])
+            print(lock.take(7), lock.take(8), lock.take(9))
+        """
+        assert elsewhere(script, path) == "False False True"
+
+    @pytest.mark.parametrize("reused", [False, True])
+    def test_closed_by_who_makes_a_daemon(self, tmp_path, reused):
+        """A descriptor that was closed, and perhaps is another file's, is not used."""
+        path = tmp_path / "lock"
+        lock = LockFile(str(path))
+        fd = lock.ready()
+        other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
+        if reused:
+            os.dup2(other, fd)
+        else:
+            os.close(fd)
+        assert lock.take(7)
+        if reused:
+            assert lock.ready() != fd
+            os.close(fd)
+        os.close(other)
+
+    def test_no_file(self, tmp_path):
+        """A pipe in its place is refused, and not waited for."""
+        os.mkfifo(tmp_path / "lock")
+        with pytest.raises(PermissionError, match="somebody else's"):
+            LockFile(str(tmp_path / "lock")).take(7)
+
+    def test_opening_alone(self, tmp_path, elsewhere):
+        """One process at a time opens the spool; others give up in the end."""
+        path = tmp_path / "lock"
+        script = """
+            import sys
+            from htlogging._spool_lock import LockFile
+            try:
+                with LockFile(sys.argv[1]).alone(0.02):
+                    print("alone")
+            except TimeoutError as exc:
+                print(exc.strerror)
+        """
+        with LockFile(str(path)).alone(0):
+            assert elsewhere(script, path) == "another process is opening it"
+        assert elsewhere(script, path) == "alone"
+
+
+class TestGone:
+    def test_deleted(self, file, path):
+        """It is known that the file was deleted; opened again, it is a new one."""
+        owned(file, b"one")
+        assert not file.is_gone()
+        os.unlink(path)
+        assert file.is_gone()
+        assert len(file.read("SELECT * FROM events")) == 1
+        file.reopen()
+        assert file.read("SELECT * FROM events") == []
+        assert not file.is_gone()
+
+    def test_replaced(self, file, path):
+        """So it is when another has its name."""
+        owned(file, b"one")
+        os.rename(path, f"{path}.old")
+        with open(path, "wb"):
+            pass
+        assert file.is_gone()
+
+
+class TestFork:
+    def test_no_connection_crosses(self, path, elsewhere):
+        """Parent and child go on, each with connections and owners of its own."""
+        script = """
+            import os, sys, threading
+            from htlogging import _spool_rows, _spool_shared
+            file = _spool_shared.shared(sys.argv[1])
+            mine = file.new_owner()
+            _spool_rows.insert(file, mine, 1, b"before")
+            stop = threading.Event()
+            def load():
+                n = 0
+                while not stop.is_set():
+                    n += 1
+                    _spool_rows.insert(file, 5, n, b"load")
+                    _spool_rows.page(file, 5, n - 10, n)
+                    file.tidy(1)
+            threads = [threading.Thread(target=load)]
+            for thread in threads:
+                thread.start()
+            for n in range(20):
+                pid = os.fork()
+                if pid == 0:
+                    assert not file.is_open()
+                    assert file._lock.held == set()
+                    assert mine not in file.adopt("child")
+                    _spool_rows.insert(file, file.new_owner(), 1, b"child")
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+            stop.set()
+            threads[0].join()
+            query = "SELECT count(*) FROM events WHERE body = CAST('child' AS BLOB)"
+            print(file.read(query)[0][0])
+        """
+        assert elsewhere(script, path) == "20"
+
+    def test_fork_that_python_was_not_told_of(self, file):
+        """SQLite's connections are kept, unused; the spool is not used any more."""
+        owned(file, b"one")
+        writer = file._writer
+        file.after_fork_in_child()
+        try:
+            with pytest.raises(SpoolUnavailable, match="uWSGI"):
+                file.read("SELECT 1")
+            assert writer in file._crossed
+        finally:
+            # This was no child.
+            for connection in file._crossed:
+                connection.close()
+            file._crossed.clear()
