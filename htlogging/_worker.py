@@ -9,6 +9,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 
+from htlogging import _fork
 from htlogging._batch import room
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 
@@ -228,6 +229,9 @@ class Worker:
         with self._changed:
             if self._threads or self._starting or self._over:
                 return
+            if not _fork.may_start_threads():
+                self._wait_for_more()
+                return
             self._starting = True
             # A server may load the application, then fork, then have gevent patch
             # threading: threads are greenlets from then on, and one that waited on a
@@ -244,13 +248,17 @@ class Worker:
             except RuntimeError:
                 # No thread to be had: at the interpreter's end, or out of resources.
                 # Events wait for flush or exit; a later batch's worth tries again.
-                self.wake_at = len(self._queue) + self._full
+                self._wait_for_more()
             finally:
                 self._starting = False
+
+    def _wait_for_more(self) -> None:
+        self.wake_at = len(self._queue) + self._full
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
         _this_sends.set(True)
+        _fork.leave_signals_to_others()
         transport = self._make_transport()
         patience = Patience(self, math.inf)
         with closing(transport):

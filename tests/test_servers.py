@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 # Seconds after which a server is taken to hang.
-HANG = 25
+HANG = 60
 
 APPLICATIONS = Path(__file__).with_name("servers")
 
@@ -42,11 +43,22 @@ class Server:
         assert queued == b"1"
         return name, int(pid)
 
-    def ask_all(self, count):
-        """Send requests side by side, and return the answered names and the pids."""
+    def ask_all(self, count, workers=1):
+        """
+        Send requests side by side, and return the answered names and the pids.
+
+        At least so many, and until so many workers have answered: servers take it ill
+        when they are stopped while workers start.
+        """
+        names, pids = Counter(), set()
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(self.ask, [f"e{n}" for n in range(count)]))
-        return Counter(name for name, _ in answers), {pid for _, pid in answers}
+            while len(names) < count or len(pids) < workers:
+                begun = len(names)
+                more = [f"e{n}" for n in range(begun, max(count, begun + 4))]
+                for name, pid in pool.map(self.ask, more):
+                    names[name] += 1
+                    pids.add(pid)
+        return names, pids
 
     def stop(self, sign=signal.SIGTERM):
         """Send the main process a signal, and return its exit status."""
@@ -61,21 +73,21 @@ def group(command, log, **options):
         log.open("wb") as output,
         subprocess.Popen(
             command,
-            cwd=APPLICATIONS,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
             start_new_session=True,
-            **options,
+            **{
+                "cwd": APPLICATIONS,
+                "stdin": subprocess.DEVNULL,
+                "stdout": output,
+                "stderr": output,
+                **options,
+            },
         ) as process,
     ):
         try:
             yield process
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             print(log.read_text(errors="replace"))  # noqa: T201
 
 
@@ -140,7 +152,7 @@ class TestGunicorn:
             "wsgi_app:application",
             TRACK_AT_IMPORT="1",
         ) as server:
-            asked, pids = server.ask_all(60)
+            asked, pids = server.ask_all(60, workers=3)
             assert server.process.pid not in pids
             assert server.stop() == 0
         names, imports = arrived(collector)
@@ -212,8 +224,7 @@ class TestUvicorn:
         pytest.importorskip("uvicorn")
         options = ["--workers", 2, "--limit-max-requests", 20]
         with serve(*self.COMMAND, *options) as server:
-            asked, pids = server.ask_all(60)
-            assert len(pids) > 2
+            asked, _ = server.ask_all(60, workers=3)
             server.stop()
         assert arrived(collector) == (asked, 0)
 
@@ -225,33 +236,50 @@ class TestUwsgi:
         path = Path(sys.executable).with_name("uwsgi")
         if not path.exists():
             pytest.skip("uWSGI is not installed")
+        graceful = "unix_signal:15 gracefully_kill_them_all"
         return (
             *(path, "--http-socket", "fd://{fd}", "--master", "--processes", 3),
-            *("--need-app", "--die-on-term", "--wsgi", "wsgi_app"),
+            *("--need-app", "--wsgi", "wsgi_app", "--hook-master-start", graceful),
+            "--enable-threads",
         )
 
     @pytest.mark.parametrize("lazy", [True, False])
-    @pytest.mark.parametrize("threads", [True, False])
-    def test_stop(self, serve, collector, command, lazy, threads):
-        """Each worker delivers its own; the master what it tracked at import."""
-        options = ["--lazy-apps"] * lazy + ["--enable-threads"] * threads
-        with serve(*command, *options, TRACK_AT_IMPORT="1") as server:
-            asked, pids = server.ask_all(60)
+    @pytest.mark.parametrize("at_import", ["TRACK_AT_IMPORT", "NO"])
+    def test_events_of_running_workers(
+        self, serve, collector, command, lazy, at_import
+    ):
+        """Each worker delivers its own, whether or not uWSGI tells Python of forks."""
+        options = ["--lazy-apps"] * lazy
+        more = {"UPLOAD_INTERVAL": "0.1", at_import: "1"}
+        with serve(*command, *options, **more) as server:
+            asked, pids = server.ask_all(60, workers=3)
             assert server.process.pid not in pids
+            count = len(asked) + 3 * (lazy and at_import == "TRACK_AT_IMPORT")
+            assert collector.wait_for(count, HANG)
             server.stop()
         names, imports = arrived(collector)
         assert names == asked
-        assert imports == 3 if lazy else imports == 1
+        assert imports == count - len(asked) or not lazy
 
-    @pytest.mark.parametrize("lazy", [True, False])
-    def test_max_requests(self, serve, collector, command, lazy):
-        """A worker that is replaced after some requests delivers what waits."""
-        options = ["--lazy-apps"] * lazy + ["--enable-threads", "--max-requests", 7]
-        with serve(*command, *options) as server:
-            asked, pids = server.ask_all(60)
-            assert len(pids) > 3
+    @pytest.mark.parametrize("options", [[], ["--max-requests", 7]])
+    def test_spool(self, serve, environ, collector, command, tmp_path, options):  # noqa: PLR0913, PLR0917
+        """What waits when a worker ends, which uWSGI cuts short, is in the spool."""
+        options = [*options, "--lazy-apps", "--min-worker-lifetime", 0]
+        more = {"SPOOL": str(tmp_path / "spool")}
+        with serve(*command, *options, **more) as server:
+            asked, _ = server.ask_all(60, workers=3)
             server.stop()
-        assert arrived(collector) == (asked, 0)
+        subprocess.run(
+            [
+                *(sys.executable, "-c"),
+                "import wsgi_app; assert wsgi_app.htevents.flush(30)",
+            ],
+            env={**environ, **more},
+            timeout=HANG,
+            check=True,
+        )
+        names, _ = arrived(collector)
+        assert names.keys() == asked.keys()
 
 
 class TestCelery:
@@ -304,28 +332,110 @@ class TestCelery:
 
 
 class TestRq:
-    def test_work_horses(self, environ, collector, tmp_path):
-        """Each job has a process, which ends by `os._exit`; the worker flushes there."""
-        pytest.importorskip("rq")
-        fakeredis = pytest.importorskip("fakeredis")
-        pytest.importorskip("lupa")
-        import redis
-        import rq
+    @pytest.fixture
+    def redis_url(self, tmp_path):
+        """Return where a Redis server listens: on a socket file, so no port is taken."""
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("redis-server is not installed")
+        path = tmp_path / "redis"
+        path.mkdir()
+        # Without a port; --daemonize returns when it listens.
+        options = ["--port", "0", "--unixsocket", "socket", "--dir", path, "--save", ""]
+        with group(
+            [program, *options],
+            tmp_path / "redis.log",
+            cwd=path,
+            stdout=subprocess.PIPE,
+        ) as process:
+            for line in process.stdout:
+                if b"eady to accept connections" in line:
+                    break
+            yield f"unix://{path}/socket"
 
-        server = fakeredis.TcpFakeServer(("127.0.0.1", 0))
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        port = server.server_address[1]
-        url = f"redis://127.0.0.1:{port}"
-        queue = rq.Queue(connection=redis.Redis.from_url(url))
-        jobs = [queue.enqueue("rq_jobs.work", f"e{n}") for n in range(8)]
-        rq_worker = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", url]
-        command = [*rq_worker, "--worker-class", "rq_jobs.Worker"]
-        with group(command, tmp_path / "log", env=environ) as worker:
-            assert worker.wait(HANG) == 0
-        answers = [job.return_value(refresh=True) for job in jobs]
-        server.shutdown()
-        server.server_close()
+    def test_work_horses(self, environ, collector, tmp_path, redis_url):
+        """Each job has a process, which ends by `os._exit`; the worker flushes there."""
+        rq = pytest.importorskip("rq")
+        import redis
+
+        with redis.Redis.from_url(redis_url) as connection:
+            queue = rq.Queue(connection=connection)
+            jobs = [queue.enqueue("rq_jobs.work", f"e{n}") for n in range(8)]
+            rq_worker = [sys.executable, "-m", "rq.cli", "worker", "--burst"]
+            options = ["--url", redis_url, "--worker-class", "rq_jobs.Worker"]
+            log = tmp_path / "log"
+            with group([*rq_worker, *options], log, env=environ) as worker:
+                assert worker.wait(HANG) == 0
+            answers = [job.return_value(refresh=True) for job in jobs]
         assert [answer[0] for answer in answers] == ["1"] * 8
         assert worker.pid not in {int(answer[2:]) for answer in answers}
         assert arrived(collector) == (Counter(f"e{n}" for n in range(8)), 0)
+
+
+class TestGevent:
+    def test_patched_script(self, environ, collector, tmp_path):
+        """Events of greenlets, a forked child's too, arrive, once."""
+        pytest.importorskip("gevent")
+        script = """if True:
+            from gevent import monkey
+            monkey.patch_all()
+            import os, sys, threading
+            from htlogging import htevents
+            htevents.upload_interval = 600
+            def work(start):
+                for n in range(start, start + 50):
+                    assert htevents.track("user", f"e{n}")[0]
+            threads = [threading.Thread(target=work, args=(n,)) for n in (0, 50)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            pid = os.fork()
+            if pid == 0:
+                work(100)
+                sys.exit()
+            assert os.waitpid(pid, 0)[1] == 0
+            work(150)
+            assert htevents.flush(30)
+            work(200)
+        """
+        log = tmp_path / "log"
+        with group([sys.executable, "-c", script], log, env=environ) as process:
+            assert process.wait(HANG) == 0
+        assert arrived(collector) == (Counter(f"e{n}" for n in range(250)), 0)
+
+
+class TestFreeze:
+    def test_frozen_after_the_function_returned(self, environ, collector, tmp_path):
+        """What a function flushed before it returned needs no further moment of it."""
+        script = """if True:
+            import sys
+            from htlogging import htevents
+            htevents.upload_interval = 600
+            def handler(name):
+                try:
+                    htevents.track("user", name)
+                    return name
+                finally:
+                    htevents.flush(timeout=5)
+            for line in sys.stdin:
+                print(handler(line.strip()), flush=True)
+        """
+        with group(
+            [sys.executable, "-c", script],
+            tmp_path / "log",
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            for n in range(5):
+                process.stdin.write(f"e{n}\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == f"e{n}\n"
+                process.send_signal(signal.SIGSTOP)
+                assert len(collector.events) == n + 1
+                process.send_signal(signal.SIGCONT)
+            process.stdin.close()
+            assert process.wait(HANG) == 0
+        assert arrived(collector) == (Counter(f"e{n}" for n in range(5)), 0)

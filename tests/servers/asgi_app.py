@@ -16,9 +16,7 @@ async def application(scope, receive, send):
         return
     queued, _ = htevents.track("user", scope["path"].strip("/"))
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send(
-        {"type": "http.response.body", "body": b"%d %d" % (queued, os.getpid())}
-    )
+    await send({"type": "http.response.body", "body": b"%d %d" % (queued, os.getpid())})
 
 
 async def lifespan(receive, send):

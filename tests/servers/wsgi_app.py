@@ -5,7 +5,8 @@ import os
 from htlogging import htevents
 
 # Longer than any test: events that wait at the end are delivered by that end alone.
-htevents.upload_interval = 600
+htevents.upload_interval = float(os.environ.get("UPLOAD_INTERVAL", "600"))
+htevents.spool = os.environ.get("SPOOL")
 
 if "TRACK_AT_IMPORT" in os.environ:
     # With it the process has a sending thread, and an event, when it forks.
