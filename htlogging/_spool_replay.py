@@ -41,6 +41,10 @@ class _Rows:
         self.refused = 0
         self.stopped: DeliveryError | None = None  # why there is no more to claim
 
+    def count(self) -> int:
+        """Return how many there are to send."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
     def _rows(self) -> Iterator[tuple[Any, bytes]]:
         """Yield each row's key and event."""
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
@@ -188,7 +192,7 @@ class Orphans(_Rows):
 class Replayed:
     """What became of the events: `total` is all, those left as they were included."""
 
-    def __init__(self, total: int, sources: list[DeadLetters | Orphans]) -> None:
+    def __init__(self, total: int, sources: list[_Rows]) -> None:
         self.total = total
         self.delivered = sum(source.delivered for source in sources)
         self.refused = sum(source.refused for source in sources)
@@ -219,16 +223,12 @@ def replay(
         raise Failed("another replay is under way")
 
     def settled() -> None:
-        delivered = sum(source.delivered for source in sources)
-        done = delivered + sum(source.refused for source in sources)
+        done = sum(source.delivered + source.refused for source in sources)
         progress.update(done, f"{done:,} of {total:,} events")
 
-    sources: list[DeadLetters | Orphans] = []
     # Made first: what is refused of the orphans shall not be sent a second time.
     letters = DeadLetters(view, settled, statuses)
-    if waiting:
-        sources.append(Orphans(view, settled))
-    sources.append(letters)
+    sources: list[_Rows] = [*([Orphans(view, settled)] if waiting else []), letters]
     total = sum(source.count() for source in sources)
     progress = Progress(total)
     try:

@@ -15,7 +15,7 @@ _json _event _batch _rules _server _show _spool_file
 _record _queue _transport _report _console _spool_rows _spool_shared _spool_books
 _formatter _delivery _spool_care _spool_view _spool_list _spool_status _lines
 _worker _spool _pump _spool_erase _send_input _send_state
-_handler _spool_replay
+_handler _spool_replay _send_queue
 htevents.client collector
 htevents
 __init__

@@ -386,6 +386,56 @@ class TestDrop:
         assert len(listed(path)) == 8
 
 
+class TestLivingProcess:
+    # Has five events claimed and three more waiting when it says so; goes on when told.
+    GO_ON = """
+import os, sys
+from htlogging.collector import Collector
+from htlogging.htevents import Client
+
+with Collector() as collector:
+    collector.always(503)
+    client = Client("KEY", host=collector.url, spool=sys.argv[1], upload_size=5)
+    for n in range(5):
+        client.track("user1", "E", message_id=f"claimed{n}")
+    assert collector.wait_for_requests(1, 30)
+    for n in range(3):
+        client.track("user1", "E", message_id=f"waiting{n}")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    collector.always(None)
+    client.track("user1", "E", message_id="later")
+    assert client.flush(60)
+    stats = client.stats
+    assert stats.accepted == stats.delivered == 6, stats
+    print(*(event["messageId"] for event in collector.events))
+"""
+
+    @pytest.mark.parametrize(
+        "arguments", [("drop", "--waiting", "--yes"), ("forget", "--user", "user1")]
+    )
+    def test_goes_on(self, tmp_path, arguments):
+        """It sends what it had claimed, not what was taken out; later events, too."""
+        path = tmp_path / "events.db"
+        process = subprocess.Popen(
+            [sys.executable, "-c", self.GO_ON, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            action, *others = arguments
+            assert "may still be sent" in output(action, path, *others)
+            assert listed(path) == []
+            out, _ = process.communicate(b"\n", timeout=HANG)
+        finally:
+            process.kill()
+            process.wait(HANG)
+        assert out.decode().split() == [*(f"claimed{n}" for n in range(5)), "later"]
+        assert process.returncode == 0
+
+
 class TestReplay:
     def test_dead_letters(self, path, collector):
         """They arrive under their ids, and are gone from the spool."""
