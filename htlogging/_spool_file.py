@@ -186,7 +186,7 @@ class SpoolFile:
         with self.writing, translated():
             # Another file may have its name: then our locks are nobody's to see.
             self._lock.ready()
-        # One by one along the primary key: a DISTINCT would look at every event.
+        # One by one along the index: a DISTINCT would look at every event.
         found = self.read(_NEXT_OWNER, 0)
         while found:
             owner = found[0][0]

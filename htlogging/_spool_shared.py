@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from htlogging import _fork
 from htlogging._spool_file import SpoolFile
 from htlogging._spool_lock import identity
 
@@ -29,9 +30,11 @@ _forking: list[SpoolFile] = []
 
 
 def _before_fork() -> None:
-    # logging takes its lock in a hook of its own, which comes later: `before` hooks run
-    # in reverse order. Who holds it (a handler made by dictConfig, say) may write an
-    # event; taken the other way round, the two would wait for each other.
+    # `_fork` and logging take these in hooks of their own, which come later: `before`
+    # hooks run in reverse order. Who holds them may want the next ones (an import makes
+    # a logger, a handler made by dictConfig may write an event); taken the other way
+    # round, the two would wait for each other.
+    _fork.importing.acquire()
     logging._lock.acquire()  # type: ignore[attr-defined]  # noqa: SLF001
     _forking[:] = _files.values()
     for file in _forking:
@@ -41,8 +44,9 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     for file in _forking:
         file.after_fork_in_parent()
-    # In a child logging makes it anew, unlocked.
+    # In a child both are made anew, unlocked.
     logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
+    _fork.importing.release()
 
 
 if hasattr(os, "register_at_fork"):
