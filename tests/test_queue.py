@@ -8,8 +8,11 @@ import pytest
 from htlogging._batch import Batch
 from htlogging._queue import MemoryQueue
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
+from htlogging.exceptions import DeliveryError
 
 ALL = (MAX_BODY_EVENTS, MAX_BODY_BYTES)
+
+REFUSED = DeliveryError(400, "bad", "an event is wrong")
 
 # Room to spare, so that `put` takes no lock; and none.
 SIZES = (10_000, 100)
@@ -230,14 +233,14 @@ class TestClaim:
 
 
 class TestSettle:
-    @pytest.mark.parametrize("verb", ["ack", "bury"])
-    def test_once(self, verb):
+    @pytest.mark.parametrize(("verb", "more"), [("ack", []), ("bury", [REFUSED])])
+    def test_once(self, verb, more):
         """Events are settled once; a second time is told from the first."""
         queue = filled(2)
         batch = queue.claim(*ALL)
-        assert getattr(queue, verb)(batch)
+        assert getattr(queue, verb)(batch, *more)
         assert not queue.ack(batch)
-        assert not queue.bury(batch)
+        assert not queue.bury(batch, REFUSED)
         assert queue.counts() == (2, 0)
 
     def test_release(self):
@@ -267,7 +270,7 @@ class TestSettle:
         assert not queue.ack(batch)
         assert queue.ack(left)
         assert queue.counts() == (3, 2)
-        assert queue.bury(right)
+        assert queue.bury(right, REFUSED)
         assert queue.counts() == (3, 0)
 
     def test_split_of_what_was_abandoned(self):
@@ -355,3 +358,16 @@ class TestMark:
         queue.claim(1, MAX_BODY_BYTES)
         queue.abandon()
         assert queue.settled_to(mark)
+
+
+class TestRest:
+    def test_nothing_to_do(self):
+        """What a queue on disk does now and then leaves this one as it is."""
+        queue = filled(3)
+        queue.join()
+        queue.look(at_once=True)
+        queue.evicted(1)
+        queue.retire()
+        queue.close()
+        assert queue.counts() == (3, 3)
+        assert drain(queue) == [[b"0", b"1", b"2"]]

@@ -60,6 +60,9 @@ class TestDefaults:
             "overflow": "drop",
             "max_event_size": 32_768,
             "spool": None,
+            "spool_sync": "normal",
+            "spool_max_bytes": 268_435_456,
+            "spool_max_age": None,
         }
 
     @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -91,6 +94,10 @@ class TestAccepted:
             ("max_event_size", 256, 256),
             ("max_event_size", 470_000, 470_000),
             ("overflow", "block", "block"),
+            ("spool_sync", "full", "full"),
+            ("spool_max_bytes", 2**20, 2**20),
+            ("spool_max_age", 1, 1.0),
+            ("spool_max_age", 86_400 * 365, 31_536_000.0),
             ("send", False, False),
             ("sync_mode", True, True),
             ("debug", True, True),
@@ -104,6 +111,14 @@ class TestAccepted:
         value = getattr(make(**{name: given}), name)
         assert value == kept
         assert type(value) is type(kept)
+
+
+class TestSpool:
+    @pytest.mark.parametrize("kind", [str, Path])
+    def test_path(self, kind, tmp_path, monkeypatch):
+        """A path is taken from where the process is now: it may go elsewhere later."""
+        monkeypatch.chdir(tmp_path)
+        assert make(spool=kind("spool")).spool == str(tmp_path / "spool")
 
 
 class TestRefused:
@@ -184,10 +199,25 @@ class TestRefused:
         message = refuse(on_error=value)
         assert f"not {type(value).__name__}; in dictConfig write ext://" in message
 
-    @pytest.mark.parametrize("value", ["events.db", Path("events.db"), ":memory:", 1])
+    @pytest.mark.parametrize("value", [1, b"spool", "", "a\0b", [], True])
     def test_spool(self, value):
-        """A spool is not promised before there is one."""
-        assert refuse(spool=value).startswith("spool is not available")
+        """A path is text, and not empty."""
+        assert refuse(spool=value).startswith("spool must be a path of a file")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("spool_sync", "off"),
+            ("spool_sync", True),
+            ("spool_max_bytes", 2**20 - 1),
+            ("spool_max_bytes", "1GB"),
+            ("spool_max_age", 0.5),
+            ("spool_max_age", True),
+        ],
+    )
+    def test_of_the_spool(self, name, value):
+        """What a spool may take is bounded, and its safety one of two words."""
+        assert refuse(**{name: value}).startswith(f"{name} must be ")
 
     @pytest.mark.parametrize(
         ("name", "near"),

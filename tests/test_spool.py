@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from itertools import chain
 
 import pytest
 
@@ -554,7 +555,9 @@ class TestBounds:
         queue = make(spool_max_age=100)
         for n in range(3):
             queue.put(b"%d" % n)
-        _spool_shared.shared(path).write("UPDATE events SET at = at - 200 WHERE seq > 1")
+        _spool_shared.shared(path).write(
+            "UPDATE events SET at = at - 200 WHERE seq > 1"
+        )
         queue.look(at_once=True)
         assert not evicted
         assert drain(queue) == [[b"0", b"1", b"2"]]
@@ -593,6 +596,7 @@ class TestUnusable:
     """Events go by memory: the application notices nothing but a line."""
 
     def check(self, make_handler, collector, caplog, reason):
+        """Assert that events arrive, and that one line tells why by memory."""
         handler = make_handler(shutdown_timeout=5)
         for n in range(3):
             handler.handle(event(f"e{n}"))
@@ -637,7 +641,7 @@ class TestUnusable:
         self.check(make_handler, collector, caplog, "database is locked")
         connection.close()
 
-    def test_folder_goes(self, make_handler, collector, caplog, path):
+    def test_folder_goes(self, make_handler, collector, path):
         """A folder that is deleted is not made again."""
         handler = make_handler(shutdown_timeout=5)
         os.rmdir(os.path.dirname(path))
@@ -682,7 +686,7 @@ class TestUnusable:
         assert drain(queue) == [[b"1"], [b"0"]]
         assert queue.counters.snapshot()["unspooled"] == 1
 
-    def test_corrupt_while_in_use(self, make, path, caplog, monkeypatch):
+    def test_corrupt_while_in_use(self, make, path, caplog):
         """A file that goes bad under our hands is opened anew when it is replaced."""
         queue = make()
         for _ in range(200):
@@ -717,7 +721,7 @@ class TestUnusable:
         queue.put(b"new")
         assert rows(path) == [b"new"]
         assert queue.ack(claimed)
-        assert sorted(sum(drain(queue), [])) == [b"1", b"2", b"new"]
+        assert sorted(chain(*drain(queue))) == [b"1", b"2", b"new"]
         assert queue.counts() == (4, 0)
         assert queue.counters.snapshot()["unspooled"] == 2
 
@@ -767,7 +771,7 @@ class TestUnusable:
 
 
 class TestDiskFull:
-    def test_file_size_limit(self, run, collector, path):
+    def test_file_size_limit(self, run, collector):
         """At the limit of a file's size events go by memory, and all arrive."""
         script = """
             import resource
@@ -852,7 +856,7 @@ class TestHandler:
         assert balances(handler.stats)
         assert rows(path) == []
 
-    def test_outage(self, make_handler, collector, path):
+    def test_outage(self, make_handler, collector):
         """Errors are retried until they pass: `max_retries` does not count them."""
         collector.script(
             500, Reply(429, retry_after=0), Reply(drop="before"), Reply(drop="after")

@@ -175,7 +175,7 @@ class TestOpen:
             _spool_schema._set_up(connection)
         connection.close()
 
-    def test_second_connection_fails(self, file, path, monkeypatch):
+    def test_second_connection_fails(self, file, monkeypatch):
         """Of two connections none stays open when one cannot be."""
         made = []
 
@@ -283,9 +283,14 @@ class TestWrite:
     def test_transaction_is_all_or_nothing(self, file, path):
         """What fails in the middle leaves nothing behind."""
         owner = owned(file, b"one")
-        with pytest.raises(SpoolUnavailable), file.transaction() as connection:
-            connection.execute("DELETE FROM events")
-            connection.execute("no SQL")
+
+        def fail():
+            with file.transaction() as connection:
+                connection.execute("DELETE FROM events")
+                connection.execute("no SQL")
+
+        with pytest.raises(SpoolUnavailable, match="syntax error"):
+            fail()
         assert events(path) == [(owner, 1, b"one")]
 
     def test_within_a_transaction(self, file, path):

@@ -7,7 +7,7 @@ import pytest
 
 from htlogging._stats import Counters, Stats
 
-NAMES = {"delivered", "rejected", "dropped", "failed", "retries"}
+NAMES = {"delivered", "rejected", "dropped", "failed", "retries", "unspooled"}
 
 
 class TestCounters:

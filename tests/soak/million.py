@@ -94,7 +94,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "spool")
         fill(path, count)
-        print(f"{count:,} events, schema {_spool_schema.VERSION}: {sizes(path):,} bytes")
+        print(
+            f"{count:,} events, schema {_spool_schema.VERSION}: {sizes(path):,} bytes"
+        )
         subprocess.run([sys.executable, "-c", STEPS, path], check=True)
         print(f"afterwards: {sizes(path):,} bytes")
         fill(path, count)
