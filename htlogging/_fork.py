@@ -89,10 +89,24 @@ def _in_child() -> None:
     _pid = os.getpid()
 
 
+def _before() -> None:
+    global _holding  # noqa: PLW0603
+    importing.acquire()
+    _holding = True
+
+
+def _in_parent() -> None:
+    global _holding  # noqa: PLW0603
+    # Not so where this module was imported, by another thread, while the fork was under
+    # way: then only the hooks that come after it run.
+    if _holding:
+        _holding = False
+        importing.release()
+
+
+_holding = False  # whether a fork under way has `importing`
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        # Looked up when called: a child has a lock of its own.
-        before=lambda: importing.acquire(),  # noqa: PLW0108
-        after_in_parent=lambda: importing.release(),  # noqa: PLW0108
-        after_in_child=_in_child,
+        before=_before, after_in_parent=_in_parent, after_in_child=_in_child
     )

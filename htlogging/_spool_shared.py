@@ -25,24 +25,30 @@ def shared(path: str) -> SpoolFile:
     return _files.setdefault(real, SpoolFile(real))
 
 
-# The files that a fork under way has locked.
-_forking: list[SpoolFile] = []
+# The files that a fork under way has locked; `None` where it began before this module was
+# there, in another thread: then `_before_fork` did not run, and `_after` does all the same.
+_forking: list[SpoolFile] | None = None
 
 
 def _before_fork() -> None:
+    global _forking  # noqa: PLW0603
     # `_fork` and logging take these in hooks of their own, which come later: `before`
     # hooks run in reverse order. Who holds them may want the next ones (an import makes
     # a logger, a handler made by dictConfig may write an event); taken the other way
     # round, the two would wait for each other.
     _fork.importing.acquire()
     logging._lock.acquire()  # type: ignore[attr-defined]  # noqa: SLF001
-    _forking[:] = _files.values()
+    _forking = list(_files.values())
     for file in _forking:
         file.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for file in _forking:
+    global _forking
+    files, _forking = _forking, None
+    if files is None:
+        return
+    for file in files:
         file.after_fork_in_parent()
     # In a child both are made anew, unlocked.
     logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
