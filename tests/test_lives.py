@@ -51,6 +51,7 @@ def run(collector, tmp_path):
 
 
 def names(count, prefix="e"):
+    """Return the names of so many events, each once."""
     return Counter(f"{prefix}{n}" for n in range(count))
 
 
@@ -304,7 +305,7 @@ class TestFork:
             stop.set()
             sys.exit(1 if status else 0)
         """
-        arrived, errors = run(script, PYTHONWARNINGS="ignore")
+        arrived, _ = run(script, PYTHONWARNINGS="ignore")
         del arrived["load"]
         assert arrived == names(40)
 
