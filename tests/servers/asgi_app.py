@@ -24,6 +24,5 @@ async def lifespan(receive, send):
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    if "WITHOUT_LINE" not in os.environ:
-        await asyncio.to_thread(htevents.join)
+    await asyncio.to_thread(htevents.join)
     await send({"type": "lifespan.shutdown.complete"})
