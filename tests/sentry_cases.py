@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 import sentry_sdk
 from script_runner import HANG
-from sentry_sdk.integrations.logging import ignore_logger, unignore_logger
 from sentry_sdk.transport import Transport
 
 from htlogging import InvalidEvent
@@ -87,14 +86,14 @@ class TestSentry:
 
     def test_with_the_line(self, crash):
         """With it, no id and no property does, by clients neither."""
-        ignore_logger("htevents*")
+        sentry_sdk.integrations.logging.ignore_logger("htevents*")
         sentry_sdk.integrations.logging.ignore_logger_for_sentry_logs("htevents*")
         try:
             sent = crash()  # sys.argv is in there, too
             assert "secret-user" not in sent
             assert "secret-mail" not in sent
         finally:
-            unignore_logger("htevents*")
+            sentry_sdk.integrations.logging.unignore_logger("htevents*")
             sentry_sdk.integrations.logging.unignore_logger_for_sentry_logs("htevents*")
 
     def test_delivery(self, client, collector, sentry):

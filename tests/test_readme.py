@@ -18,7 +18,8 @@ from htlogging import _event, _settings
 from htlogging._retry import Verdict, judge
 from htlogging._version import __version__
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
 HANG = 60  # seconds: the guard, not a measurement
 
 # What stands right before a block says what it does; readers do not see it.
@@ -27,7 +28,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-LANGUAGES = {"python", "json", "sh", "text", "diff"}
+LANGUAGES = {"python", "json", "sh", "console", "text", "diff"}
 
 
 class Block(NamedTuple):
@@ -148,7 +149,7 @@ class TestCode:
     def test_every_block_has_its_kind(self):
         """Each block has a language, and each Python block says what it does."""
         assert {block.language for block in BLOCKS} == LANGUAGES
-        marked = [*that("sends"), *that("prints"), *that("pytest")]
+        marked = [*that("sends"), *that("prints"), *that("pytest"), *that("as")]
         assert sorted(marked) == sorted(PYTHON)
 
     @pytest.mark.parametrize("block", that("sends"), ids=repr)
@@ -178,6 +179,14 @@ class TestCode:
         printed = run("-m", "pytest", *options, path, cwd=tmp_path)
         count = len(re.findall(r"def test_", block.code))
         assert f"{count} passed" in printed
+
+    @pytest.mark.parametrize("block", that("as"), ids=repr)
+    def test_is_tested(self, block):
+        """What needs a server or another library is, line by line, what its test runs."""
+        tested = (ROOT / block.does.partition(": ")[2]).read_text("utf-8")
+        lines = [line.strip() for line in tested.splitlines()]
+        for line in block.code.splitlines():
+            assert line.strip() in ("", "...", *lines)
 
     def test_three_ways_send_one_event(self, collector, tmp_path):
         """The first three blocks send the event that the page shows."""
