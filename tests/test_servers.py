@@ -426,7 +426,7 @@ class TestGevent:
 class TestUntoldFork:
     def test_of_c_code(self, environ, collector, tmp_path):
         """
-        uWSGI's fork, which runs none of Python's hooks: events arrive once.
+        A fork that runs none of Python's hooks, as uWSGI's: events arrive once.
 
         Before it no thread runs, or its locks would be held in the child for ever.
         """
