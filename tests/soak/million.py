@@ -104,7 +104,7 @@ def main():
             began = time.perf_counter()
             script = (
                 "import sys; from htlogging import HtEventsHandler as H;"
-                "h = H(write_key='K', host=sys.argv[2], spool=sys.argv[1]);"
+                "h = H(write_key='K', host=sys.argv[2], spool=sys.argv[1], spool_max_bytes=2**40);"
                 "assert h.flush(600), h.stats; h.close()"
             )
             command = [sys.executable, "-c", script, path, collector.url]
