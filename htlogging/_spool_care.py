@@ -222,7 +222,12 @@ class Care:
 
     def _adopt(self, destination: Hashable) -> None:
         for number in self._file.adopt(destination):
-            found = _spool_rows.span(self._file, number)
+            try:
+                found = _spool_rows.span(self._file, number)
+            except SpoolUnavailable:
+                # Ours, but not served: the next look shall find it.
+                self._file.leave({number}, destination)
+                raise
             if found is not None:
                 self._books.adopt(number, *found)
 

@@ -19,6 +19,7 @@ from htlogging import HtEventsHandler, InvalidSetting, _spool_rows, _spool_share
 from htlogging._report import Report
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS, Settings
 from htlogging._spool import SpoolQueue
+from htlogging._spool_schema import SpoolUnavailable
 from htlogging._stats import Counters
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
@@ -445,6 +446,21 @@ class TestAdopt:
         queue.look(at_once=True)
         assert len(queue.mark()[0]) == 1
 
+    def test_interrupted(self, queue, path, monkeypatch):
+        """What could be locked but not read is adopted the next time."""
+        orphans(path, 3)
+        span = _spool_rows.span
+
+        def fail(*_):
+            monkeypatch.setattr(_spool_rows, "span", span)
+            raise SpoolUnavailable("for the test")
+
+        monkeypatch.setattr(_spool_rows, "span", fail)
+        queue.look(at_once=True)
+        assert len(queue) == 0
+        queue.look(at_once=True)
+        assert len(queue) == 3
+
     def test_now_and_then(self, queue, path):
         """A look is due every so often, or when it is asked for."""
         queue.put(b"mine")
@@ -577,6 +593,22 @@ class TestBounds:
         assert queue.bury(batch, late)
         assert rows(path, "SELECT count(*) FROM dead") == [0]
         assert not make().overdue(batch)
+
+    def test_not_overdue_when_unknown(self, make, monkeypatch):
+        """What cannot be looked at is not given up for its age; nor what is in memory."""
+        queue = make(spool_max_age=100)
+        queue.put(b"0")
+        batch = queue.claim(*ALL)
+
+        def fail(*_):
+            raise SpoolUnavailable("for the test")
+
+        monkeypatch.setattr(_spool_rows, "written_at", fail)
+        assert not queue.overdue(batch)
+        queue._care.no_writes.note(SpoolUnavailable("for the test"))
+        in_memory = queue.claim_new(b"1")
+        assert not queue.overdue(in_memory)
+        assert queue.bury(in_memory, REFUSED)
 
     def test_shrinks_after_an_outage(self, queue, path):
         """20,000 events come and go, and the file is as small as before."""
