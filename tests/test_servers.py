@@ -208,16 +208,16 @@ class TestGunicorn:
 
 
 class TestUvicorn:
-    COMMAND = (
-        *(sys.executable, "-m", "uvicorn", "--fd", "{fd}"),
-        "asgi_app:application",
-    )
+    COMMAND = (sys.executable, "-m", "uvicorn", "--fd", "{fd}")
 
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_graceful_stop(self, serve, collector, workers):
+    @pytest.mark.parametrize("app", ["asgi_app", "fastapi_app"])
+    def test_graceful_stop(self, serve, collector, app, workers):
         """SIGTERM kills the workers at last; the lifespan's end delivers before that."""
         pytest.importorskip("uvicorn")
-        with serve(*self.COMMAND, "--workers", workers) as server:
+        pytest.importorskip({"asgi_app": "asyncio"}.get(app, "fastapi"))
+        command = [*self.COMMAND, f"{app}:application", "--workers", workers]
+        with serve(*command) as server:
             asked, pids = server.ask_all(60)
             assert server.stop() in (0, -signal.SIGTERM)
         assert arrived(collector) == (asked, 0)
@@ -228,7 +228,7 @@ class TestUvicorn:
         pytest.importorskip("uvicorn")
         options = ["--workers", 2, "--limit-max-requests", 20]
         answered, pids, n = set(), set(), 0
-        with serve(*self.COMMAND, *options) as server:
+        with serve(*self.COMMAND, "asgi_app:application", *options) as server:
             while len(pids) < 3 or len(answered) < 60:
                 n += 1
                 # uvicorn resets the connections that it has taken in too many.
