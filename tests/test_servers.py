@@ -462,14 +462,14 @@ class TestFreeze:
             import sys
             from htlogging import htevents
             htevents.upload_interval = 600
-            def handler(name):
+            def handler(event, context):
                 try:
-                    htevents.track("user", name)
-                    return name
+                    htevents.track("user", event)
+                    return event
                 finally:
                     htevents.flush(timeout=5)
             for line in sys.stdin:
-                print(handler(line.strip()), flush=True)
+                print(handler(line.strip(), None), flush=True)
         """
         with group(
             [sys.executable, "-c", script],
