@@ -228,25 +228,27 @@ class TestCollect:
     @pytest.mark.parametrize("arguments", [(), ("--json",)])
     def test_deep_nesting(self, arguments, tmp_path):
         """An event at the edge of what can be parsed is answered, and shown somehow."""
-        with (tmp_path / "out").open("w+b") as out:
-            with collecting(*arguments, stdout=out) as process:
-                port = self.port(process, out, arguments)
-                for depth in (*range(800, 1_000, 5), *range(1_000, 5_400, 400)):
-                    inner = '{"a":' * depth + "1" + "}" * depth
-                    body = f'{{"batch":[{{"type":"track","properties":{inner}}}]}}'
-                    assert post(port, body.encode()) in (200, 400)
-                assert process.end()[2] == 0
-            out.seek(0)
-            assert b"Traceback" not in out.read()
+        path = tmp_path / "out"
+        with (
+            path.open("wb") as out,
+            collecting(*arguments, stdout=out) as process,
+        ):
+            port = self.port(process, path, arguments)
+            for depth in (*range(800, 1_000, 5), *range(1_000, 5_400, 400)):
+                inner = '{"a":' * depth + "1" + "}" * depth
+                body = f'{{"batch":[{{"type":"track","properties":{inner}}}]}}'
+                assert post(port, body.encode()) in (200, 400)
+            assert process.end()[2] == 0
+        assert b"Traceback" not in path.read_bytes()
 
-    def port(self, process, out, arguments):
+    def port(self, process, path, arguments):
         """Return the address, also where stdout is a file."""
         if arguments:
             return url_of(process.line("stderr"))
         deadline = time.monotonic() + HANG
         while time.monotonic() < deadline:
-            out.seek(0)
-            if (first := out.read()).endswith(b"\n"):
+            # Opened anew: a descriptor shared with the process would move its place.
+            if (first := path.read_bytes()).endswith(b"\n"):
                 return url_of(first.decode())
         raise TimeoutError
 
