@@ -21,8 +21,8 @@ _BURY = (
 )
 # Each by itself is a look at one end of the primary key; together they would count.
 _SPAN = (
-    "SELECT (SELECT min(seq) FROM events WHERE owner = ?1),"
-    " (SELECT max(seq) FROM events WHERE owner = ?1)"
+    "SELECT (SELECT min(seq) FROM events WHERE owner = ?),"
+    " (SELECT max(seq) FROM events WHERE owner = ?)"
 )
 _OLDEST_DEAD = (
     "DELETE FROM dead WHERE id IN"
@@ -75,7 +75,7 @@ def page(  # noqa: PLR0913
 
 def span(file: SpoolFile, owner: int) -> tuple[int, int] | None:
     """Return an owner's first and last number; `None`: there are no events."""
-    ((first, last),) = file.read(_SPAN, owner)
+    ((first, last),) = file.read(_SPAN, owner, owner)
     return None if first is None else (first, last)
 
 

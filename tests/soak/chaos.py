@@ -52,6 +52,8 @@ def writer(seed, path, notes, url):
         sync_mode=rng.random() < 0.1,
         shutdown_timeout=0.05,
         timeout=1,
+        # A slow disk or server would reach the default, and the oldest events would go.
+        spool_max_bytes=2**40,
     )
     noted = os.open(notes, os.O_WRONLY | os.O_APPEND)
     name, n = str(seed), 0
@@ -102,7 +104,9 @@ def nursery(path, notes, url):
 LAST = """
 import sys
 from htlogging import HtEventsHandler
-handler = HtEventsHandler(write_key="WRITE_KEY", host=sys.argv[2], spool=sys.argv[1])
+handler = HtEventsHandler(
+    write_key="WRITE_KEY", host=sys.argv[2], spool=sys.argv[1], spool_max_bytes=2**40
+)
 assert handler.flush(100), handler.stats
 stats = handler.stats
 assert stats.accepted == stats.delivered + stats.failed, stats
