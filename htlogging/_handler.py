@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from logging.handlers import QueueHandler
 
 from htlogging import _event, _exit, _fork, _record, context
@@ -23,6 +24,7 @@ from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from typing_extensions import Unpack
@@ -67,7 +69,7 @@ class HtEventsHandler(QueueHandler):
         # Before logging hears of the handler: an invalid one shall not be in its list.
         self._settings = Settings(settings)
         if self._settings.send and self._settings.spool is not None:
-            with _fork.importing:
+            with _late_import():
                 from htlogging import _spool_place
             _spool_place.check(self._settings.spool)
         self._begin()
@@ -98,7 +100,7 @@ class HtEventsHandler(QueueHandler):
         if self._settings.spool is None or not self._settings.send:
             return MemoryQueue(self._settings.max_queue_size)
         # Late: SQLite takes longer to import than all the rest, and few have a spool.
-        with _fork.importing:
+        with _late_import():
             from htlogging._spool import SpoolQueue
         return SpoolQueue(self._settings, self._report, self._counters, self._evicted)
 
@@ -370,6 +372,12 @@ class HtEventsHandler(QueueHandler):
 
 def _seconds(timeout: float | None) -> float:
     return math.inf if timeout is None else timeout
+
+
+def _late_import() -> AbstractContextManager[object]:
+    # `dictConfig` makes handlers with logging's lock held, which keeps forks away as
+    # well, and must not wait for an import: that may make a logger, and want the lock.
+    return nullcontext() if _is_mine(_logging_lock()) else _fork.importing
 
 
 def _logging_lock() -> Any:

@@ -15,7 +15,13 @@ from itertools import chain
 
 import pytest
 
-from htlogging import HtEventsHandler, InvalidSetting, _spool_rows, _spool_shared
+from htlogging import (
+    HtEventsHandler,
+    InvalidSetting,
+    _fork,
+    _spool_rows,
+    _spool_shared,
+)
 from htlogging._report import Report
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS, Settings
 from htlogging._spool import SpoolQueue
@@ -1091,6 +1097,31 @@ class TestDestinations:
         log.handlers[0].close()
         del log.handlers[0]
 
+    def test_made_while_something_is_imported(self, make_handler):
+        """`dictConfig` does not wait for an import that may wait for logging's lock."""
+        began, over = threading.Event(), threading.Event()
+
+        def hold():
+            with _fork.importing:
+                began.set()
+                over.wait(HANG)
+
+        def configure():
+            with logging._lock:
+                make_handler()
+
+        importing = threading.Thread(target=hold)
+        importing.start()
+        began.wait(HANG)
+        configuring = threading.Thread(target=configure)
+        configuring.start()
+        configuring.join(HANG / 2)
+        made = not configuring.is_alive()
+        over.set()
+        importing.join(HANG)
+        configuring.join(HANG)
+        assert made
+
 
 class TestProcesses:
     def test_kill(self, run, collector, path):
@@ -1169,6 +1200,8 @@ class TestProcesses:
             from htlogging import HtEventsHandler
             from htlogging.htevents import Client
             client = Client("K", host=host, spool=spool, upload_interval=0)
+            client.track("u", "load")
+            assert client.flush(30)  # so that all imports are done
             stop = threading.Event()
             def load():
                 while not stop.is_set():
