@@ -49,7 +49,7 @@ def body(events: Sequence[bytes], write_key: str) -> bytes:
 
     The receiver corrects the events' times by `sentAt`, so a body serves one try.
     """
-    now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     return b"".join((b'{"batch":[', b",".join(events), _tail(now, write_key)))
 
 

@@ -107,13 +107,18 @@ class Delivery:
         """Tell whether no `on_error` is running; with `settled` held."""
         return not self._reporting
 
-    def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> None:
+    def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> bool:
         """
         Send a batch until each of its events is delivered, given up or put back.
 
         Events are put back when the deadline comes and others will send later.
+
+        Returns:
+            Whether none was put back. If some were, nothing gets through before the
+            deadline: the next try would come after it.
         """
         parts = [batch]
+        settled = True
         try:
             while parts:
                 part = parts.pop()
@@ -122,25 +127,34 @@ class Delivery:
                     parts += reversed(self._queue.split(part))
                 elif verdict is Verdict.RETRY:
                     self._put_back(part)
+                    settled = False
+                    break
                 elif failure is None:
                     self._ack(part)
                 else:
                     self.give_up(part, failure)
         finally:
-            # None, unless something was raised: Ctrl+C, even out of on_error.
+            # None, unless one was put back or something was raised: Ctrl+C, even out
+            # of on_error.
             for rest in reversed(parts):
                 self._put_back(rest)
+        return settled
 
-    def deliver_once(self, batch: Batch, transport: Transport) -> None:
+    def deliver_once(self, batch: Batch, transport: Transport, seconds: float) -> None:
         """
-        Send a batch of one event without retries: `sync_mode`.
+        Send a batch of one event without retries: `sync_mode`, or at exit.
 
         What did not get through, and outlives the process, is put back: others send it.
+
+        Args:
+            batch: One event.
+            transport: The caller's.
+            seconds: How long that may take.
 
         Raises:
             DeliveryError: It was given up; it was counted and reported as well.
         """
-        patience = _Once(self._settings.timeout)
+        patience = _Once(seconds)
         verdict, failure = self._send_or_bury(batch, transport, patience)
         if failure is None:
             self._ack(batch)

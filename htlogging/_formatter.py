@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pythonjsonlogger.core import BaseJsonFormatter
+from pythonjsonlogger.json import JsonFormatter
 
 from htlogging import _event, _record, context
 from htlogging._json import encode
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import logging
 
 
-class HtEventsFormatter(BaseJsonFormatter):
+class HtEventsFormatter(JsonFormatter):
     """
     Format records as Hightouch events, one line of JSON each.
 

@@ -241,8 +241,13 @@ class HtEventsHandler(QueueHandler):
 
     def _send_now(self, event: bytes) -> bool:
         """Send an event on its caller's thread."""
+        seconds = self._settings.timeout
+        if not self._settings.sync_mode:
+            # At exit, which has a time of its own.
+            end = _exit.deadline(self._settings.shutdown_timeout)
+            seconds = min(seconds, end - time.monotonic())
         try:
-            self._worker.send_now(event)
+            self._worker.send_now(event, seconds)
         except DeliveryError:
             # At exit, where nobody asked for it, the caller sees no error of the network.
             if self._settings.sync_mode:
@@ -319,6 +324,8 @@ class HtEventsHandler(QueueHandler):
             # Nothing flushes after this: whoever still has an event sends it himself.
             self._direct = True
         self._report.hold()
+        # What dead processes left in the spool goes too, in a process without events.
+        self.queue.look(at_once=True)
         if not self._exchange_worker().stop(deadline):
             self._abandon()
         self.queue.close()
@@ -347,7 +354,9 @@ class HtEventsHandler(QueueHandler):
         if events:
             outage = f"; {self._report.outage}" if self._report.outage else ""
             why = f"not delivered within shutdown_timeout{outage}"
-            self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
+            # As on a sending thread: what on_error logs is no event, and opens nothing.
+            with sending():
+                self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
 
     def reject(self, record: logging.LogRecord) -> None:
         """Count an event that is none, and say so as logging does; when handling one."""

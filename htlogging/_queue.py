@@ -184,7 +184,7 @@ class MemoryQueue:
 
     def claimed_to(self, number: int) -> bool:
         """Tell whether all events before this number were claimed, at least."""
-        return self._taken >= number
+        return self._taken >= number and not self._released
 
     def settled_to(self, number: int) -> bool:
         """Tell whether all events before this number were settled."""

@@ -203,6 +203,8 @@ def _check_other(name: str, value: Any) -> Any:
     if name in _CHOICES:
         return _choice(name, value)
     if name == "on_error" and not callable(value):
+        if not value:
+            return None  # False, as code written for events-sdk-python has it
         raise InvalidSetting(
             "on_error must be callable as on_error(exception, events), not "
             f"{type(value).__name__}; in dictConfig write ext://package.function"

@@ -244,7 +244,7 @@ class SpoolQueue:
             # Counted first: then nobody of this process has adopted them yet.
             left = self._books.abandon(owners)
             numbers = {owner.number for owner in owners}
-            self._file.leave(numbers & left.keys(), self._destination)
+            self._file.leave(numbers & left.keys())
             self._care.free(numbers - left.keys())
         self._next_look = 0.0
         # Of earlier times, too, and those of processes that died.
@@ -307,7 +307,7 @@ class SpoolQueue:
             return
         self._care.move_out(self._forget)
         # A queue that was closed adopts nothing: the path may be another one's by now.
-        self._care.look(self._destination if self._joined else None)
+        self._care.look(adopt=self._joined)
 
     def _forget(self) -> None:
         self._own = self._direct = None

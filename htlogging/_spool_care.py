@@ -14,7 +14,7 @@ from htlogging.exceptions import InvalidSetting
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Iterable
 
     from htlogging._batch import Batch
     from htlogging._queue import MemoryQueue
@@ -201,32 +201,31 @@ class Care:
         self._evictions.append((events, why))
         return True
 
-    def look(self, destination: Hashable | None) -> None:
+    def look(self, *, adopt: bool) -> None:
         """
         Do what is due; called by one thread at a time.
 
         Args:
-            destination: Where to send events of others that are adopted; `None`:
-                none are.
+            adopt: Whether to take over events of others.
         """
         if self.no_reads.broken or self.no_writes.broken:
             self.no_reads.broken = self.no_writes.broken = False
             self._file.reopen()
         try:
-            if destination is not None:
-                self._adopt(destination)
+            if adopt:
+                self._adopt()
             self._let_go()
         except SpoolUnavailable as exc:
             self.no_reads.note(exc)
         self._try(self._work)
 
-    def _adopt(self, destination: Hashable) -> None:
-        for number in self._file.adopt(destination):
+    def _adopt(self) -> None:
+        for number in self._file.adopt():
             try:
                 found = _spool_rows.span(self._file, number)
             except SpoolUnavailable:
                 # Ours, but not served: the next look shall find it.
-                self._file.leave({number}, destination)
+                self._file.leave({number})
                 raise
             if found is not None:
                 self._books.adopt(number, *found)

@@ -57,8 +57,8 @@ class SpoolFile:
         self._crossed: list[object] = []  # connections of a parent: kept, unused
         self._lock = LockFile(f"{path}-lock")
         self._identity: tuple[int, int] | None = None  # of the file that is open
-        # Owners that no queue serves, with the destination of their events.
-        self._idle: dict[int, Hashable] = {}
+        # Owners that no queue serves.
+        self._idle: set[int] = set()
         # Queues and where they send to. Not guarded: each operation is atomic.
         self._users: weakref.WeakKeyDictionary[object, Hashable] = (
             weakref.WeakKeyDictionary()
@@ -176,7 +176,7 @@ class SpoolFile:
                 if owner not in self._lock.held and self._lock.take(owner):
                     return owner
 
-    def adopt(self, destination: Hashable) -> Iterator[int]:
+    def adopt(self) -> Iterator[int]:
         """
         Take over owners that have events and whom nobody serves, the elder ones first.
 
@@ -192,24 +192,25 @@ class SpoolFile:
             owner = found[0][0]
             with self.writing, translated():
                 if owner in self._lock.held:
-                    ours = self._idle.get(owner) == destination
-                    ours = ours and self._idle.pop(owner, None) is not None
+                    # Whatever the destination was: as if its process had died.
+                    ours = owner in self._idle
+                    self._idle.discard(owner)
                 else:
                     ours = self._lock.take(owner)
             if ours:
                 yield owner
             found = self.read(_NEXT_OWNER, owner)
 
-    def leave(self, owners: Iterable[int], destination: Hashable) -> None:
+    def leave(self, owners: Iterable[int]) -> None:
         """Let other queues of this process adopt these; their bytes stay locked."""
         with self.writing:
-            self._idle.update(dict.fromkeys(owners, destination))
+            self._idle.update(owners)
 
     def free(self, owners: Iterable[int]) -> None:
         """Serve these no more: they have no events."""
         with self.writing, translated():
             for owner in owners:
-                self._idle.pop(owner, None)
+                self._idle.discard(owner)
                 self._lock.free(owner)
 
     def is_open(self) -> bool:
@@ -329,4 +330,4 @@ class SpoolFile:
             self._crossed += [self._writer, self._reader]
             self._reader = self._writer = None
         self._lock.after_fork_in_child()
-        self._idle = {}
+        self._idle = set()

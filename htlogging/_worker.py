@@ -35,6 +35,9 @@ PACE = 0.02
 # Seconds after which a thread that waits for others looks whether they still live.
 _LOOK = 1.0
 
+# The same, when one of them has ended for good.
+_HASTY = 0.05
+
 # Whether this thread is sending: what is logged on it is never an event, or a record
 # about sending would be sent, and so on. A context variable and no threading.local:
 # gevent patches that, and this module may be older than the patch; all its greenlets
@@ -107,6 +110,7 @@ class Worker:
         self._starting = False
         self._flush_to: Any = queue.mark()  # events up to this mark go at once
         self._deadline: float | None = None  # set by stop
+        self._stuck = False  # a thread ended: nothing gets through by the deadline
         self._over = False  # set when the deadline has passed
 
     def _make_waits(self) -> None:
@@ -142,14 +146,21 @@ class Worker:
                 # A sending thread would wait for itself: on_error may call this.
                 if left <= 0 or is_sending():
                     return False
-                if self._alive() or not self._queue.fill():
-                    self._changed.wait(min(left, _LOOK))
+                if self._alive() or self._queue.claimed_to(mark):
+                    self._changed.wait(min(left, _HASTY if self._stuck else _LOOK))
                     continue
-            self._send_here(mark, deadline)
+                if self._stuck:
+                    return False
+            if not self._send_here(mark, deadline):
+                return False
 
-    def send_now(self, event: bytes) -> None:
+    def send_now(self, event: bytes, seconds: float) -> None:
         """
         Send an event on this thread, once, past all that waits.
+
+        Args:
+            event: Its JSON.
+            seconds: How long that may take.
 
         Raises:
             DeliveryError: It was not delivered; it was counted and reported as well.
@@ -158,7 +169,7 @@ class Worker:
             self._own.transport = self._make_transport()
         with sending():
             batch = self._queue.claim_new(event)
-            self._delivery.deliver_once(batch, self._own.transport)
+            self._delivery.deliver_once(batch, self._own.transport, seconds)
 
     def nudge(self) -> Any:
         """Have everything accepted so far sent now; return the queue's mark of it."""
@@ -267,9 +278,17 @@ class Worker:
                 # the exit, imports there would change the exit status of a Ctrl+C.
                 transport.open()
             while (batch := self._next()) is not None:
+                settled = True
                 # Whatever it raises: the events were given up, the thread shall live.
                 with suppress(BaseException):
-                    self._delivery.deliver(batch, transport, patience)
+                    settled = self._delivery.deliver(batch, transport, patience)
+                if not settled:
+                    # There is a deadline, and no use in trying again before it: a
+                    # server that asks for patience is left alone.
+                    with self._changed:
+                        self._stuck = True
+                        self._changed.notify_all()
+                    return
 
     def _next(self) -> Batch | None:
         """Wait for a batch and claim it; `None`: the thread shall end."""
@@ -326,8 +345,8 @@ class Worker:
         except queue.Empty:
             return
 
-    def _send_here(self, mark: Any, deadline: float) -> None:
-        """Send on this thread, for want of others."""
+    def _send_here(self, mark: Any, deadline: float) -> bool:
+        """Send on this thread, for want of others; `False`: it is of no use in time."""
         transport = self._make_transport()
         patience = Patience(self, deadline)
         with sending(), closing(transport):
@@ -336,7 +355,9 @@ class Worker:
                 and patience.left() > 0
                 and (batch := self._claim())
             ):
-                self._delivery.deliver(batch, transport, patience)
+                if not self._delivery.deliver(batch, transport, patience):
+                    return False
+        return True
 
 
 class Patience:

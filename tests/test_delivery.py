@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 
@@ -170,7 +171,17 @@ class TestRetried:
 
     def test_sent_at_is_fresh(self):
         """Each try says when it was made; the events are the same."""
-        transport = Scene(2).deliver(500, unreachable(), 503)
+
+        class UntilTheClockMoves(Patience):
+            def pause(self, seconds):
+                """Wait for the next millisecond."""
+                before = time.time_ns() // 1_000_000
+                while time.time_ns() // 1_000_000 == before:
+                    pass
+                return super().pause(seconds)
+
+        answers = 500, unreachable(), 503
+        transport = Scene(2).deliver(*answers, patience=UntilTheClockMoves())
         times = [body["sentAt"] for body in transport.bodies]
         assert times == sorted(times)
         assert len(set(times)) == 4
@@ -410,7 +421,7 @@ class TestOnce:
     def deliver(self, scene, *script):
         """Deliver the batch as `sync_mode` does."""
         transport = Transport(*script)
-        scene.delivery.deliver_once(scene.batch, transport)
+        scene.delivery.deliver_once(scene.batch, transport, 15)
         return transport
 
     def test_delivered(self):

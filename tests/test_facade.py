@@ -637,6 +637,8 @@ class TestRecords:
         assert record.levelno == logging.INFO
         assert record.ht_user_id == "u"
         assert record.ht_properties == {"a": 1}
+        assert record.filename == "test_facade.py"
+        assert record.funcName == "test_caplog_sees_them"
 
     def test_assert_logs_sees_them(self, caller, collector):
         """So has unittest's assertLogs, and the event is delivered all the same."""

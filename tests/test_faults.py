@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -861,3 +862,82 @@ class TestDeadServerAtExit:
             "WARNING htlogging 1 event failed: .*ConnectionError: Connection refused.*",
             last,
         )
+
+
+class TestPatienceAtTheEnd:
+    @pytest.mark.parametrize(
+        "reply", [Reply(429, retry_after="60"), Reply(503)], ids=str
+    )
+    def test_a_spool_does_not_hammer(self, collector, tmp_path, reply):
+        """Closed while the server asks for patience, a spool leaves it in peace."""
+        collector.always(reply)
+        client = Client(
+            "KEY",
+            host=collector.url,
+            spool=tmp_path / "spool",
+            upload_interval=0,
+            shutdown_timeout=1,
+        )
+        client.track("user", "e0")
+        assert collector.wait_for_requests(1)
+        client.shutdown()
+        assert len(collector.requests) <= 6  # backoff may be short, by chance
+        assert client.stats.queued == 1
+
+    def test_flush_without_threads_does_not_hammer(self, collector, monkeypatch):
+        """Nor does a `flush` that sends by itself."""
+        collector.always(Reply(429, retry_after="60"))
+        client = Client("KEY", host=collector.url)
+
+        start = threading.Thread.start
+
+        def refuse(thread):
+            if thread.name == "htlogging-0":
+                raise RuntimeError("can't start new thread")
+            start(thread)  # the collector's
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            client.track("user", "e0")
+            assert not client.flush(2)
+            assert len(collector.requests) == 1
+        collector.always(None)
+        assert client.flush(HANG)
+        client.shutdown()
+
+    def test_events_in_hooks_after_a_close(self, tmp_path):
+        """Events logged after the close at exit share its time; each has not a timeout."""
+        script = """
+            import atexit
+            def late():
+                for n in range(50):
+                    client.track("user", "late")
+            atexit.register(late)
+            from htlogging.htevents import Client
+            def on_error(error, events):
+                client.track("user", "from on_error")
+            client = Client("KEY", host="{}", shutdown_timeout=1, timeout=10,
+                            on_error=on_error)
+            client.track("user", "e0")
+        """
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            begun = time.monotonic()
+            run(tmp_path, script.replace("{}", host))
+            assert time.monotonic() - begun < 8
+
+    def test_on_error_at_the_end(self, collector):
+        """What `on_error` tracks while a handler closes is no event, and opens nothing."""
+        collector.always(Reply(503))
+        got = []
+
+        def on_error(_error, events):
+            got.append((len(events), client.track("user", "again")[0]))
+
+        client = Client(
+            "KEY", host=collector.url, shutdown_timeout=0.2, on_error=on_error
+        )
+        client.track("user", "e0")
+        client.shutdown()
+        assert got == [(1, False)]
+        assert client.stats.queued == 0

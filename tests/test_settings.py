@@ -193,7 +193,12 @@ class TestRefused:
         message = refuse(overflow=value)
         assert message.startswith("overflow must be 'drop' (a full queue refuses")
 
-    @pytest.mark.parametrize("value", ["package.function", 1, {}])
+    @pytest.mark.parametrize("value", [False, 0, ""])
+    def test_no_on_error(self, value):
+        """What is falsy is none, as code for events-sdk-python has it."""
+        assert Settings({"write_key": "K", "on_error": value}).on_error is None
+
+    @pytest.mark.parametrize("value", ["package.function", 1, {"a": 1}])
     def test_on_error(self, value):
         """`on_error` is callable; the message says how a file names a function."""
         message = refuse(on_error=value)

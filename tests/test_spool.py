@@ -787,7 +787,7 @@ class TestUnusable:
         queue.look(at_once=True)
         out, _ = run("""
             from htlogging import _spool_shared
-            print(list(_spool_shared.shared(spool).adopt("there")))
+            print(list(_spool_shared.shared(spool).adopt()))
         """)
         assert out == "[]\n"
 
@@ -886,6 +886,30 @@ class TestDiskFull:
 
 
 class TestHandler:
+    def test_left_by_a_closed_handler_with_another_host(self, collector, path):
+        """A closed handler's events are taken over as those of a dead process are."""
+        first = Client(
+            "KEY", host="http://127.0.0.1:1", spool=path, shutdown_timeout=0.1
+        )
+        first.track("user", "e0")
+        first.shutdown()
+        second = Client("KEY", host=collector.url, spool=path)
+        second.track("user", "e1")
+        assert second.flush()
+        assert sorted(e["event"] for e in collector.events) == ["e0", "e1"]
+        second.shutdown()
+
+    def test_a_process_without_events_delivers_at_its_end(self, collector, path):
+        """Closing is enough to deliver what another left."""
+        first = Client(
+            "KEY", host="http://127.0.0.1:1", spool=path, shutdown_timeout=0.1
+        )
+        first.track("user", "e0")
+        first.shutdown()
+        second = Client("KEY", host=collector.url, spool=path)
+        second.shutdown()
+        assert [e["event"] for e in collector.events] == ["e0"]
+
     def test_delivers(self, make_handler, collector, path):
         """Events arrive as without a spool; the file is empty then."""
         handler = make_handler()

@@ -396,35 +396,34 @@ class TestOwners:
             sys.stdin.readline()
         """
         process = another(script, path)
-        assert list(file.adopt("here")) == []
+        assert list(file.adopt()) == []
         process.kill()
         process.wait(HANG)
-        (owner,) = file.adopt("here")
+        (owner,) = file.adopt()
         assert events(path) == [(owner, 1, b"theirs")]
-        assert list(file.adopt("here")) == []
+        assert list(file.adopt()) == []
 
     def test_adopted_ones_are_ours(self, file, path, elsewhere):
         """Others leave them alone from then on; an older one comes first."""
         file.write("INSERT INTO events VALUES (77, 1, 0, 'x'), (5, 9, 0, 'y')")
-        adopted = list(file.adopt("here"))
+        adopted = list(file.adopt())
         assert adopted == [5, 77]
         script = """
             import sys
             from htlogging import _spool_shared
-            print(list(_spool_shared.shared(sys.argv[1]).adopt("there")))
+            print(list(_spool_shared.shared(sys.argv[1]).adopt()))
         """
         assert elsewhere(script, path) == "[]"
         file.free(adopted)
         assert elsewhere(script, path) == "[5, 77]"
 
     def test_left_to_others_of_this_process(self, file):
-        """What a queue leaves is adopted by one with the same destination alone."""
+        """What a queue leaves is adopted by the next that looks, once."""
         owner = owned(file, b"one")
-        assert list(file.adopt("here")) == []
-        file.leave([owner], "here")
-        assert list(file.adopt("there")) == []
-        assert list(file.adopt("here")) == [owner]
-        assert list(file.adopt("here")) == []
+        assert list(file.adopt()) == []
+        file.leave([owner])
+        assert list(file.adopt()) == [owner]
+        assert list(file.adopt()) == []
 
     def test_clock_before_1970(self, file, monkeypatch):
         """A clock that was never set makes a number all the same."""
@@ -553,7 +552,7 @@ class TestFork:
                 if pid == 0:
                     assert not file.is_open()
                     assert file._lock.held == set()
-                    assert mine not in file.adopt("child")
+                    assert mine not in file.adopt()
                     _spool_rows.insert(file, file.new_owner(), 1, b"child")
                     os._exit(0)
                 assert os.waitpid(pid, 0)[1] == 0

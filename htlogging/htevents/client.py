@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from logging import INFO, Logger
 
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from types import FrameType
     from typing import Any
 
     from typing_extensions import Unpack
@@ -339,8 +341,9 @@ class Client:
         if attached:
             self._handlers = attached
         call = Call(self._handlers)
+        file, line, function = _caller()
         record = logger.makeRecord(
-            logger.name, INFO, "(unknown file)", 0, message, (), None
+            logger.name, INFO, file, line, message, (), None, function
         )
         given = record.__dict__
         given.update({k: v for k, v in fields.items() if v is not None})
@@ -369,6 +372,16 @@ class Client:
             # The application's code, about to raise into the application's request.
             self._handlers[0].reject(record)
             return False
+
+
+def _caller() -> tuple[str, int, str | None]:
+    """Find who called the facade; `Logger.findCaller` knows only the way of `Logger`."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith("htlogging.htevents"):
+            return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back
+    return "(unknown file)", 0, None
 
 
 def _only_handler(logger: Logger) -> HtEventsHandler | None:
