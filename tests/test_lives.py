@@ -105,8 +105,10 @@ class TestEnd:
     def test_keyboard_interrupt(self, run):
         """Ctrl+C ends as it does without us, events delivered."""
         script = """
-            import threading
+            import signal, threading
             from htlogging import htevents
+            # As at a terminal: what nohup or a shell's & starts ignores it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             htevents.track("user", "e0")
             htevents.flush()  # so that all imports are done
             htevents.track("user", "e1")
