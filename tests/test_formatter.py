@@ -179,7 +179,7 @@ class TestJsonLoggerOptions:
         [
             ("%(levelname)s %(message)s", "%"),
             ("{levelname} {message}", "{"),
-            ("$levelname ${message}", "$"),
+            ("${levelname} ${message}", "$"),
         ],
     )
     def test_fmt_names_properties(self, fmt, style):
