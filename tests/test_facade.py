@@ -885,6 +885,22 @@ class TestFlushJoinShutdown:
         assert caller.flush(GUARD)
         assert len(collector.events) == 4
 
+    def test_flushed(self, facade, collector):
+        """A block and a decorated function have delivered when they end, or raise."""
+
+        @facade.flushed()
+        def function(name):
+            facade.track("u", name)
+            raise LookupError
+
+        with facade.flushed(timeout=GUARD):
+            facade.track("u", "block")
+        assert len(collector.events) == 1
+        for n in range(2):
+            with pytest.raises(LookupError):
+                function(f"call {n}")
+            assert len(collector.events) == n + 2
+
     def test_flush_says_when_it_is_not_done(self, caller, collector):
         """A `flush` whose timeout passes is `False`, and the event goes on."""
         go_on = threading.Event()

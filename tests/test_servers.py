@@ -462,12 +462,10 @@ class TestFreeze:
             import sys
             from htlogging import htevents
             htevents.upload_interval = 600
+            @htevents.flushed(timeout=5)
             def handler(event, context):
-                try:
-                    htevents.track("user", event)
-                    return event
-                finally:
-                    htevents.flush(timeout=5)
+                htevents.track("user", event)
+                return event
             for line in sys.stdin:
                 print(handler(line.strip(), None), flush=True)
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import contextmanager
 
 from htlogging import _fork
 from htlogging._handler import HtEventsHandler
@@ -20,7 +21,7 @@ from htlogging.htevents.client import Client
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
     P = ParamSpec("P")
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "alias",
     "flush",
+    "flushed",
     "group",
     "identify",
     "join",
@@ -129,5 +131,24 @@ alias = _on_client(Client.alias)
 flush = _on_client(Client.flush)
 join = _on_client(Client.join)
 shutdown = _on_client(Client.shutdown)
+
+
+@contextmanager
+def flushed(timeout: float | None = 5.0) -> Iterator[None]:
+    """
+    Flush when a `with` block or, as a decorator, each call of a function ends.
+
+    For functions whose process is frozen once they have returned, as AWS Lambda does.
+    Not for `async def`: use `with` inside it.
+
+    Args:
+        timeout: Seconds, as in `flush`. What is not delivered by then waits for the
+            next call.
+    """
+    try:
+        yield
+    finally:
+        flush(timeout)
+
 
 _NAMES = frozenset(globals()) | {"_NAMES"}
