@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from contextlib import contextmanager
@@ -54,10 +56,11 @@ def sink(delay=0.0):
 
 def measure(what, subject, encoder, count, delay=0.0):
     """Return one measurement's figures."""
-    with sink(delay) as host:
+    with sink(delay) as host, tempfile.TemporaryDirectory() as folder:
         command = [HERE / "measure.py", what, subject, host, str(count), encoder]
         done = subprocess.run(
             [sys.executable, *command],
+            env={**os.environ, "TMPDIR": folder},
             stdout=subprocess.PIPE,
             check=True,
             timeout=HANG,
