@@ -16,7 +16,8 @@ _record _queue _transport _report _console _spool_rows _spool_shared _spool_book
 _formatter _delivery _spool_care _spool_view _spool_list _spool_status _lines
 _worker _spool _pump _spool_erase _send_input _send_state
 _handler _spool_replay _send_queue
-htevents.client collector
+_seen collector
+htevents.client
 htevents
 __init__
 _demo_app

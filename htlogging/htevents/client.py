@@ -6,10 +6,11 @@ import logging
 import math
 import sys
 import time
-from logging import INFO, Logger
+from logging import INFO
 
 from htlogging._handler import HtEventsHandler
 from htlogging._record import CALL, LOGGER, Call, to_event
+from htlogging._seen import only_handler
 from htlogging._stats import Stats
 from htlogging._worker import is_sending
 from htlogging.exceptions import DeliveryError, InvalidEvent
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from htlogging._settings import ClientSettings
 
 __all__ = ["Client"]
-
-# The stdlib's own, unless somebody (Sentry, say) put another in its place before this.
-# They want to see every record.
-_CALL_HANDLERS = (
-    Logger.callHandlers
-    if Logger.callHandlers.__code__.co_filename == Logger.handle.__code__.co_filename
-    else None
-)
 
 
 class Client:
@@ -325,7 +318,7 @@ class Client:
 
     def _log(self, message: Any, fields: dict[str, Any]) -> tuple[bool, Any]:
         """Emit a record past levels and switches, and say what became of it."""
-        handler = None if is_sending() else _only_handler(self.logger)
+        handler = None if is_sending() else only_handler(self.logger)
         if handler is not None:
             try:
                 return handler.log_event(fields.copy(), message)
@@ -382,39 +375,3 @@ def _caller() -> tuple[str, int, str | None]:
             return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back
     return "(unknown file)", 0, None
-
-
-def _only_handler(logger: Logger) -> HtEventsHandler | None:
-    """
-    Return the handler of a logger, if nobody but it would see a record; else `None`.
-
-    Making a record and handing it round takes a third of a call's time.
-    """
-    if (
-        Logger.callHandlers is not _CALL_HANDLERS
-        or logging.getLogRecordFactory() is not logging.LogRecord
-        or logger.filters
-    ):
-        return None
-    only = _only(logger)
-    if only is None or only.filters or only.formatter or only.level > INFO:
-        return None
-    return only
-
-
-def _only(logger: Logger | None) -> HtEventsHandler | None:
-    only: HtEventsHandler | None = None
-    while logger is not None:
-        for handler in logger.handlers:
-            # Exactly: a subclass may want the record.
-            if type(handler) is not HtEventsHandler:
-                return None
-            if only is None:
-                if len(logger.handlers) > 1:
-                    return None
-                only = handler
-            # Those of ours further up leave this client's records alone.
-        if not logger.propagate:
-            break
-        logger = logger.parent
-    return only
