@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 from htlogging._batch import body
 from htlogging._retry import Unreachable, Verdict, judge, wait
@@ -15,7 +16,7 @@ from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Protocol
 
     from htlogging._batch import Batch
@@ -84,8 +85,6 @@ class Delivery:
         self._queue = queue
         self._counters = counters
         self._report = report
-        # What is on disk is tried until the outage ends, and outlives the process.
-        self._max_retries = math.inf if queue.durable else settings.max_retries
         # Tries of what is in memory are counted, and it does not become too old.
         self._is_overdue: Callable[[Batch], bool] = getattr(queue, "overdue", _never)
         # Events in the next request at most. An outage makes it small; each request
@@ -122,6 +121,10 @@ class Delivery:
         try:
             while parts:
                 part = parts.pop()
+                if part is not batch and patience.left() <= 0:
+                    self._put_back(part)
+                    settled = False
+                    break
                 verdict, failure = self._send_or_bury(part, transport, patience)
                 if verdict is Verdict.SPLIT:
                     parts += reversed(self._queue.split(part))
@@ -166,17 +169,36 @@ class Delivery:
 
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
         """Count events as failed, tell of them, and hand them to `on_error`."""
+        with self._being_settled():
+            if self._settle(lambda: self._queue.bury(batch, failure), "failed", batch):
+                self.tell(batch.events, failure)
+
+    @contextmanager
+    def _being_settled(self) -> Iterator[None]:
+        """Have those who wait for outcomes wait until the block ends."""
         with self.settled:
-            if not self._queue.bury(batch, failure):
-                return
-            self._counters.add("failed", len(batch))
             self._reporting += 1
         try:
-            self.tell(batch.events, failure)
+            yield
         finally:
             with self.settled:
                 self._reporting -= 1
                 self.settled.notify_all()
+
+    def _settle(self, settle: Callable[[], bool], name: str, batch: Batch) -> bool:
+        """Have the queue settle a batch, and count it if it was ours still."""
+        if self._queue.durable:
+            # Not in one step: the queue waits for its file, and a signal handler that
+            # asks for `stats` while its thread writes there would wait for us.
+            ours = settle()
+            if ours:
+                self._counters.add(name, len(batch))
+            return ours
+        with self.settled:
+            ours = settle()
+            if ours:
+                self._counters.add(name, len(batch))
+            return ours
 
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them."""
@@ -193,10 +215,8 @@ class Delivery:
     def _ack(self, batch: Batch) -> None:
         self._report.working()
         self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
-        with self.settled:
-            if self._queue.ack(batch):
-                self._counters.add("delivered", len(batch))
-            self.settled.notify_all()
+        with self._being_settled():
+            self._settle(lambda: self._queue.ack(batch), "delivered", batch)
 
     def _put_back(self, batch: Batch) -> None:
         with self.settled:
@@ -239,6 +259,8 @@ class Delivery:
                 )
             if verdict is Verdict.UNCOMPRESSED:
                 self._compress = False
+                if patience.left() <= 0:
+                    return Verdict.RETRY, failure
                 continue
             if verdict is not Verdict.RETRY:
                 return verdict, failure
@@ -260,10 +282,13 @@ class Delivery:
         closing = patience.is_last() and patience.left() < math.inf
         self._report.failing(_cause(failure), closing=closing)
         self._limit = UPLOAD_SIZE
-        if failure.tries > self._max_retries:
+        # What is on disk is tried until the outage ends, and outlives the process; not
+        # so what went by memory because the file could not be used.
+        outlives = self._queue.durable and part.source != 0
+        if failure.tries > self._settings.max_retries and not outlives:
             return Verdict.GIVE_UP, failure
         if not patience.pause(wait(failure.tries, asked, _uniform)):
-            lost = patience.is_last() and not self._queue.durable
+            lost = patience.is_last() and not outlives
             return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
         if self._is_overdue(part):
             why = DeliveryError(None, "spool", "too old", failure.tries)

@@ -307,7 +307,8 @@ class HtEventsHandler(QueueHandler):
         when all is sent.
         """
         _fork.notice()
-        if _is_mine(_logging_lock()):
+        if _is_mine(_logging_lock()) or is_sending():
+            # on_error may close its handler: the thread cannot wait for itself.
             self.retire()
         else:
             self._stop()

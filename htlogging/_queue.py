@@ -100,12 +100,16 @@ class MemoryQueue:
         with self._lock:
             if self._released:
                 return self._released.popleft()
-            self._heavy = 0
             while waiting and len(events) < max_count:
-                max_bytes -= len(waiting[0]) + 1
+                size = len(waiting[0])
+                max_bytes -= size + 1
                 if max_bytes < 0 and events:
                     break
+                if size > _HEAVY:
+                    self._heavy -= size
                 events.append(waiting.popleft())
+            if not waiting:
+                self._heavy = 0
             if not events:
                 return None
             first = self._taken

@@ -331,3 +331,4 @@ class SpoolFile:
             self._reader = self._writer = None
         self._lock.after_fork_in_child()
         self._idle = set()
+        self._users = weakref.WeakKeyDictionary()

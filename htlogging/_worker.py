@@ -42,21 +42,35 @@ _HASTY = 0.05
 # about sending would be sent, and so on. A context variable and no threading.local:
 # gevent patches that, and this module may be older than the patch; all its greenlets
 # would be one thread. A forked child's only thread goes on with its own value.
-_this_sends: ContextVar[bool] = ContextVar("htlogging_sending", default=False)
+# It names its thread, and knows its end: a task that on_error makes has a copy.
+_this_sends: ContextVar[_Sending | None] = ContextVar("htlogging_sending", default=None)
+
+
+class _Sending:
+    """That a thread is sending, until it is not."""
+
+    __slots__ = ("active", "thread")
+
+    def __init__(self) -> None:
+        self.active = True
+        self.thread = threading.get_ident()
 
 
 def is_sending() -> bool:
     """Tell whether this thread is sending events just now."""
-    return _this_sends.get()
+    found = _this_sends.get()
+    return found is not None and found.active and found.thread == threading.get_ident()
 
 
 @contextmanager
 def sending() -> Iterator[None]:
     """Have what is logged meanwhile be no event."""
-    before = _this_sends.set(True)
+    now = _Sending()
+    before = _this_sends.set(now)
     try:
         yield
     finally:
+        now.active = False
         _this_sends.reset(before)
 
 
@@ -124,7 +138,7 @@ class Worker:
         """Have the waiting thread look at the queue; start the threads if need be."""
         # Before the signal: the thread that it wakes sets this anew.
         self.wake_at = _NEVER
-        if not self._threads:
+        if not self._alive():
             self._start()
         self._signal.put(None)
 
@@ -238,8 +252,9 @@ class Worker:
         # The first event's caller starts the threads: a running thread makes os.fork
         # warn from 3.12 on, and servers import the application before they fork.
         with self._changed:
-            if self._threads or self._starting or self._over:
+            if self._alive() or self._starting or self._over:
                 return
+            self._threads.clear()
             if not _fork.may_start_threads():
                 self._wait_for_more()
                 return
@@ -264,11 +279,12 @@ class Worker:
                 self._starting = False
 
     def _wait_for_more(self) -> None:
-        self.wake_at = len(self._queue) + self._full
+        # At most a full queue: a put that finds none free comes here no more.
+        self.wake_at = min(len(self._queue) + self._full, self._settings.max_queue_size)
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
-        _this_sends.set(True)
+        _this_sends.set(_Sending())
         _fork.leave_signals_to_others()
         transport = self._make_transport()
         patience = Patience(self, math.inf)
@@ -294,7 +310,9 @@ class Worker:
         """Wait for a batch and claim it; `None`: the thread shall end."""
         with self._turn:
             while not self._over:
-                self._queue.look()
+                # It may call on_error: whatever that raises, the thread shall live.
+                with suppress(BaseException):
+                    self._queue.look()
                 if not self._queue.fill():
                     self._due = None
                     if self._deadline is not None:
@@ -307,9 +325,11 @@ class Worker:
                 full = self._queue.fill() >= self._full
                 if now >= (self._paced if full else self._due) or self._is_urgent():
                     self.wake_at = _NEVER
-                    # What stays behind, or comes while this is sent, has waited since.
-                    self._due = now + self._settings.upload_interval
                     batch = self._claim()
+                    if not self._queue.fill():
+                        # What comes while this is sent waits from now on; what stays
+                        # behind has waited already.
+                        self._due = now + self._settings.upload_interval
                     behind = self._queue.fill() >= self._full
                     self._paced = 0.0 if behind else now + PACE
                     if batch is None:

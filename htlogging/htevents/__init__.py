@@ -148,7 +148,8 @@ def flushed(timeout: float | None = 5.0) -> Iterator[None]:
     try:
         yield
     finally:
-        flush(timeout)
+        if default_client is not None:  # else nothing was logged
+            flush(timeout)
 
 
 _NAMES = frozenset(globals()) | {"_NAMES"}

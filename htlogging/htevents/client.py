@@ -371,7 +371,8 @@ def _caller() -> tuple[str, int, str | None]:
     """Find who called the facade; `Logger.findCaller` knows only the way of `Logger`."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
-        if not frame.f_globals.get("__name__", "").startswith("htlogging.htevents"):
+        name = str(frame.f_globals.get("__name__"))
+        if not name.startswith("htlogging.htevents"):
             return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back
     return "(unknown file)", 0, None
