@@ -901,6 +901,13 @@ class TestFlushJoinShutdown:
                 function(f"call {n}")
             assert len(collector.events) == n + 2
 
+    def test_flushed_makes_no_client(self, facade):
+        """A block without an event needs no write key, and its error is its own."""
+        facade.write_key = None
+        with pytest.raises(LookupError), facade.flushed():
+            raise LookupError
+        assert facade.default_client is None
+
     def test_flush_says_when_it_is_not_done(self, caller, collector):
         """A `flush` whose timeout passes is `False`, and the event goes on."""
         go_on = threading.Event()

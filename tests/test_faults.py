@@ -941,3 +941,60 @@ class TestPatienceAtTheEnd:
         client.shutdown()
         assert got == [(1, False)]
         assert client.stats.queued == 0
+
+
+class TestOnError:
+    def test_may_close_its_client(self, collector):
+        """The good events behind are delivered all the same."""
+        collector.always(
+            lambda request: 400 if "poison" in str(request.events) else None
+        )
+        client = Client(
+            "KEY", host=collector.url, on_error=lambda _error, _events: client.join()
+        )
+        for name in ("e0", "poison", "e1", "e2"):
+            client.track("user", name)
+        client.flush(HANG)
+        assert collector.wait_for(3, HANG)
+        client.join()
+        assert client.stats.failed == 1
+
+    def test_tasks_that_it_makes_may_track(self, collector):
+        """A coroutine that it schedules is the application's: its events are events."""
+        collector.script(401)
+
+        async def main():
+            loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+            async def again():
+                assert client.track("user", "again")[0]
+                done.set()
+
+            def on_error(_error, _events):
+                loop.call_soon_threadsafe(lambda: loop.create_task(again()))
+
+            client = Client("KEY", host=collector.url, on_error=on_error)
+            client.track("user", "e0")
+            await asyncio.wait_for(done.wait(), HANG)
+            client.join()
+
+        asyncio.run(main())
+        assert [e["event"] for e in collector.events] == ["again"]
+
+
+class TestClosed:
+    def test_sends_nothing_more(self, collector):
+        """An answer that comes after a close in vain begins no further request."""
+        release = threading.Event()
+        collector.always(lambda _request: release.wait(HANG) and 413)
+        client = Client("KEY", host=collector.url, shutdown_timeout=0.2)
+        client.track("user", "e0")
+        client.track("user", "e1")
+        threads = {t for t in threading.enumerate() if t.name == "htlogging-0"}
+        client.flush(0)
+        client.join()
+        assert client.stats.failed == 2
+        release.set()
+        for thread in threads:
+            thread.join(HANG)
+        assert len(collector.requests) == 1
