@@ -137,8 +137,8 @@ class _Printer:
     def summary(self) -> str:
         """Return what came in, in a line."""
         return (
-            f"{_many(self._events, 'event')} taken in, {self._doubtful:,} with "
-            f"problems; {_many(self._refused, 'request')} refused"
+            f"{_console.many(self._events, 'event')} taken in, {self._doubtful:,} with "
+            f"problems; {_console.many(self._refused, 'request')} refused"
         )
 
     def _count(self, request: Request) -> None:
@@ -184,10 +184,6 @@ def _json_lines(request: Request) -> list[str]:
     kind = endpoint(request.path) or "batch"
     lines = sources(kind, request.body)[: len(request.events)]
     return [ascii_json(line) for line in lines]
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _port(text: str) -> int:
