@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from celery import Celery
+from celery import Celery, signals
 
 from htlogging import htevents
 
@@ -20,6 +20,12 @@ app.conf.broker_transport_options = {
     "control_folder": f"{folder}/control",
 }
 app.conf.broker_connection_retry_on_startup = True
+
+
+@signals.worker_ready.connect
+def ready(**_):
+    """Tell that the queue is declared: on folders, one process at a time can do that."""
+    folder.joinpath("ready").touch()
 
 
 @app.task
