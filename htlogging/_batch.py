@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+import time
 
+from htlogging._clock import iso
 from htlogging._settings import MAX_BODY_BYTES
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ def body(events: Sequence[bytes], write_key: str) -> bytes:
 
     The receiver corrects the events' times by `sentAt`, so a body serves one try.
     """
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    now = iso(time.time())
     return b"".join((b'{"batch":[', b",".join(events), _tail(now, write_key)))
 
 

@@ -12,7 +12,6 @@ finds that out by the process's number.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import weakref
@@ -71,6 +70,8 @@ def may_start_threads() -> bool:
 def leave_signals_to_others() -> None:
     """Block signals in uWSGI: its handlers end the process on the thread they are on."""
     if _uwsgi() is not None:
+        import signal
+
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 

@@ -188,7 +188,7 @@ class HtEventsHandler(QueueHandler):
             call.event = event
         return encoded(event, self._settings.max_event_size)
 
-    def log_event(self, fields: dict[str, Any], name: str) -> tuple[bool, Any]:
+    def log_event(self, given: _event.Given) -> tuple[bool, Any]:
         """
         Make and accept an event as `emit` does, without a record.
 
@@ -196,8 +196,7 @@ class HtEventsHandler(QueueHandler):
         another error than these is raised.
 
         Args:
-            fields: As in `_event.build`; the dict is used up.
-            name: A track event's name where `ht_event` is not given.
+            given: What the call gave.
 
         Returns:
             Whether it was accepted, and the event.
@@ -206,8 +205,13 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The fields do not make an event; it was counted.
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
+        bound = context.current()
         try:
-            event = _event.build(fields, context.current(), name, time.time())
+            if bound:
+                fields = _event.fields_of(given)
+                event = _event.build(fields, bound, "", time.time())
+            else:
+                event = _event.make(given, {}, time.time())
             encoded = encode_built(event, self._settings.max_event_size)
         except InvalidEvent:
             self._counters.add("rejected")

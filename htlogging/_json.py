@@ -10,7 +10,6 @@ that refuses, or would write wrongly, is first made plain by `_values`.
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time, timezone
 
 from htlogging import _fork
 from htlogging.exceptions import EventTooLarge
@@ -26,9 +25,15 @@ MAX_DEPTH = 64
 
 # Of these an encoder writes a bounded number of bytes. Decimal and UUID join when the
 # first one comes by: their modules are slow to import.
-_atoms: set[type] = {float, bool, type(None), date, time}
-_WIDEST = 2**63  # orjson refuses wider ints, the standard library's encoder may not
-_UTC = timezone.utc
+_atoms: set[type] = {float, bool, type(None)}
+
+# The types of `datetime`, when the first value of one has come by, and its UTC.
+_dated: frozenset[type] = frozenset()
+_utc: object = None
+
+# 64 bits: orjson refuses more, the standard library's encoder may not.
+_LEAST = -(2**63)
+_MOST = 2**63 - 1
 
 
 class _NotPlain(Exception):
@@ -117,14 +122,14 @@ def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
                 elif kind in _atoms:
                     pass
                 elif kind is int:
-                    if not -_WIDEST <= value < _WIDEST:
+                    if not _LEAST <= value <= _MOST:
                         raise _NotPlain
                 elif kind is dict or kind is list or kind is tuple:
                     deeper.append(value)
-                elif kind is datetime:
-                    zone = value.tzinfo
-                    native = native and (zone is None or zone is _UTC)
-                elif not _join_atoms(kind):
+                elif kind in _dated or _learn(kind):
+                    zone = getattr(value, "tzinfo", None)
+                    native = native and (zone is None or zone is _utc)
+                elif kind not in _atoms:
                     raise _NotPlain
         if left < 0:
             raise _NotPlain
@@ -134,18 +139,23 @@ def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
     raise _NotPlain
 
 
-def _join_atoms(kind: type) -> bool:
+def _learn(kind: type) -> bool:
+    """Have the sets know a type from now on; return whether it is in `_dated`."""
+    global _dated, _utc
     with _fork.importing:
-        from htlogging import _values
+        from htlogging import _dates
 
+        if kind in _dates.KINDS:
+            _utc, _dated = _dates.UTC, _dates.KINDS
+            return True
+        from htlogging import _values
     if kind in _values.SCALARS:
         _atoms.add(kind)
-        return True
     return False
 
 
 def _default(value: Any) -> Any:
-    if type(value) in (datetime, date, time):
+    if type(value) in _dated:
         return value.isoformat()
     with _fork.importing:
         from htlogging import _values

@@ -14,6 +14,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 from htlogging import _event, _rules
+from htlogging._ids import uuid_text
 from htlogging._json import encode
 from htlogging.exceptions import InvalidEvent
 
@@ -190,6 +191,5 @@ def id_of(digest: bytes, occurrence: int) -> str:
     A UUID (RFC 9562, version 8), the hash of the line and of how many equal ones came
     before it.
     """
-    h = hashlib.sha256(digest + occurrence.to_bytes(8, "big")).hexdigest()
-    variant = "89ab"[int(h[16], 16) & 3]
-    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{variant}{h[17:20]}-{h[20:32]}"
+    hashed = hashlib.sha256(digest + occurrence.to_bytes(8, "big"))
+    return uuid_text(hashed.hexdigest()[:32], 8)

@@ -72,8 +72,10 @@ class MemoryQueue:
                 self._waiting.append(event)
         if len(event) > _HEAVY:
             self._heavy += len(event)
+        if self._released or self._heavy >= MAX_BODY_BYTES:  # as in `fill`
+            return MAX_BODY_EVENTS
         # It may have been claimed by now: then none waits, but the queue is not full.
-        return self.fill() or 1
+        return len(self._waiting) or 1
 
     def fill(self) -> int:
         """Return what `put` returned last; 0: nothing waits."""

@@ -113,20 +113,19 @@ _CHOICES = {
 }
 _FLAGS = ("send", "sync_mode", "debug", "gzip")
 
+# Patterns, compiled where they are used: that takes longer than importing this module.
 # A host: its name (or address) and port, then a path. What `requests` would refuse
 # only when it sends, and then at every try, is refused here.
-_HOST = re.compile(
+_HOST = (
     r"https?://(?:[^/:@\[\]\\.*]+(?:\.[^/:@\[\]\\.]+)*\.?|\[[0-9a-fA-F:.]+\])"
     r"(?::([0-9]{1,5}))?(?:/[^\\]*)?"
 )
 
 # A proxy: `requests` takes these, SOCKS with its extra.
-_PROXY = re.compile(
-    r"(?:https?|socks[45]|socks4a|socks5h)://[^\s/?#]+/?", re.IGNORECASE
-)
+_PROXY = r"(?i:https?|socks[45]|socks4a|socks5h)://[^\s/?#]+/?"
 
 # What `requests` looks proxies up by; others it would never use.
-_PROXY_KEY = re.compile(r"(?:https?|all)(?:://[^\s/@]+)?|no_proxy")
+_PROXY_KEY = r"(?:https?|all)(?:://[^\s/@]+)?|no_proxy"
 
 
 class Settings:
@@ -274,6 +273,8 @@ def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
 
 
 def _host(host: str) -> str:
+    if host == DEFAULT_HOST:
+        return host
     if any(c <= " " or c in "?#\x7f" for c in host):
         raise InvalidSetting(
             "host must be scheme, name, port and path alone: no spaces or line "
@@ -290,7 +291,7 @@ def _host(host: str) -> str:
             "host must hold no user and password: the write key is what is sent; "
             "mend host, or HTEVENTS_HOST"
         )
-    found = _HOST.fullmatch(f"{scheme.lower()}://{rest}")
+    found = re.fullmatch(_HOST, f"{scheme.lower()}://{rest}")
     if found is None or not 0 < int(found[1] or 443) < 2**16:
         raise InvalidSetting(
             "host must have a name, and its port must be 1 to 65535, such as "
@@ -333,7 +334,7 @@ def _proxies(value: Any) -> dict[str, str]:
 
 
 def _proxy_key(key: Any) -> str:
-    if not (isinstance(key, str) and _PROXY_KEY.fullmatch(key)):
+    if not (isinstance(key, str) and re.fullmatch(_PROXY_KEY, key)):
         raise InvalidSetting(
             "proxies must have the keys 'http', 'https', 'all' (each alone or with "
             "://name) or 'no_proxy'; mend the key, small letters included"
@@ -351,7 +352,7 @@ def _proxy(key: str, url: Any) -> str:
     if key == "no_proxy":
         return url
     full = url if "://" in url else f"http://{url}"
-    if not _PROXY.fullmatch(full):
+    if not re.fullmatch(_PROXY, full):
         raise InvalidSetting(
             f"proxies[{key!r}] must be a URL such as http://proxy:3128 or "
             "http://user:password@proxy:3128 (http, https, socks4, socks5); percent-"

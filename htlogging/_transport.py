@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
 import re
 import time
-import zlib
 from contextlib import suppress
 
 from htlogging import _fork
@@ -33,7 +31,7 @@ MAX_ANSWER = 65_536
 MAX_MESSAGE = 200
 
 # What a server's `code` looks like where it is one.
-_WORD = re.compile(r"[\w.*-]+", re.ASCII)
+_WORD = r"[\w.*-]+"
 
 # The fastest level: ten similar events shrink to a tenth at every level.
 GZIP_LEVEL = 1
@@ -142,7 +140,7 @@ class HttpTransport:
         if isinstance(said, dict):
             word = self._short(said.get("code"))
             # A word goes to the log too; a sentence there might quote an event.
-            code = word if _WORD.fullmatch(word) else code
+            code = word if re.fullmatch(_WORD, word, re.ASCII) else code
             message = (
                 self._short(said.get("message"))
                 or self._short(said.get("error"))
@@ -157,6 +155,8 @@ class HttpTransport:
         key = self._settings.write_key
         # Before it is clipped: the beginning of a key is no better than all of it. A
         # server may also return the Authorization header it got.
+        import base64
+
         basic = base64.b64encode(f"{key}:".encode()).decode()
         if key:
             value = value.replace(basic, "***").replace(key, "***")
@@ -259,6 +259,8 @@ class _Timed(io.RawIOBase):
 
 
 def _gzip(body: bytes) -> bytes:
+    import zlib
+
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # 31: gzip's header
     return compressor.compress(body) + compressor.flush()
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -175,7 +174,10 @@ class TestName:
     @pytest.mark.parametrize("kind", TYPES[1:])
     def test_other_types_have_none(self, kind):
         """Neither the message nor `ht_event` gets into them."""
-        assert "event" not in of_type(kind, ht_event="x")
+        event = of_type(kind, ht_event="x")
+        assert "event" not in event
+        assert not event.get("properties")
+        assert not event.get("traits")
 
 
 class TestCategoryAndName:
@@ -576,12 +578,8 @@ class TestTimestamp:
 
 class TestMessageId:
     def test_fresh(self):
-        """Random version 4 UUIDs in the common form, none twice."""
-        ids = {build({"ht_user_id": "u"})["messageId"] for _ in range(1000)}
-        assert len(ids) == 1000
-        form = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-        assert all(re.fullmatch(form, text) for text in ids)
-        assert all(UUID(text).version == 4 for text in ids)
+        """A random UUID."""
+        assert UUID(build({"ht_user_id": "u"})["messageId"]).version == 4
 
     def test_given(self):
         """It stays as it is, so that a repeated event can be told."""

@@ -8,6 +8,7 @@ import sys
 import time
 from logging import INFO
 
+from htlogging._event import fields_of
 from htlogging._handler import HtEventsHandler
 from htlogging._record import CALL, LOGGER, Call, to_event
 from htlogging._seen import only_handler
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging import types
+    from htlogging._event import Given
     from htlogging._settings import ClientSettings
 
 __all__ = ["Client"]
@@ -115,17 +117,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            "identify",
-            {
-                "ht_type": "identify",
-                "ht_user_id": user_id,
-                "ht_traits": traits,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_anonymous_id": anonymous_id,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "identify",
+                (),
+                user_id,
+                anonymous_id,
+                traits,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def track(
@@ -146,18 +148,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            event if event is not None else "",
-            {
-                "ht_type": "track",
-                "ht_user_id": user_id,
-                "ht_event": event,
-                "ht_properties": properties,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_anonymous_id": anonymous_id,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "track",
+                (event,),
+                user_id,
+                anonymous_id,
+                properties,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def page(
@@ -179,19 +180,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            "page",
-            {
-                "ht_type": "page",
-                "ht_user_id": user_id,
-                "ht_category": category,
-                "ht_name": name,
-                "ht_properties": properties,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_anonymous_id": anonymous_id,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "page",
+                (category, name),
+                user_id,
+                anonymous_id,
+                properties,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def screen(
@@ -213,19 +212,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            "screen",
-            {
-                "ht_type": "screen",
-                "ht_user_id": user_id,
-                "ht_category": category,
-                "ht_name": name,
-                "ht_properties": properties,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_anonymous_id": anonymous_id,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "screen",
+                (category, name),
+                user_id,
+                anonymous_id,
+                properties,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def group(
@@ -246,18 +243,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            "group",
-            {
-                "ht_type": "group",
-                "ht_user_id": user_id,
-                "ht_group_id": group_id,
-                "ht_traits": traits,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_anonymous_id": anonymous_id,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "group",
+                (group_id,),
+                user_id,
+                anonymous_id,
+                traits,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def alias(
@@ -276,16 +272,17 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            "alias",
-            {
-                "ht_type": "alias",
-                "ht_previous_id": previous_id,
-                "ht_user_id": user_id,
-                "ht_context": context,
-                "ht_timestamp": timestamp,
-                "ht_integrations": integrations,
-                "ht_message_id": message_id,
-            },
+            (
+                "alias",
+                (previous_id,),
+                user_id,
+                None,
+                None,
+                context,
+                timestamp,
+                integrations,
+                message_id,
+            )
         )
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -316,31 +313,37 @@ class Client:
         self._handlers = self._attached() or self._handlers
         return self._handlers
 
-    def _log(self, message: Any, fields: dict[str, Any]) -> tuple[bool, Any]:
-        """Emit a record past levels and switches, and say what became of it."""
+    def _log(self, given: Given) -> tuple[bool, Any]:
+        """
+        Emit a record past levels and switches, and say what became of it.
+
+        Args:
+            given: What the call gave.
+        """
         handler = None if is_sending() else only_handler(self.logger)
         if handler is not None:
             try:
-                return handler.log_event(fields.copy(), message)
+                return handler.log_event(given)
             except (InvalidEvent, DeliveryError):
                 raise
             except Exception:  # noqa: BLE001, S110
                 pass  # too little stack, say: the record's way reports it
-        return self._log_record(message, fields)
+        return self._log_record(fields_of(given))
 
-    def _log_record(self, message: Any, fields: dict[str, Any]) -> tuple[bool, Any]:
+    def _log_record(self, fields: dict[str, Any]) -> tuple[bool, Any]:
         logger = self.logger
         attached = self._attached()
         if attached:
             self._handlers = attached
         call = Call(self._handlers)
         file, line, function = _caller()
+        kind = fields["ht_type"]
+        message = fields.get("ht_event", "") if kind == "track" else kind
         record = logger.makeRecord(
             logger.name, INFO, file, line, message, (), None, function
         )
-        given = record.__dict__
-        given.update({k: v for k, v in fields.items() if v is not None})
-        given[CALL] = call
+        record.__dict__.update(fields)
+        record.__dict__[CALL] = call
         passed = self._filter(record)
         if passed:
             # From 3.12 on a filter may answer with another record to go on with.

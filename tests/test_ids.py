@@ -1,0 +1,79 @@
+"""Message ids: random, and nobody else's."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import RFC_4122, UUID
+
+import pytest
+
+from htlogging import _ids
+from htlogging._ids import new_id, uuid_text
+
+SOME = 1_000
+
+
+def some_ids(_: int = 0) -> list[str]:
+    """Return more than are drawn at once."""
+    return [new_id() for _ in range(SOME)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stop the clock, so that ids drawn ahead stay good; return what sets it."""
+
+    def set_to(now):
+        monkeypatch.setattr(time, "time", lambda: now)
+
+    set_to(1_700_000_000.0)
+    return set_to
+
+
+class TestNewId:
+    def test_form(self):
+        """They are what `uuid4` makes."""
+        for text in some_ids():
+            uuid = UUID(text)
+            assert str(uuid) == text
+            assert (uuid.version, uuid.variant) == (4, RFC_4122)
+
+    def test_threads(self):
+        """Threads share what was drawn ahead, and each id is taken once."""
+        with ThreadPoolExecutor(8) as pool:
+            drawn = [text for ids in pool.map(some_ids, range(40)) for text in ids]
+        assert len(set(drawn)) == 40 * SOME
+
+    @pytest.mark.usefixtures("clock")
+    def test_fork(self):
+        """A child leaves what its parent has drawn ahead to its parent."""
+        new_id()
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.write(write, " ".join(some_ids()[:100]).encode())
+            os._exit(0)
+        os.close(write)
+        with open(read) as pipe:
+            theirs = pipe.read().split()
+        os.waitpid(pid, 0)
+        assert len(theirs) == 100
+        assert not set(theirs) & set(some_ids())
+
+    @pytest.mark.parametrize("passed", [1.0, 3600.0, -0.1])
+    def test_frozen_process(self, clock, passed):
+        """Copies of a process, whose clocks have gone on, use none drawn before."""
+        new_id()
+        drawn = set(_ids._drawn[2])
+        assert drawn
+        clock(1_700_000_000.0 + passed)
+        assert not drawn & set(some_ids())
+
+
+class TestUuidText:
+    def test_version_and_variant(self):
+        """The two digits that RFC 9562 fixes are put over the random ones."""
+        assert uuid_text("0123456789abcdef" * 2, 8) == (
+            "01234567-89ab-8def-8123-456789abcdef"
+        )
