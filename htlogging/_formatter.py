@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from htlogging import _event, _record, context
+from htlogging import _event, _fork, _record, context
 from htlogging._json import encode
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 
@@ -78,6 +78,7 @@ class HtEventsFormatter(JsonFormatter):
             log_data: What `add_fields` gathered: `ht_…`, other extras, and the record's
                 `msg` and `created`.
         """
+        _fork.notice()  # before an id is drawn
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
         return _event.build(log_data, context.get(), str(name), created)

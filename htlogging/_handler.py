@@ -12,7 +12,7 @@ from logging.handlers import QueueHandler
 
 from htlogging import _event, _exit, _fork, _record, context
 from htlogging._delivery import Delivery
-from htlogging._json import encode, encode_built
+from htlogging._json import encode
 from htlogging._queue import MemoryQueue
 from htlogging._record import CALL, LOGGER
 from htlogging._report import Report, show_debug
@@ -175,18 +175,18 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The record does not make an event.
             EventTooLarge: It makes one over `max_event_size`.
         """
+        _fork.notice()
         if self.formatter is None:
             event = _record.to_event(record)
-            encoded = encode_built
         else:
             # Asked for by name: the class is imported by those who use it.
             to_event = getattr(self.formatter, "to_event", _record.to_event)
             event = to_event(record)
-            encoded = encode
         call = record.__dict__.get(CALL)
         if call is not None:
             call.event = event
-        return encoded(event, self._settings.max_event_size)
+        limit = self._settings.max_event_size
+        return encode(event, limit, built=self.formatter is None)
 
     def log_event(self, given: _event.Given) -> tuple[bool, Any]:
         """
@@ -205,6 +205,7 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The fields do not make an event; it was counted.
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
+        _fork.notice()
         bound = context.current()
         try:
             if bound:
@@ -212,7 +213,7 @@ class HtEventsHandler(QueueHandler):
                 event = _event.build(fields, bound, "", time.time())
             else:
                 event = _event.make(given, {}, time.time())
-            encoded = encode_built(event, self._settings.max_event_size)
+            encoded = encode(event, self._settings.max_event_size, built=True)
         except InvalidEvent:
             self._counters.add("rejected")
             raise
@@ -233,7 +234,6 @@ class HtEventsHandler(QueueHandler):
         """
         if not self._settings.send:
             return True
-        _fork.notice()
         if self._direct:
             return self._send_now(record)
         waiting = self.queue.put(record) or self._overflow(record)

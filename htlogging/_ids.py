@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from htlogging import _fork
+
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 # Ids drawn ahead. Drawn one by one, each would have the system's generator let go of the
@@ -12,9 +14,22 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 # event. Few enough that less than one call in 100 draws.
 _AHEAD = 128
 
-# Whose they are, when they were drawn (seconds since the epoch), and they. Replaced as a
-# whole; threads take from the list's end, and one that finds it empty draws anew.
-_drawn: tuple[int, float, list[str]] = (0, 0.0, [])
+
+class _Supply:
+    """Ids drawn ahead, and when: seconds since the epoch."""
+
+    def __init__(self) -> None:
+        # Replaced as a whole. Threads take from the list's end, and one that finds it
+        # empty draws anew.
+        self.drawn: tuple[float, list[str]] = (0.0, [])
+
+    def after_fork_in_child(self) -> None:
+        """Leave them to the parent."""
+        self.drawn[1].clear()
+
+
+_supply = _Supply()
+_fork.register(_supply)
 
 
 def new_id() -> str:
@@ -22,10 +37,11 @@ def new_id() -> str:
     Return a random UUID (version 4).
 
     Drawn from the system's generator by this process, a second ago at most: unique across
-    forks, and across copies of a frozen process, whose clock has gone on.
+    forks (after `_fork.notice`), and across copies of a frozen process, whose clock has
+    gone on.
     """
-    pid, made, ids = _drawn
-    if pid == os.getpid() and 0 <= time.time() - made < 1:
+    made, ids = _supply.drawn
+    if 0.0 <= time.time() - made < 1.0:
         try:
             return ids.pop()
         except IndexError:
@@ -34,7 +50,6 @@ def new_id() -> str:
 
 
 def _draw() -> str:
-    global _drawn  # noqa: PLW0603
     # 80 bits of each are its own, the 42 in the middle are of all that are drawn with it:
     # half the time of cutting each into its five groups.
     middle = uuid_text(os.urandom(16).hex(), 4)[8:24]
@@ -42,7 +57,7 @@ def _draw() -> str:
     starts = range(0, len(digits), 20)
     ids = [f"{digits[n : n + 8]}{middle}{digits[n + 8 : n + 20]}" for n in starts]
     last = ids.pop()
-    _drawn = (os.getpid(), time.time(), ids)
+    _supply.drawn = (time.time(), ids)
     return last
 
 

@@ -40,7 +40,7 @@ class _NotPlain(Exception):
     """No error: it chooses the way."""
 
 
-def encode(event: dict[str, Any], limit: int) -> bytes:
+def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     """
     Encode an event, once and for all: these bytes are its snapshot.
 
@@ -48,29 +48,21 @@ def encode(event: dict[str, Any], limit: int) -> bytes:
         event: A dict with `str` keys; its values may be anything.
         limit: Bytes at most. It bounds the time and the memory spent too, however
             large the event would be written out.
+        built: It is as `_event.make` made it: only the caller's parts need be looked at.
+            Takes 1.2 us less for a typical event.
 
     Raises:
         EventTooLarge: The JSON has more bytes than that.
         RecursionError: The caller left too little stack for the event's first levels.
     """
-    return _encode(event, [event], limit)
-
-
-def encode_built(event: dict[str, Any], limit: int) -> bytes:
-    """
-    Encode an event as `_event.build` made it: only the caller's parts are looked at.
-
-    Takes 1.2 us less than `encode` for a typical event. Arguments and errors are its.
-    """
-    parts = [event.get("properties") or event.get("traits") or {}]
-    if len(event["context"]) > 1:  # more than `library`, which is ours
-        parts.append(event["context"])
-    if event["integrations"]:
-        parts.append(event["integrations"])
-    return _encode(event, parts, limit)
-
-
-def _encode(event: dict[str, Any], parts: list[Any], limit: int) -> bytes:
+    if built:
+        parts = [event.get("properties") or event.get("traits") or {}]
+        if len(event["context"]) > 1:  # more than `library`, which is ours
+            parts.append(event["context"])
+        if event["integrations"]:
+            parts.append(event["integrations"])
+    else:
+        parts = [event]
     try:
         data = _dumps(event) if _check(parts, limit) else _stdlib_dumps(event)
     except Exception:  # noqa: BLE001

@@ -28,25 +28,21 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:
         or logger.filters
     ):
         return None
-    only = _only(logger)
-    if only is None or only.filters or only.formatter or only.level > INFO:
-        return None
-    return only
-
-
-def _only(logger: Logger | None) -> HtEventsHandler | None:
     only: HtEventsHandler | None = None
-    while logger is not None:
-        for handler in logger.handlers:
+    above: Logger | None = logger
+    while above is not None:
+        for handler in above.handlers:
             # Exactly: a subclass may want the record.
             if type(handler) is not HtEventsHandler:
                 return None
             if only is None:
-                if len(logger.handlers) > 1:
+                if len(above.handlers) > 1:
                     return None
                 only = handler
             # Those of ours further up leave this client's records alone.
-        if not logger.propagate:
+        if not above.propagate:
             break
-        logger = logger.parent
+        above = above.parent
+    if only is None or only.filters or only.formatter or only.level > INFO:
+        return None
     return only

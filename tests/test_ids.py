@@ -65,7 +65,7 @@ class TestNewId:
     def test_frozen_process(self, clock, passed):
         """Copies of a process, whose clocks have gone on, use none drawn before."""
         new_id()
-        drawn = set(_ids._drawn[2])
+        drawn = set(_ids._supply.drawn[1])
         assert drawn
         clock(1_700_000_000.0 + passed)
         assert not drawn & set(some_ids())
