@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger.json import JsonFormatter
 
 from htlogging import _event, _fork, _record, context
-from htlogging._json import encode
+from htlogging._json import encode, prefer_orjson
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class HtEventsFormatter(JsonFormatter):
             # What stands in for it, "%(message)s", is for lines that people read.
             self._required_fields = []
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
+        prefer_orjson()
 
     def format(self, record: logging.LogRecord) -> str:
         """

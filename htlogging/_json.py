@@ -3,8 +3,9 @@ Any value → RFC 8259 JSON, as compact UTF-8 bytes.
 
 Two ways lead to the same meaning. Plain values (exact dict, list, tuple, str, int,
 float, bool and `None`; dates, decimals and UUIDs among them) go straight through a C
-encoder: orjson where it is installed and enough, else the standard library's. Whatever
-that refuses, or would write wrongly, is first made plain by `_values`.
+encoder: orjson where it is installed and enough (`prefer_orjson`), else the standard
+library's. Whatever that refuses, or would write wrongly, is first made plain by
+`_values`.
 """
 
 from __future__ import annotations
@@ -213,12 +214,20 @@ def _choose_dumps() -> Callable[[Any], bytes]:
     return dumps
 
 
-def _first_dumps(value: Any) -> bytes:
-    # orjson takes longer to import than this package: the first event pays, not those
-    # who import and never send. Two threads at once choose the same.
-    global _dumps  # noqa: PLW0603
-    _dumps = _choose_dumps()
-    return _dumps(value)
+# As installed by the first call of `prefer_orjson`; threads see one or the other.
+_dumps: Callable[[Any], bytes] = _stdlib_dumps
+_chosen = False
 
 
-_dumps: Callable[[Any], bytes] = _first_dumps
+def prefer_orjson() -> None:
+    """
+    Encode by orjson from now on, where it is installed.
+
+    Importing that takes longer than importing this package, so neither a caller does it
+    nor a process that sends once: a sending thread does, before its second request, and
+    who makes a formatter or sends a file.
+    """
+    global _chosen, _dumps  # noqa: PLW0603
+    if not _chosen:
+        _chosen = True
+        _dumps = _choose_dumps()

@@ -7,6 +7,7 @@ import math
 from contextlib import closing
 
 from htlogging._console import Failed, Misused, many, out, say
+from htlogging._json import prefer_orjson
 from htlogging._pump import add_target, pump, target
 from htlogging._send_queue import LineQueue
 from htlogging._send_state import State
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.file == "-" and arguments.resume and not arguments.state:
         raise Misused("stdin has no place of its own for that: --resume needs --state")
+    prefer_orjson()
     settings = target(
         arguments, send=not arguments.dry_run, max_event_size=arguments.max_event_size
     )

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from htlogging import _fork
 from htlogging._batch import room
+from htlogging._json import prefer_orjson
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 
 TYPE_CHECKING = False
@@ -293,8 +294,11 @@ class Worker:
                 # At once, side by side with the application's start: were it left to
                 # the exit, imports there would change the exit status of a Ctrl+C.
                 transport.open()
+            is_first = True
             while (batch := self._next()) is not None:
-                settled = True
+                if not is_first:
+                    prefer_orjson()
+                is_first, settled = False, True
                 # Whatever it raises: the events were given up, the thread shall live.
                 with suppress(BaseException):
                     settled = self._delivery.deliver(batch, transport, patience)

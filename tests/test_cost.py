@@ -59,6 +59,7 @@ def encoder(request, monkeypatch):
     """Return the name of the encoder in use."""
     if request.param == "orjson":
         pytest.importorskip("orjson")
+        monkeypatch.setattr(_json, "_dumps", _json._choose_dumps())
     else:
         monkeypatch.setattr(_json, "_dumps", _json._stdlib_dumps)
     return request.param

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -18,24 +19,25 @@ import urllib.request
 from subjects import SUBJECTS, without_orjson
 
 
-def idle(call, flush, count):
+def idle(given, call, _flush, count):
     """Return what a call costs in a burst that the sender has no time to ship."""
-    return _calls(call, count, pause=None)
+    return _calls(given, call, count, pause=None)
 
 
-def shipping(call, flush, count):
+def shipping(given, call, _flush, count):
     """Return what a call costs while the sender ships the ones before."""
-    return _calls(call, count, pause=lambda: time.sleep(0.0002))
+    return _calls(given, call, count, pause=lambda: time.sleep(0.0002))
 
 
-def _calls(call, count, pause):
+def _calls(given, call, count, pause):
     for n in range(200):
-        call(n)
+        call(given(n))
     times = []
     clock = time.perf_counter_ns
     for n in range(count):
+        item = given(n)
         begun = clock()
-        call(n)
+        call(item)
         times.append(clock() - begun)
         if pause is not None and n % 20 == 0:
             pause()
@@ -47,19 +49,17 @@ def _calls(call, count, pause):
     }
 
 
-def throughput(call, flush, count):
+def throughput(given, call, flush, count):
     """Return events a second and CPU microseconds an event, until all is delivered."""
-    call(0)
-    flush()
     begun, cpu = time.perf_counter(), time.process_time()
     for n in range(count):
-        call(n)
+        call(given(n))
     flush()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     return {"events": count / seconds, "cpu": cpu / count * 1e6}
 
 
-def threads(call, flush, count):
+def threads(given, call, flush, count):
     """Return what eight threads get through, and the 99th percentile of their calls."""
     each = count // 8
     times = [[] for _ in range(8)]
@@ -67,12 +67,11 @@ def threads(call, flush, count):
     def work(own):
         clock = time.perf_counter_ns
         for n in range(each):
+            item = given(n)
             begun = clock()
-            call(n)
+            call(item)
             own.append(clock() - begun)
 
-    call(0)
-    flush()
     workers = [threading.Thread(target=work, args=(own,)) for own in times]
     begun = time.perf_counter()
     for worker in workers:
@@ -88,19 +87,47 @@ def threads(call, flush, count):
     }
 
 
-def memory(call, flush, count):
+def memory(given, call, _flush, count):
     """Return the bytes that a queued event takes; the sink does not answer."""
     for n in range(5_000):
-        call(n)
+        call(given(n))
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for n in range(count):
-        call(n)
+        call(given(n))
     gc.collect()
     used = tracemalloc.get_traced_memory()[0] - before
     print(json.dumps({"bytes": used / count}), flush=True)
     os._exit(0)  # what is queued goes nowhere
+
+
+def sustained(given, call, flush, seconds):
+    """
+    Return what gets through in so many seconds, in bursts of 10,000 that are flushed.
+
+    And the most memory that the process has taken, MiB: in the first tenth of the time,
+    and how much more after that.
+    """
+    begun = time.monotonic()
+    count, settled = 0, 0.0
+    while (passed := time.monotonic() - begun) < seconds:
+        for n in range(count, count + 10_000):
+            call(given(n))
+        flush()
+        count += 10_000
+        if passed < seconds / 10:
+            settled = _peak()
+    return {
+        "events": count / (time.monotonic() - begun),
+        "millions": count / 1e6,
+        "peak": settled,
+        "growth": _peak() - settled,
+    }
+
+
+def _peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():
@@ -108,8 +135,12 @@ def main():
     what, subject, host, count, encoder = sys.argv[1:]
     if encoder == "json":
         without_orjson()
-    call, flush = SUBJECTS[subject](host)
-    result = globals()[what](call, flush, int(count))
+    given, call, flush = SUBJECTS[subject](host)
+    if what != "memory":  # nobody answers there
+        for n in range(3):  # connections are made, orjson is imported, and so on
+            call(given(n))
+            flush()
+    result = globals()[what](given, call, flush, int(count))
     flush()
     with urllib.request.urlopen(host) as answer:
         requests, size = map(int, answer.read().split())

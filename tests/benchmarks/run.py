@@ -3,10 +3,12 @@ Measure everything, and print it as ratios to events-sdk-python and to the floor
 
     pip install '.[bench,fast]'
     python tests/benchmarks/run.py [--short] [--repeat N] [--picture FILE.svg]
+    python tests/benchmarks/run.py --sustained MINUTES
 
 Every measurement runs in a process of its own against a sink in another, so many times,
 the subjects by turns; the tables show medians, and in brackets the least and the most.
-Nothing else should run on the machine.
+Nothing else should run on the machine, and htlogging should be installed, not from here:
+imports are measured, too.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ FLOORS = [
     ("json.dumps", "json"),
 ]
 
-# Seconds after which a measurement is taken to hang.
+# Seconds after which a measurement is taken to hang, beyond those it is asked to last.
 HANG = 600
 
 
@@ -55,7 +57,7 @@ def sink(delay=0.0):
 
 
 def measure(what, subject, encoder, count, delay=0.0):
-    """Return one measurement's figures."""
+    """Return one measurement's figures; `count` is events, or seconds of `sustained`."""
     with sink(delay) as host, tempfile.TemporaryDirectory() as folder:
         command = [HERE / "measure.py", what, subject, host, str(count), encoder]
         done = subprocess.run(
@@ -63,7 +65,7 @@ def measure(what, subject, encoder, count, delay=0.0):
             env={**os.environ, "TMPDIR": folder},
             stdout=subprocess.PIPE,
             check=True,
-            timeout=HANG,
+            timeout=HANG + count if what == "sustained" else HANG,
             text=True,
         )
     return json.loads(done.stdout)
@@ -72,7 +74,9 @@ def measure(what, subject, encoder, count, delay=0.0):
 def seconds(code):
     """Return how long a Python takes that runs this code."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG)
+    # From a folder without the package: the installed one is imported, compiled. Without
+    # a timeout: with one, `subprocess` looks every 50 ms whether the process has ended.
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE)
     return {"ms": (time.perf_counter() - begun) * 1000}
 
 
@@ -126,6 +130,20 @@ def take(table, what, subjects, count, repeat, delay=0.0):
             table.add(label(subject, encoder), figures)
     table.show()
     return table
+
+
+def sustained(seconds):
+    columns = {
+        "events/s": ("events", True),
+        "million events": ("millions", True),
+        "peak MiB, first tenth": ("peak", False),
+        "grown by, MiB": ("growth", False),
+    }
+    table = Table(f"A load of {seconds / 60:g} minutes", columns)
+    for subject, encoder in (("facade", "orjson"), *SPOOL):
+        figures = measure("sustained", subject, encoder, seconds)
+        table.add(label(subject, encoder), figures)
+    table.show()
 
 
 def imports(repeat):
@@ -201,7 +219,11 @@ def main():
     parser.add_argument("--short", action="store_true", help="a tenth, once")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--picture", help="also draw this file (needs matplotlib)")
+    parser.add_argument("--sustained", type=float, help="only a load of these minutes")
     options = parser.parse_args()
+    if options.sustained:
+        sustained(int(options.sustained * 60))
+        return
     repeat = 1 if options.short else options.repeat
     part = 10 if options.short else 1
     cost = {

@@ -1,8 +1,9 @@
 """
 What is measured: our ways in, other SDKs, and the floors of the standard library.
 
-A subject is a function that gets the sink's address and returns `(call, flush)`:
-`call(n)` makes one event, `flush()` returns when all have been delivered.
+A subject is a function that gets the sink's address and returns `(given, call, flush)`:
+`given(n)` is what the application has, `call(given(n))` makes one event of it, and
+`flush()` returns when all have been delivered.
 """
 
 from __future__ import annotations
@@ -37,23 +38,32 @@ def properties(n):
     }
 
 
+def _user_and_properties(n):
+    return f"user-{n}", properties(n)
+
+
+def _extra(n):
+    return {"ht_user_id": f"user-{n}", **properties(n)}
+
+
 def _logs_to(handler):
     log = logging.getLogger("htevents")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addHandler(handler)
 
-    def call(n):
-        log.info("Order completed", extra={"ht_user_id": f"user-{n}", **properties(n)})
+    def call(extra):
+        log.info("Order completed", extra=extra)
 
-    return call
+    return _extra, call
 
 
 def _tracks_with(client):
-    def call(n):
-        client.track(f"user-{n}", "Order completed", properties(n))
+    def call(given):
+        user, about = given
+        client.track(user, "Order completed", about)
 
-    return call, client.flush
+    return _user_and_properties, call, client.flush
 
 
 def _nothing():
@@ -64,7 +74,7 @@ def ours_logging(host):
     from htlogging import HtEventsHandler
 
     handler = HtEventsHandler(write_key="K", host=host, max_queue_size=ROOM)
-    return _logs_to(handler), handler.flush
+    return *_logs_to(handler), handler.flush
 
 
 def ours_facade(host, **settings):
@@ -93,32 +103,31 @@ def posthog(host):
 
     client = Posthog("K", host=host, max_queue_size=ROOM)
 
-    def call(n):
-        client.capture(
-            "Order completed", distinct_id=f"user-{n}", properties=properties(n)
-        )
+    def call(given):
+        user, about = given
+        client.capture("Order completed", distinct_id=user, properties=about)
 
-    return call, client.flush
+    return _user_and_properties, call, client.flush
 
 
 def floor_null(_host):
     """`Logger.info` that nobody listens to, with the same extras."""
-    return _logs_to(logging.NullHandler()), _nothing
+    return *_logs_to(logging.NullHandler()), _nothing
 
 
 def floor_queue(_host):
     """`Logger.info` to the stdlib's `QueueHandler` on a `SimpleQueue`."""
     handler = logging.handlers.QueueHandler(queue.SimpleQueue())
-    return _logs_to(handler), _nothing
+    return *_logs_to(handler), _nothing
 
 
 def floor_dumps(_host):
     """`json.dumps` of the properties alone."""
 
-    def call(n):
-        json.dumps({**properties(n), "ordered_at": "2024-03-12T09:30:00+00:00"})
+    def given(n):
+        return {**properties(n), "ordered_at": "2024-03-12T09:30:00+00:00"}
 
-    return call, _nothing
+    return given, json.dumps, _nothing
 
 
 SUBJECTS = {
