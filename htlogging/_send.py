@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                 pump(settings, lines, lines.progress.note, lines.most)
         except KeyboardInterrupt:
             lines.progress.clear()
-            say(f"{many(state.delivered, 'event')} sent; --resume goes on from there")
+            say(f"{many(state.delivered, 'event')} sent{_hint(state)}")
             raise
         finally:
             lines.progress.clear()
@@ -107,12 +107,15 @@ def _begin(arguments: argparse.Namespace, lines: LineQueue) -> None:
             state.path = None
 
 
+def _hint(state: State) -> str:
+    return "; --resume goes on from there" if state.path else ""
+
+
 def _end(arguments: argparse.Namespace, lines: LineQueue) -> int:
     state = lines.state
     invalid = state.invalid + lines.unfinished
     if lines.stopped is not None:
-        hint = "; --resume goes on from there" if state.path else ""
-        say(f"stopped: {lines.stopped}{hint}")
+        say(f"stopped: {lines.stopped}{_hint(state)}")
     if lines.broken is not None:
         say(f"error: {lines.broken}")
     if arguments.dry_run:

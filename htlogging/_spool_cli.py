@@ -99,14 +99,14 @@ def _add_replay(command: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if text.isdecimal():
-        return int(text)
+        return min(int(text), 2**62)
     raise argparse.ArgumentTypeError("a limit is a whole number")
 
 
 def _status_number(text: str) -> int | None:
     if text == "none":
         return None
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= 3:  # noqa: PLR2004
         return int(text)
     raise argparse.ArgumentTypeError("a status is a number such as 401, or `none`")
 
@@ -158,11 +158,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from htlogging._spool_erase import waiting_key
+    from htlogging._spool_erase import row_of
 
     with _opened(arguments, change=False) as view:
-        key = waiting_key(arguments.id)
-        if key is not None:
+        table, key = row_of(arguments.id)
+        if table == "events":
             query = "SELECT at, body FROM events WHERE owner = ? AND seq = ?"
             rows = view.read(query, *key)
         else:
@@ -170,8 +170,7 @@ def _show(arguments: argparse.Namespace) -> int:
                 "SELECT at, failed_at, status, code, message, tries, body FROM dead"
                 " WHERE id = ?"
             )
-            number = int(arguments.id) if arguments.id.isdecimal() else -1
-            rows = view.read(query, number)
+            rows = view.read(query, *key)
     if not rows:
         raise Failed(f"{arguments.path}: there is no {arguments.id}")
     at, *why, body = rows[0]

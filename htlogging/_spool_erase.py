@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 # Rows of a write, which others wait for.
 _SOME = 500
 
+_DIGITS = 18  # of a number that SQLite holds for sure
+
 _DELETE = {
     "events": "DELETE FROM events WHERE owner = ? AND seq = ?",
     "dead": "DELETE FROM dead WHERE id = ?",
 }
 
 
-def waiting_key(text: str) -> tuple[int, int] | None:
-    """Return owner and seq of a waiting event's id; `None`: it is none."""
+def row_of(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the table and the key of the event that is listed with this id."""
     owner, dot, seq = text.partition(".")
-    numbers = dot and owner.isdecimal() and seq.isdecimal()
-    return (int(owner), int(seq)) if numbers else None
+    if dot:
+        return "events", (_number(owner), _number(seq))
+    return "dead", (_number(text),)
+
+
+def _number(text: str) -> int:
+    # No row has one below zero, nor one that SQLite cannot hold.
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else -1
 
 
 def drop_waiting(view: SpoolView) -> int:
@@ -55,12 +63,8 @@ def drop_ids(view: SpoolView, ids: Iterable[str]) -> int:
     count = 0
     with view.transaction() as connection:
         for text in dict.fromkeys(ids):
-            waiting = waiting_key(text)
-            if waiting is not None:
-                found = connection.execute(_DELETE["events"], waiting).rowcount
-            else:
-                number = int(text) if text.isdecimal() else -1
-                found = connection.execute(_DELETE["dead"], (number,)).rowcount
+            table, key = row_of(text)
+            found = connection.execute(_DELETE[table], key).rowcount
             if not found:
                 raise Failed(f"there is no {text}; nothing was dropped")
             count += found

@@ -9,7 +9,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 
-from htlogging import _fork
+from htlogging import _exit, _fork
 from htlogging._batch import room
 from htlogging._json import prefer_orjson
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
@@ -296,7 +296,8 @@ class Worker:
                 transport.open()
             is_first = True
             while (batch := self._next()) is not None:
-                if not is_first:
+                # Not at the end: an import there changes the exit status of a Ctrl+C.
+                if not (is_first or self._deadline or _exit.is_exiting()):
                     prefer_orjson()
                 is_first, settled = False, True
                 # Whatever it raises: the events were given up, the thread shall live.

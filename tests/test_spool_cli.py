@@ -345,7 +345,7 @@ class TestShow:
         assert line.isascii()
         assert json.loads(line) == row["event"]
 
-    @pytest.mark.parametrize("number", ["99", "1.1", "x"])
+    @pytest.mark.parametrize("number", ["99", "1.1", "x", "9" * 19, "1." + "9" * 19])
     def test_no_such_event(self, path, number):
         """An id that is not there: one line."""
         ended = spool("show", path, number)
