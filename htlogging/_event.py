@@ -1,8 +1,8 @@
 """
 Fields → event, or `InvalidEvent` that says what is wrong with them.
 
-The fields have the names that they have in a record's `extra`. Pure: no clock but for
-the time zone of a naive timestamp, no I/O, nothing kept.
+The fields have the names that they have in a record's `extra`. Pure but for the message
+id and the time zone of a naive timestamp.
 """
 
 from __future__ import annotations
@@ -182,8 +182,6 @@ def make(given: Given, extras: dict[str, Any], created: float) -> dict[str, Any]
     stamp = iso(created) if timestamp is None else _timestamp_text(timestamp)
     name = _BODY[kind]
     if name is not None:
-        if body is not None:
-            extras.update(_dict(body, f"ht_{name}"))
         event[name] = extras
     event["context"] = context
     event["integrations"] = (
@@ -193,6 +191,9 @@ def make(given: Given, extras: dict[str, Any], created: float) -> dict[str, Any]
     event["messageId"] = (
         new_id() if message_id is None else _id_text(message_id, "ht_message_id")
     )
+    # Last: should something be wrong, `extras` tells what else the call gave.
+    if body is not None and name is not None:
+        extras.update(_dict(body, f"ht_{name}"))
     return event
 
 

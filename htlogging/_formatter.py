@@ -40,7 +40,6 @@ class HtEventsFormatter(JsonFormatter):
             # What stands in for it, "%(message)s", is for lines that people read.
             self._required_fields = []
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
-        prefer_orjson()
 
     def format(self, record: logging.LogRecord) -> str:
         """
@@ -86,4 +85,7 @@ class HtEventsFormatter(JsonFormatter):
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""
+        # Not when it is made: `dictConfig` holds logging's lock then, which an import on
+        # a sending thread may be waiting for.
+        prefer_orjson()
         return encode(log_data, self.max_event_size).decode()

@@ -175,18 +175,18 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The record does not make an event.
             EventTooLarge: It makes one over `max_event_size`.
         """
-        _fork.notice()
-        if self.formatter is None:
+        formatter = self.formatter  # another thread may take it off
+        if formatter is None:
             event = _record.to_event(record)
         else:
             # Asked for by name: the class is imported by those who use it.
-            to_event = getattr(self.formatter, "to_event", _record.to_event)
+            to_event = getattr(formatter, "to_event", _record.to_event)
             event = to_event(record)
         call = record.__dict__.get(CALL)
         if call is not None:
             call.event = event
         limit = self._settings.max_event_size
-        return encode(event, limit, built=self.formatter is None)
+        return encode(event, limit, built=formatter is None)
 
     def log_event(self, given: _event.Given) -> tuple[bool, Any]:
         """

@@ -197,10 +197,11 @@ def _choose_dumps() -> Callable[[Any], bytes]:
     try:
         with _fork.importing:
             import orjson
-    except ImportError:
+        # What it writes of its own accord in another form than the standard library.
+        options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+    except Exception:  # noqa: BLE001
+        # Not there, or another module of that name.
         return _stdlib_dumps
-    # What orjson writes of its own accord in another form than the standard library.
-    options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
     def dumps(value: Any) -> bytes:
         try:
@@ -225,9 +226,9 @@ def prefer_orjson() -> None:
 
     Importing that takes longer than importing this package, so neither a caller does it
     nor a process that sends once: a sending thread does, before its second request, and
-    who makes a formatter or sends a file.
+    who formats or sends a file.
     """
     global _chosen, _dumps  # noqa: PLW0603
     if not _chosen:
-        _chosen = True
         _dumps = _choose_dumps()
+        _chosen = True

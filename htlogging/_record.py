@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from htlogging import _event, context
+from htlogging import _event, _fork, context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
     Raises:
         InvalidEvent: A field is missing or has the wrong type. It is named.
     """
+    _fork.notice()  # before an id is drawn
     own = {k: v for k, v in record.__dict__.items() if k not in _OURS}
     name = record.msg
     if type(name) is not str:

@@ -75,12 +75,12 @@ class HttpTransport:
             # What the answer says is short; it need not be compressed.
             "Accept-Encoding": "identity",
         }
-        if compress:
-            body = _gzip(body)
-            headers["Content-Encoding"] = "gzip"
         used, self._used = self._used, False
         try:
             session = self._ready()
+            if compress:
+                body = _gzip(body)
+                headers["Content-Encoding"] = "gzip"
             response = session.post(
                 f"{self._settings.host}/v1/batch",
                 data=body,
@@ -152,11 +152,11 @@ class HttpTransport:
         """Return a str on one line, clipped, without the key; else no message."""
         if not isinstance(value, str):
             return ""
+        import base64  # as zlib: by now `requests` has imported it
+
         key = self._settings.write_key
         # Before it is clipped: the beginning of a key is no better than all of it. A
         # server may also return the Authorization header it got.
-        import base64
-
         basic = base64.b64encode(f"{key}:".encode()).decode()
         if key:
             value = value.replace(basic, "***").replace(key, "***")

@@ -182,6 +182,8 @@ class Worker:
         """
         if not hasattr(self._own, "transport"):
             self._own.transport = self._make_transport()
+        elif not _exit.is_exiting():
+            prefer_orjson()
         with sending():
             batch = self._queue.claim_new(event)
             self._delivery.deliver_once(batch, self._own.transport, seconds)
@@ -296,12 +298,13 @@ class Worker:
                 transport.open()
             is_first = True
             while (batch := self._next()) is not None:
-                # Not at the end: an import there changes the exit status of a Ctrl+C.
-                if not (is_first or self._deadline or _exit.is_exiting()):
-                    prefer_orjson()
-                is_first, settled = False, True
+                settled = True
                 # Whatever it raises: the events were given up, the thread shall live.
                 with suppress(BaseException):
+                    # Not at the end: an import there changes a Ctrl+C's exit status.
+                    if not (is_first or self._deadline or _exit.is_exiting()):
+                        prefer_orjson()
+                    is_first = False
                     settled = self._delivery.deliver(batch, transport, patience)
                 if not settled:
                     # There is a deadline, and no use in trying again before it: a

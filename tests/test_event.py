@@ -307,6 +307,9 @@ class TestIds:
         with pytest.raises(InvalidEvent, match="no such field: ht_userid, ht_x") as e:
             build(own)
         assert "secret" not in str(e.value)
+        own = {"ht_user_id": "u", "ht_properties": {"ht_x": 1}, "ht_message_id": ""}
+        with pytest.raises(InvalidEvent, match=r"an empty one$"):
+            build(own)
         with pytest.raises(InvalidEvent, match="no such field: ht_groupid"):
             build({"ht_type": "group", "ht_user_id": "u", "ht_groupid": 1})
 

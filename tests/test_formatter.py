@@ -5,12 +5,19 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from datetime import date, datetime, timezone
 
 import pytest
 
 import htlogging
-from htlogging import EventTooLarge, HtEventsFormatter, HtEventsHandler, InvalidEvent
+from htlogging import (
+    EventTooLarge,
+    HtEventsFormatter,
+    HtEventsHandler,
+    InvalidEvent,
+    _fork,
+)
 
 
 @pytest.fixture
@@ -300,6 +307,29 @@ class TestOnOurHandler:
         logger.info("Order %s", 7, extra={"ht_user_id": "u"})
         assert handler.flush(30)
         assert collector.events[0]["event"] == "Order %s"
+
+
+class TestMaking:
+    def test_waits_for_nothing(self):
+        """`dictConfig`, with logging's lock, makes one while a thread imports requests."""
+        began, over = threading.Event(), threading.Event()
+
+        def hold():
+            with _fork.importing:
+                began.set()
+                over.wait(60)
+
+        holding = threading.Thread(target=hold)
+        holding.start()
+        assert began.wait(60)
+        making = threading.Thread(target=HtEventsFormatter)
+        making.start()
+        making.join(30)
+        made = not making.is_alive()
+        over.set()
+        holding.join()
+        making.join()
+        assert made
 
 
 class TestDictConfig:

@@ -45,10 +45,17 @@ class TestNewId:
             drawn = [text for ids in pool.map(some_ids, range(40)) for text in ids]
         assert len(set(drawn)) == 40 * SOME
 
+    def test_few(self, clock):
+        """Where events are far apart, none is drawn ahead."""
+        for n in range(3):
+            clock(1_700_000_000.0 + n)
+            new_id()
+            assert not _ids._supply.drawn[1]
+
     @pytest.mark.usefixtures("clock")
     def test_fork(self):
         """A child leaves what its parent has drawn ahead to its parent."""
-        new_id()
+        some_ids()
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
@@ -61,10 +68,10 @@ class TestNewId:
         assert len(theirs) == 100
         assert not set(theirs) & set(some_ids())
 
-    @pytest.mark.parametrize("passed", [1.0, 3600.0, -0.1])
+    @pytest.mark.parametrize("passed", [0.11, 3600.0, -0.1])
     def test_frozen_process(self, clock, passed):
         """Copies of a process, whose clocks have gone on, use none drawn before."""
-        new_id()
+        some_ids()
         drawn = set(_ids._supply.drawn[1])
         assert drawn
         clock(1_700_000_000.0 + passed)

@@ -16,7 +16,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, IntEnum, IntFlag
 from fractions import Fraction
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from uuid import UUID
 
 import numpy as np
@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from htlogging import _json
 from htlogging.exceptions import EventTooLarge
 
 LIMIT = 32_768
@@ -998,6 +999,11 @@ class TestWithoutOrjson:
         run = [sys.executable, "-X", "utf8", "-c", script]
         data = subprocess.check_output(run)
         assert strict(data) == {"a": [1e22, "é", None], "1": 2}
+
+    def test_another_module_of_that_name(self, monkeypatch):
+        """What is no orjson is not used."""
+        monkeypatch.setitem(sys.modules, "orjson", ModuleType("orjson"))
+        assert _json._choose_dumps() is _json._stdlib_dumps
 
     def test_orjson_and_odd_types_load_late(self):
         """Importing costs neither; plain events never load the patient half."""
