@@ -199,29 +199,13 @@ def make(given: Given, extras: dict[str, Any], created: float) -> dict[str, Any]
 
 def fields_of(given: Given) -> dict[str, Any]:
     """Return what a call gave as the fields that `build` takes."""
-    (
-        kind,
-        special,
-        user_id,
-        anonymous_id,
-        body,
-        context,
-        timestamp,
-        integrations,
-        message_id,
-    ) = given
-    fields = {
-        "ht_type": kind,
-        "ht_user_id": user_id,
-        "ht_anonymous_id": anonymous_id,
-        "ht_context": context,
-        "ht_timestamp": timestamp,
-        "ht_integrations": integrations,
-        "ht_message_id": message_id,
-    }
-    fields.update(zip(_OWN[kind], special, strict=True))
-    if body is not None:
-        fields[f"ht_{_BODY[kind]}"] = body
+    kind, special, *common = given
+    names = (
+        *("ht_user_id", "ht_anonymous_id", f"ht_{_BODY[kind]}"),
+        *("ht_context", "ht_timestamp", "ht_integrations", "ht_message_id"),
+    )
+    own = zip(_OWN[kind], special, strict=True)
+    fields = {"ht_type": kind, **dict(own), **dict(zip(names, common, strict=True))}
     return {name: value for name, value in fields.items() if value is not None}
 
 
