@@ -889,14 +889,17 @@ class TestDiskFull:
         assert names(collector) == Counter(["first", "e0"])
 
 
+def leave_one(path):
+    """Leave an event in the spool, by a handler that is closed."""
+    first = Client("KEY", host="http://127.0.0.1:1", spool=path, shutdown_timeout=0.1)
+    first.track("user", "e0")
+    first.shutdown()
+
+
 class TestHandler:
     def test_left_by_a_closed_handler_with_another_host(self, collector, path):
         """A closed handler's events are taken over as those of a dead process are."""
-        first = Client(
-            "KEY", host="http://127.0.0.1:1", spool=path, shutdown_timeout=0.1
-        )
-        first.track("user", "e0")
-        first.shutdown()
+        leave_one(path)
         second = Client("KEY", host=collector.url, spool=path)
         second.track("user", "e1")
         assert second.flush()
@@ -905,11 +908,7 @@ class TestHandler:
 
     def test_a_process_without_events_delivers_at_its_end(self, collector, path):
         """Closing is enough to deliver what another left."""
-        first = Client(
-            "KEY", host="http://127.0.0.1:1", spool=path, shutdown_timeout=0.1
-        )
-        first.track("user", "e0")
-        first.shutdown()
+        leave_one(path)
         second = Client("KEY", host=collector.url, spool=path)
         second.shutdown()
         assert [e["event"] for e in collector.events] == ["e0"]
