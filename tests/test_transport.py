@@ -370,10 +370,12 @@ class TestAnswer:
         """Bytes that are there already do not make up for the time gone by."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            theirs.sendall(b"HTTP")
-            ours.settimeout(1e-9)
+            theirs.sendall(b"HTTP/1.1")
+            ours.settimeout(0.1)
             with _Timed(ours.makefile("rb").detach(), ours) as timed:
                 assert timed.readable()
+                assert timed.read(4) == b"HTTP"
+                time.sleep(0.11)
                 with pytest.raises(TimeoutError):
                     timed.read(4)
 
