@@ -300,6 +300,7 @@ class SpoolQueue:
                 if at_once or time.monotonic() >= self._next_look:
                     self._next_look = time.monotonic() + LOOK_EVERY
                     self._look()
+        self._care.shorten_log()
         self._care.tell(self._report)
 
     def _look(self) -> None:

@@ -73,8 +73,11 @@ class Books:
 
     def waiting(self) -> int:
         """Return how many may be claimed; any thread, without a lock."""
+        waiting = 0
         # A copy: another thread may take an owner out.
-        return sum(owner.last - owner.taken for owner in self.owners[:])
+        for owner in self.owners[:]:
+            waiting += owner.last - owner.taken
+        return waiting
 
     def has_released(self) -> bool:
         """Tell whether events were put back."""

@@ -251,6 +251,11 @@ class Care:
         idle = not self._books.waiting()
         self._file.tidy(_IDLE_ROUNDS if idle else _BUSY_ROUNDS)
 
+    def shorten_log(self) -> None:
+        """Copy the log into the file when it is long."""
+        if self._file.log_is_long():
+            self._try(self._file.checkpoint)
+
     def rest(self) -> None:
         """Leave the file small."""
         if self._file.is_open():

@@ -108,16 +108,25 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 1048576").fetchall()
 
 
+# What SQLite and the system may raise.
+ERRORS = (sqlite3.Error, InvalidSetting, OSError)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Make `SpoolUnavailable` of whatever SQLite and the system may raise."""
+    """Raise `SpoolUnavailable` instead of those."""
     try:
         yield
-    except sqlite3.Error as exc:
+    except ERRORS as exc:
+        raise translation(exc) from exc
+
+
+def translation(exc: Exception) -> SpoolUnavailable:
+    """Return what one of those means."""
+    if isinstance(exc, sqlite3.Error):
         # The plain class: the file is malformed, or none of SQLite's.
         broken = not isinstance(exc, sqlite3.OperationalError)
-        raise SpoolUnavailable(str(exc), broken=broken) from exc
-    except InvalidSetting as exc:
-        raise SpoolUnavailable(str(exc)) from exc
-    except OSError as exc:
-        raise SpoolUnavailable(exc.strerror or type(exc).__name__) from exc
+        return SpoolUnavailable(str(exc), broken=broken)
+    if isinstance(exc, OSError):
+        return SpoolUnavailable(exc.strerror or type(exc).__name__)
+    return SpoolUnavailable(str(exc))

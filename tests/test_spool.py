@@ -631,10 +631,21 @@ class TestBounds:
         # The log is as large as it was until it is written to, or closed.
         assert os.path.getsize(path) < 100_000
         queue.put(b"one more")
-        assert size(path) < 2 * 2**20
+        # A sixteenth of `spool_max_bytes`, then.
+        assert size(path) < 17 * 2**20
         drain(queue)
         queue.close()
         assert size(path) < 100_000
+
+    def test_callers_are_spared_the_log(self, queue, path):
+        """The sending thread copies the log into the file, and it begins anew."""
+        body = b"x" * 300
+        for _ in range(10):
+            for _ in range(600):
+                queue.put(body)
+            queue.look()
+        assert os.path.getsize(path) > 6_000 * 300
+        assert os.path.getsize(f"{path}-wal") < 2_000 * 4_096
 
 
 class TestUnusable:
