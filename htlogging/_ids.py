@@ -9,23 +9,29 @@ from htlogging import _fork
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
-# Ids drawn ahead, at most. Drawn one by one, each would have the system's generator let
-# go of the interpreter's lock: of eight threads that log, each waited for the seven others
-# at every event. So many take 40 us.
-_AHEAD = 256
+# Ids drawn ahead, at most. To draw, the system's generator lets go of the interpreter's
+# lock. One by one, that had each of eight threads that log wait for the seven others at
+# every event. And a thread that waits for the lock (the sending one) starts its 5 ms of
+# patience anew whenever it sees the lock change hands, so that draws closer than that
+# starve it: these last for 10 ms of a caller that does nothing else.
+_AHEAD = 2_048
 
 # Seconds for which they are used.
 _FRESH = 0.1
+
+# Hexadecimal digits that an id has to itself: 80 bits. It shares the 42 others with all
+# that were drawn with it: half the time of cutting each into its five groups.
+_OWN = 20
 
 
 class _Supply:
     """Ids drawn ahead."""
 
     def __init__(self) -> None:
-        # When they were drawn (seconds since the epoch), they, and how many they were.
-        # Replaced as a whole. Threads take from the list's end, and one that finds it
-        # empty draws anew.
-        self.drawn: tuple[float, list[str], int] = (0.0, [], 0)
+        # When they were drawn (seconds since the epoch), where each one's own digits
+        # begin, all these digits, and what goes between. Replaced as a whole. Threads
+        # take from the list's end, and one that finds it empty draws anew.
+        self.drawn: tuple[float, list[int], str, str] = (0.0, [], "", "")
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent."""
@@ -44,28 +50,23 @@ def new_id() -> str:
     not ahead at all where events are further apart than that: unique across forks (after
     `_fork.notice`), and across copies of a frozen process whose clock goes on meanwhile.
     """
-    made, ids, _ = _supply.drawn
+    made, starts, digits, middle = _supply.drawn
     now = time.time()
     if 0.0 <= now - made < _FRESH:
         try:
-            return ids.pop()
+            n = starts.pop()
         except IndexError:
-            pass
-    return _draw(now)
+            return _draw(now, min(len(digits) // _OWN * 2, _AHEAD))
+        return f"{digits[n : n + 8]}{middle}{digits[n + 8 : n + _OWN]}"
+    return _draw(now, 1)
 
 
-def _draw(now: float) -> str:
-    made, _, count = _supply.drawn
-    count = min(2 * count, _AHEAD) if 0.0 <= now - made < _FRESH else 1
-    # 80 bits of each are its own, the 42 in the middle are of all that are drawn with it:
-    # half the time of cutting each into its five groups.
+def _draw(now: float, count: int) -> str:
+    """Draw so many, and return one of them."""
     middle = uuid_text(os.urandom(16).hex(), 4)[8:24]
-    digits = os.urandom(10 * count).hex()
-    starts = range(0, len(digits), 20)
-    ids = [f"{digits[n : n + 8]}{middle}{digits[n + 8 : n + 20]}" for n in starts]
-    last = ids.pop()
-    _supply.drawn = (now, ids, count)
-    return last
+    digits = os.urandom(count * _OWN // 2).hex()
+    _supply.drawn = (now, list(range(_OWN, len(digits), _OWN)), digits, middle)
+    return f"{digits[:8]}{middle}{digits[8:_OWN]}"
 
 
 def uuid_text(h: str, version: int) -> str:

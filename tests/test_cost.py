@@ -92,10 +92,10 @@ class TestMemory:
         gc.collect()
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        for _ in range(2_000):
+        for _ in range(20_000):
             client.track("user", "Order completed", PROPERTIES)
         gc.collect()
-        used = (tracemalloc.get_traced_memory()[0] - before) / 2_000
+        used = (tracemalloc.get_traced_memory()[0] - before) / 20_000
         tracemalloc.stop()
         (event, *_) = handler.queue.abandon()
         assert used <= len(event) + 90
