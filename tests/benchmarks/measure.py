@@ -16,6 +16,7 @@ import time
 import tracemalloc
 import urllib.request
 
+from sink import WARM_UP
 from subjects import SUBJECTS, without_orjson
 
 
@@ -51,9 +52,10 @@ def _calls(given, call, count, pause):
 
 def throughput(given, call, flush, count):
     """Return events a second and CPU microseconds an event, until all is delivered."""
+    items = _ahead(given, count)
     begun, cpu = time.perf_counter(), time.process_time()
-    for n in range(count):
-        call(given(n))
+    for item in items:
+        call(item)
     flush()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     return {"events": count / seconds, "cpu": cpu / count * 1e6}
@@ -62,12 +64,12 @@ def throughput(given, call, flush, count):
 def threads(given, call, flush, count):
     """Return what eight threads get through, and the 99th percentile of their calls."""
     each = count // 8
+    items = _ahead(given, each)
     times = [[] for _ in range(8)]
 
     def work(own):
         clock = time.perf_counter_ns
-        for n in range(each):
-            item = given(n)
+        for item in items:
             begun = clock()
             call(item)
             own.append(clock() - begun)
@@ -87,6 +89,14 @@ def threads(given, call, flush, count):
     }
 
 
+def _ahead(given, count):
+    """Make what calls are given, out of the garbage collector's sight: not our cost."""
+    items = [given(n) for n in range(count)]
+    gc.collect()
+    gc.freeze()
+    return items
+
+
 def memory(given, call, _flush, count):
     """Return the bytes that a queued event takes; the sink does not answer."""
     for n in range(5_000):
@@ -98,7 +108,24 @@ def memory(given, call, _flush, count):
         call(given(n))
     gc.collect()
     used = tracemalloc.get_traced_memory()[0] - before
-    print(json.dumps({"bytes": used / count}), flush=True)
+    _end({"bytes": used / count})
+
+
+def queued(given, call, _flush, count):
+    """Return a call's mean in the first and last 10,000 of so many that are queued."""
+    some = 10_000
+    items = _ahead(given, some)
+    means = []
+    for _ in range(count // some):
+        begun = time.perf_counter()
+        for item in items:
+            call(item)
+        means.append((time.perf_counter() - begun) / some * 1e6)
+    _end({"first": means[0], "last": means[-1], "most": max(means)})
+
+
+def _end(result):
+    print(json.dumps(result), flush=True)
     os._exit(0)  # what is queued goes nowhere
 
 
@@ -136,10 +163,9 @@ def main():
     if encoder == "json":
         without_orjson()
     given, call, flush = SUBJECTS[subject](host)
-    if what != "memory":  # nobody answers there
-        for n in range(3):  # connections are made, orjson is imported, and so on
-            call(given(n))
-            flush()
+    for n in range(WARM_UP):
+        call(given(n))
+        flush()
     result = globals()[what](given, call, flush, int(count))
     flush()
     with urllib.request.urlopen(host) as answer:

@@ -273,13 +273,29 @@ def main():
         50_000 // part,
         repeat,
     )
+    size = {"bytes": ("bytes", False)}
     take(
-        Table("Memory of a queued event", {"bytes": ("bytes", False)}),
+        Table("Memory of a queued event, 100,000 of them", size),
         "memory",
         [*OURS, *PEERS],
         100_000 // part,
         1,
-        3600,
+        HANG,
+    )
+    million = 1_000_000 // part
+    take(Table(f"{million:,} of them", size), "memory", OURS[-1:], million, 1, HANG)
+    means = {
+        "first 10,000": ("first", False),
+        "last 10,000": ("last", False),
+        "dearest 10,000": ("most", False),
+    }
+    take(
+        Table(f"A call, us, while {million:,} events are queued", means),
+        "queued",
+        [*OURS, (PEER, "json")],
+        million,
+        1,
+        HANG,
     )
     imports(repeat * 3)
     one_event(repeat * 3)
