@@ -125,6 +125,7 @@ class Worker:
         self._starting = False
         self._flush_to: Any = queue.mark()  # events up to this mark go at once
         self._deadline: float | None = None  # set by stop
+        self._sent = False  # a first batch, at least; whoever sees it
         self._stuck = False  # a thread ended: nothing gets through by the deadline
         self._over = False  # set when the deadline has passed
 
@@ -296,15 +297,14 @@ class Worker:
                 # At once, side by side with the application's start: were it left to
                 # the exit, imports there would change the exit status of a Ctrl+C.
                 transport.open()
-            is_first = True
             while (batch := self._next()) is not None:
                 settled = True
                 # Whatever it raises: the events were given up, the thread shall live.
                 with suppress(BaseException):
                     # Not at the end: an import there changes a Ctrl+C's exit status.
-                    if not (is_first or self._deadline or _exit.is_exiting()):
+                    if self._sent and not (self._deadline or _exit.is_exiting()):
                         prefer_orjson()
-                    is_first = False
+                    self._sent = True
                     settled = self._delivery.deliver(batch, transport, patience)
                 if not settled:
                     # There is a deadline, and no use in trying again before it: a
