@@ -18,7 +18,6 @@ from htlogging._record import CALL, LOGGER
 from htlogging._report import Report, show_debug
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
-from htlogging._transport import HttpTransport
 from htlogging._worker import Worker, is_sending, sending
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from htlogging._settings import HandlerSettings
     from htlogging._spool import SpoolQueue
+    from htlogging._transport import HttpTransport
 
 
 class HtEventsHandler(QueueHandler):
@@ -110,8 +110,14 @@ class HtEventsHandler(QueueHandler):
             self._settings,
             self.queue,
             self._delivery,
-            lambda: HttpTransport(self._settings),
+            self._make_transport,
         )
+
+    def _make_transport(self) -> HttpTransport:
+        # Late, as `requests`, which it imports: by who sends.
+        with _fork.importing:
+            from htlogging._transport import HttpTransport
+        return HttpTransport(self._settings)
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's events, counts and threads to the parent."""
