@@ -316,11 +316,15 @@ class Worker:
 
     def _next(self) -> Batch | None:
         """Wait for a batch and claim it; `None`: the thread shall end."""
-        with self._turn:
-            while not self._over:
-                # It may call on_error: whatever that raises, the thread shall live.
-                with suppress(BaseException):
-                    self._queue.look()
+        while not self._over:
+            # Not in its turn: it may call on_error, and the others shall send meanwhile.
+            # Whatever that raises, the thread shall live.
+            with suppress(BaseException):
+                self._queue.look()
+            with self._turn:
+                if self._over:
+                    # It was woken to end; the next in line shall see that too.
+                    return None
                 if not self._queue.fill():
                     self._due = None
                     if self._deadline is not None:
@@ -348,7 +352,6 @@ class Worker:
                     self._listen(self._plenty, self._paced - now)
                 else:
                     self._listen(self._full, self._due - now)
-        # Woken to end; the next in line shall see that too.
         return None
 
     def _claim(self) -> Batch | None:

@@ -982,6 +982,25 @@ class TestHandler:
         assert balances(handler.stats)
         assert rows(path) == []
 
+    def test_on_error_holds_up_its_own_thread(self, make_handler, collector):
+        """While one thread tells what had to leave the file, another one sends."""
+        handler = make_handler(thread=2)
+        looking, enough = threading.Event(), threading.Event()
+        look = handler.queue.look
+
+        def slow_once(*, at_once=False):
+            if not looking.is_set():
+                looking.set()
+                assert enough.wait(HANG)
+            look(at_once=at_once)
+
+        handler.queue.look = slow_once
+        handler.handle(event("e0"))
+        try:
+            assert collector.wait_for(1, HANG)
+        finally:
+            enough.set()
+
     def test_close_and_reopen(self, make_handler, collector, path, caplog):
         """What is left at `close` is told in one line, and goes after the next event."""
         collector.always(503)
