@@ -16,9 +16,10 @@ from htlogging._json import encode
 from htlogging._queue import MemoryQueue
 from htlogging._record import CALL, LOGGER
 from htlogging._report import Report, show_debug
+from htlogging._sending import is_sending, sending
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
-from htlogging._worker import Worker, is_sending, sending
+from htlogging._worker import Worker
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False

@@ -6,17 +6,17 @@ import math
 import queue
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import closing, suppress
 
 from htlogging import _exit, _fork
 from htlogging._batch import room
 from htlogging._json import prefer_orjson
+from htlogging._sending import is_sending, sending
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from htlogging._batch import Batch
@@ -38,41 +38,6 @@ _LOOK = 1.0
 
 # The same, when one of them has ended for good.
 _HASTY = 0.05
-
-# Whether this thread is sending: what is logged on it is never an event, or a record
-# about sending would be sent, and so on. A context variable and no threading.local:
-# gevent patches that, and this module may be older than the patch; all its greenlets
-# would be one thread. A forked child's only thread goes on with its own value.
-# It names its thread, and knows its end: a task that on_error makes has a copy.
-_this_sends: ContextVar[_Sending | None] = ContextVar("htlogging_sending", default=None)
-
-
-class _Sending:
-    """That a thread is sending, until it is not."""
-
-    __slots__ = ("active", "thread")
-
-    def __init__(self) -> None:
-        self.active = True
-        self.thread = threading.get_ident()
-
-
-def is_sending() -> bool:
-    """Tell whether this thread is sending events just now."""
-    found = _this_sends.get()
-    return found is not None and found.active and found.thread == threading.get_ident()
-
-
-@contextmanager
-def sending() -> Iterator[None]:
-    """Have what is logged meanwhile be no event."""
-    now = _Sending()
-    before = _this_sends.set(now)
-    try:
-        yield
-    finally:
-        now.active = False
-        _this_sends.reset(before)
 
 
 class Worker:
@@ -288,11 +253,10 @@ class Worker:
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
-        _this_sends.set(_Sending())
         _fork.leave_signals_to_others()
         transport = self._make_transport()
         patience = Patience(self, math.inf)
-        with closing(transport):
+        with sending(), closing(transport):
             with suppress(Exception):  # `post` will say what is wrong
                 # At once, side by side with the application's start: were it left to
                 # the exit, imports there would change the exit status of a Ctrl+C.
@@ -324,7 +288,7 @@ class Worker:
             with self._turn:
                 if self._over:
                     # It was woken to end; the next in line shall see that too.
-                    return None
+                    return None  # type: ignore[unreachable]  # `stop` may set it
                 if not self._queue.fill():
                     self._due = None
                     if self._deadline is not None:

@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).parent.parent / "htlogging"
 
 # From the ground up: a module imports from rows above its own, and nothing else.
 LAYERS = """
-exceptions context types _version _stats _fork _wire _clock _dates
+exceptions context types _version _stats _sending _fork _wire _clock _dates
 _ids _settings _values _retry _exchange _exit _spool_place _spool_lock _spool_schema
-_json _event _batch _rules _server _show _spool_file
+_json _event _batch _reasons _rules _server _show _spool_file
 _record _queue _transport _report _console _spool_rows _spool_shared _spool_books
 _formatter _delivery _spool_care _spool_view _spool_list _spool_status _lines
 _worker _spool _pump _spool_erase _send_input _send_state

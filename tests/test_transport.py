@@ -12,13 +12,12 @@ from email.utils import formatdate
 
 import pytest
 
+from htlogging._reasons import unreachable
 from htlogging._retry import Unreachable
 from htlogging._settings import Settings
 from htlogging._transport import (
     MAX_ANSWER,
     HttpTransport,
-    _causes,
-    _reason,
     _Timed,
 )
 from htlogging._version import __version__
@@ -602,22 +601,25 @@ class TestReason:
             outer.__cause__ = inner
         else:
             outer.__context__ = inner
-        assert _reason(_causes(outer)) == reason
+        assert unreachable(outer, used=False).reason == reason
 
     def test_not_what_the_application_handles(self):
         """An error that is being handled by the application is not the cause."""
         error = OSError("x")
         error.__context__ = ValueError("the application's")
-        assert _reason(_causes(error)) == "OSError"
+        assert unreachable(error, used=False).reason == "OSError"
 
     def test_circle(self):
         """Errors that cause each other have an end."""
         error = OSError("x")
         error.__cause__ = error
-        assert _reason(_causes(error)) == "OSError"
+        assert unreachable(error, used=False).reason == "OSError"
 
     def test_certificate(self):
         """A certificate is told of without the host's name."""
         error = ssl.SSLCertVerificationError(1, "certificate verify failed")
         error.verify_message = "Hostname mismatch, it is not valid for 'a.example'."
-        assert _reason([OSError(), error]) == "OSError: Hostname mismatch"
+        outer = OSError()
+        outer.__cause__ = error
+        reason = unreachable(outer, used=False).reason
+        assert reason == "OSError: Hostname mismatch"

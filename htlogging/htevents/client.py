@@ -12,8 +12,8 @@ from htlogging._event import fields_of
 from htlogging._handler import HtEventsHandler
 from htlogging._record import CALL, LOGGER, Call, to_event
 from htlogging._seen import only_handler
+from htlogging._sending import is_sending
 from htlogging._stats import Stats
-from htlogging._worker import is_sending
 from htlogging.exceptions import DeliveryError, InvalidEvent
 
 TYPE_CHECKING = False
