@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 
@@ -31,7 +32,7 @@ class _Supply:
         # When they were drawn (seconds since the epoch), where each one's own digits
         # begin, all these digits, and what goes between. Replaced as a whole. Threads
         # take from the list's end, and one that finds it empty draws anew.
-        self.drawn: tuple[float, list[int], str, str] = (0.0, [], "", "")
+        self.drawn: tuple[float, list[int], str, str] = (-math.inf, [], "", "")
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent."""

@@ -225,7 +225,7 @@ def prefer_orjson() -> None:
     Encode by orjson from now on, where it is installed.
 
     Importing that takes longer than importing this package, so neither a caller does it
-    nor a process that sends once: a sending thread does, before its second request, and
+    nor a process that sends once: a sending thread does, before the second request, and
     who formats or sends a file.
     """
     global _chosen, _dumps  # noqa: PLW0603

@@ -9,6 +9,13 @@ from htlogging._retry import Unreachable
 
 
 def unreachable(exc: Exception, *, used: bool) -> Unreachable:
+    """
+    Return what is raised instead.
+
+    Args:
+        exc: Whatever came of a request.
+        used: Whether its connection had served before.
+    """
     # A function of its own: an error kept in a local of `post` would be a cycle, and
     # its connection stay open until the garbage collector comes.
     causes = _causes(exc)

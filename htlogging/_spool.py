@@ -287,12 +287,15 @@ class SpoolQueue:
         """
         Do what is due now and then; on a sending thread, or in `flush`.
 
-        Adopts the events of processes that died, takes out those that are too old, and
-        makes the file smaller. Writes lines and calls `on_error`: no lock is held then.
+        Adopts the events of processes that died, takes out those that are too old, makes
+        the file smaller, and copies its log. Writes lines and calls `on_error`: no lock
+        is held then.
 
         Args:
             at_once: Whether it is due, whenever it was done last.
         """
+        if self._file.is_writing_here():
+            return  # in a signal handler: who looks just now may wait for our writing
         if at_once or time.monotonic() >= self._next_look:
             # One at a time: `flush` shall not go on before what another adopts is
             # counted.

@@ -73,6 +73,7 @@ class Books:
 
     def waiting(self) -> int:
         """Return how many may be claimed; any thread, without a lock."""
+        # No `sum`, which takes twice the time: every caller comes here.
         waiting = 0
         # A copy: another thread may take an owner out.
         for owner in self.owners[:]:

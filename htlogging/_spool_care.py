@@ -254,7 +254,7 @@ class Care:
     def shorten_log(self) -> None:
         """Copy the log into the file when it is long."""
         if self._file.log_is_long():
-            self._try(self._file.checkpoint)
+            self._file.checkpoint()
 
     def rest(self) -> None:
         """Leave the file small."""

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 # earlier; this is for when it waits for an answer.
 WAL_PAGES = (1_000, 16_384)
 
-# The share of these at which it does: in statements, of which one takes two to ten.
+# The share of these at which it does: in statements, of which an event's takes two to
+# ten.
 _EARLIER = 32
 
 # The share that stays on disk when the log begins anew. To cut it and have it grow again
@@ -56,8 +57,8 @@ class SpoolFile:
     """
     One file as one process sees it; its queues share this object.
 
-    Writing and reading have a connection and a lock each, so that a caller's `put` never
-    waits for the sender's reading. Before a fork both connections are closed: SQLite's
+    Writing and reading have a connection and a lock each, so that a caller's `put` does
+    not wait for the sender's reading. Before a fork both connections are closed: SQLite's
     must not cross one, and the next statement opens them again, in the parent and in
     the child.
 
@@ -83,8 +84,7 @@ class SpoolFile:
         self._full_sync = False
         self._wal_pages = WAL_PAGES[1]
         self._told = False
-        # Statements in the log since it was copied. Changed with `writing` held.
-        self._logged = 0
+        self._logged = 0  # statements since the log was copied; a hint
         _fork.register(self)
 
     def _make_locks(self) -> None:
@@ -293,19 +293,18 @@ class SpoolFile:
         return self._logged >= self._wal_pages // _EARLIER
 
     def checkpoint(self) -> None:
-        """
-        Copy the log into the file, so that no caller's commit has to.
-
-        Raises:
-            SpoolUnavailable: It could not be done.
-        """
-        with self.reading() as connection:
-            # On this one, and while callers write. Then, while they wait, the few pages
-            # that came meanwhile: the log begins anew only when all of it was copied.
-            connection.execute(_CHECKPOINT).fetchall()
-            with self.writing:
-                self._logged = 0
+        """Copy the log into the file, so that no caller's commit has to; if that can be."""
+        self._logged = 0
+        # If not, there is no harm: events can be written all the same.
+        with suppress(SpoolUnavailable):
+            with self.reading() as connection:
+                # Here callers write meanwhile.
                 connection.execute(_CHECKPOINT).fetchall()
+            # Not within the other: a signal handler may read while its thread writes.
+            # Callers wait while what they wrote meanwhile is copied, and for the file's
+            # sync: 3 ms here. The log begins anew only when all of it was copied.
+            with self.writing, translated():
+                self._to_write().execute(_CHECKPOINT).fetchall()
 
     def _to_write(self) -> sqlite3.Connection:
         if self._writer is None:

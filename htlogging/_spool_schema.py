@@ -108,13 +108,13 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 1048576").fetchall()
 
 
-# What SQLite and the system may raise.
+# What SQLite, the system and `_spool_place` raise.
 ERRORS = (sqlite3.Error, InvalidSetting, OSError)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise `SpoolUnavailable` instead of those."""
+    """Raise `SpoolUnavailable` instead of `ERRORS`."""
     try:
         yield
     except ERRORS as exc:
@@ -122,7 +122,7 @@ def translated() -> Iterator[None]:
 
 
 def translation(exc: Exception) -> SpoolUnavailable:
-    """Return what one of those means."""
+    """Return what one of `ERRORS` means."""
     if isinstance(exc, sqlite3.Error):
         # The plain class: the file is malformed, or none of SQLite's.
         broken = not isinstance(exc, sqlite3.OperationalError)

@@ -76,19 +76,17 @@ class HttpTransport:
         used, self._used = self._used, False
         try:
             session = self._ready()
-            request = self._request
-            request.headers.pop("Content-Encoding", None)
+            # A copy: greenlets may share this object, and what instruments `requests`
+            # adds headers.
+            request = self._request.copy()
             if compress:
                 body = _gzip(body)
                 request.headers["Content-Encoding"] = "gzip"
             request.body = body
             request.prepare_content_length(body)
-            try:
-                response = session.send(
-                    request, timeout=timeout, allow_redirects=False, **self._options
-                )
-            finally:
-                request.body = None  # not kept until the next one comes
+            response = session.send(
+                request, timeout=timeout, allow_redirects=False, **self._options
+            )
         except Exception as exc:  # noqa: BLE001
             # Whatever a session raises, for a wrong host name say UnicodeError: the
             # events shall be tried again, and the thread shall live.

@@ -83,6 +83,8 @@ class Worker:
         self._own = threading.local()  # a transport for each thread that uses send_now
         self._paced = 0.0  # when the next full batch may go, with _turn
         self._due: float | None = None  # when the batch being filled goes, with _turn
+        # Whether a batch was ever sent. Not guarded: seen late, it costs one more by json.
+        self._sent = False
         # Guards what is below: never held while sending. Notified when events settle,
         # and when there is a deadline.
         self._changed = delivery.settled
@@ -90,7 +92,6 @@ class Worker:
         self._starting = False
         self._flush_to: Any = queue.mark()  # events up to this mark go at once
         self._deadline: float | None = None  # set by stop
-        self._sent = False  # a first batch, at least; whoever sees it
         self._stuck = False  # a thread ended: nothing gets through by the deadline
         self._over = False  # set when the deadline has passed
 

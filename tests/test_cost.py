@@ -46,7 +46,9 @@ def calls_of(function):
 @pytest.fixture
 def client():
     """Return a client whose records nobody else sees, and whose events stay queued."""
-    client = Client("KEY", host="http://127.0.0.1:1", upload_interval=3600)
+    client = Client(
+        "KEY", host="http://127.0.0.1:1", upload_interval=3600, max_queue_size=30_000
+    )
     client.logger.propagate = False  # to pytest's handlers
     yield client
     (handler,) = client.logger.handlers
@@ -97,5 +99,6 @@ class TestMemory:
         gc.collect()
         used = (tracemalloc.get_traced_memory()[0] - before) / 20_000
         tracemalloc.stop()
+        assert not client.stats.dropped
         (event, *_) = handler.queue.abandon()
         assert used <= len(event) + 90

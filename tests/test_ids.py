@@ -52,6 +52,13 @@ class TestNewId:
             new_id()
             assert not _ids._supply.drawn[1]
 
+    @pytest.mark.parametrize("now", [0.0, -1.0, 1e-9])
+    def test_clock_that_was_never_set(self, clock, monkeypatch, now):
+        """The first id is one whatever the clock says."""
+        monkeypatch.setattr(_ids, "_supply", _ids._Supply())
+        clock(now)
+        assert len({str(UUID(new_id())) for _ in range(5)}) == 5
+
     @pytest.mark.usefixtures("clock")
     def test_fork(self):
         """A child leaves what its parent has drawn ahead to its parent."""

@@ -268,6 +268,40 @@ class TestPut:
         assert sum(map(len, drain(queue))) == left
         assert queue.counts()[1] == 0
 
+    @pytest.mark.skipif(
+        "coverage" in sys.modules, reason="coverage's own lock is not re-entrant"
+    )
+    def test_flush_within_a_signal_handler(self, queue):
+        """A signal handler may flush while its thread puts, and another one looks."""
+        signals, inside = [], []
+
+        def handle(*_):
+            if not inside:  # as above
+                inside.append(True)
+                signals.append(queue.look(at_once=True))
+                inside.clear()
+
+        stop = threading.Event()
+
+        def sender():
+            while not stop.is_set():
+                queue.look()
+                drain(queue)
+
+        thread = threading.Thread(target=sender)
+        before = signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        try:
+            thread.start()
+            while len(signals) < 150:
+                queue.put(b"x" * 300)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            stop.set()
+            thread.join(HANG)
+        assert not thread.is_alive()
+
     def test_an_earlier_number_is_not_passed(self, queue, monkeypatch):
         """An event of a signal handler within `put` waits until both are written."""
         insert, claimed = _spool_rows.insert, []
@@ -646,6 +680,19 @@ class TestBounds:
             queue.look()
         assert os.path.getsize(path) > 6_000 * 300
         assert os.path.getsize(f"{path}-wal") < 2_000 * 4_096
+
+    def test_a_log_that_cannot_be_copied(self, queue, path):
+        """Events are written all the same."""
+        for _ in range(600):
+            queue.put(b"x")
+        with queue._file.reading() as connection:
+            # A reader in the middle of it: "database table is locked".
+            reader = connection.execute("SELECT * FROM events")
+            reader.fetchone()
+            queue.look()
+            reader.close()
+        queue.put(b"more")
+        assert len(rows(path)) == 601
 
 
 class TestUnusable:

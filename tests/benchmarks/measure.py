@@ -22,6 +22,9 @@ from subjects import SUBJECTS, without_orjson
 # Different events, where they are made ahead.
 SOME = 100
 
+# Events of which `queued` takes the mean.
+BLOCK = 10_000
+
 
 def idle(given, call, _flush, count):
     """Return what a call costs in a burst that the sender has no time to ship."""
@@ -103,7 +106,7 @@ def _some(given):
 
 
 def memory(given, call, _flush, count):
-    """Return the bytes that a queued event takes; the sink does not answer."""
+    """Return the bytes that a queued event takes; the sink has ceased to answer."""
     for n in range(5_000):
         call(given(n))
     gc.collect()
@@ -118,14 +121,13 @@ def memory(given, call, _flush, count):
 
 def queued(given, call, _flush, count):
     """Return a call's mean in the first and last 10,000 of so many that are queued."""
-    some = 10_000
     items = _some(given)
     means = []
-    for _ in range(count // some):
+    for _ in range(count // BLOCK):
         begun = time.perf_counter()
-        for n in range(some):
+        for n in range(BLOCK):
             call(items[n % SOME])
-        means.append((time.perf_counter() - begun) / some * 1e6)
+        means.append((time.perf_counter() - begun) / BLOCK * 1e6)
     _end({"first": means[0], "last": means[-1], "most": max(means)})
 
 

@@ -6,8 +6,8 @@ Measure everything, and print it as ratios to events-sdk-python and to the floor
     python tests/benchmarks/run.py --sustained MINUTES
 
 Every measurement runs in a process of its own against a sink in another, so many times,
-the subjects by turns; the tables show medians, and in brackets the least and the most.
-Nothing else should run on the machine, and htlogging should be installed, not from here:
+the subjects by turns (but processes that sleep come last); the tables show medians, and
+in brackets the least and the most. Nothing else should run on the machine, and htlogging should be installed, not from here:
 imports are measured, too.
 """
 
@@ -279,11 +279,12 @@ def main():
         repeat,
     )
     size = {"bytes": ("bytes", False)}
+    queued = 100_000 // part
     take(
-        Table("Memory of a queued event, 100,000 of them", size),
+        Table(f"Memory of a queued event, {queued:,} of them", size),
         "memory",
         [*OURS, *PEERS],
-        100_000 // part,
+        queued,
         1,
         HANG,
     )
