@@ -17,15 +17,7 @@ from contextlib import contextmanager, suppress
 
 from htlogging import _fork, _spool_place
 from htlogging._spool_lock import LockFile, identity
-from htlogging._spool_schema import (
-    BUSY,
-    ERRORS,
-    PAGE,
-    SpoolUnavailable,
-    connect,
-    translated,
-    translation,
-)
+from htlogging._spool_schema import BUSY, PAGE, SpoolUnavailable, Translated, connect
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -134,14 +126,8 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: It could not be done, and was not.
         """
-        with self.writing:
-            # Not `translated`, which takes 0.6 us: callers come here.
-            try:
-                connection = self._to_write()
-                self._logged += 1
-                return connection.execute(statement, values).rowcount
-            except ERRORS as exc:
-                raise translation(exc) from exc
+        with self.writing, Translated():
+            return self._to_write().execute(statement, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -151,7 +137,7 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: They could not be done, and were not.
         """
-        with self.writing, translated():
+        with self.writing, Translated():
             connection = self._to_write()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -170,7 +156,7 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        with self._reading, translated():
+        with self._reading, Translated():
             if self._reader is None:
                 with self.writing:
                     self._open()
@@ -192,7 +178,7 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The lock file cannot be made.
         """
-        with self.writing, translated():
+        with self.writing, Translated():
             while True:
                 # A clock that was never set may stand at 0, or before.
                 owner = max(int(time.time()), 1) << 20 | secrets.randbits(20)
@@ -206,14 +192,14 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        with self.writing, translated():
+        with self.writing, Translated():
             # Another file may have its name: then our locks are nobody's to see.
             self._lock.ready()
         # One by one along the index: a DISTINCT would look at every event.
         found = self.read(_NEXT_OWNER, 0)
         while found:
             owner = found[0][0]
-            with self.writing, translated():
+            with self.writing, Translated():
                 if owner in self._lock.held:
                     # Whatever the destination was: as if its process had died.
                     ours = owner in self._idle
@@ -231,7 +217,7 @@ class SpoolFile:
 
     def free(self, owners: Iterable[int]) -> None:
         """Serve these no more: they have no events."""
-        with self.writing, translated():
+        with self.writing, Translated():
             for owner in owners:
                 self._idle.discard(owner)
                 self._lock.free(owner)
@@ -281,7 +267,7 @@ class SpoolFile:
         """
         while rounds and self.read("PRAGMA freelist_count") != [(0,)]:
             rounds -= 1
-            with self.writing, translated():
+            with self.writing, Translated():
                 connection = self._to_write()
                 # Not `execute`: it would stop after the first page, which SQLite
                 # returns as a row without columns.
@@ -294,7 +280,7 @@ class SpoolFile:
 
     def checkpoint(self) -> None:
         """Copy the log into the file, so that no caller's commit has to; if that can be."""
-        self._logged = 0
+        self._logged = 0  # first: a failure waits for its turn as well
         # If not, there is no harm: events can be written all the same.
         with suppress(SpoolUnavailable):
             with self.reading() as connection:
@@ -303,7 +289,7 @@ class SpoolFile:
             # Not within the other: a signal handler may read while its thread writes.
             # Callers wait while what they wrote meanwhile is copied, and for the file's
             # sync: 3 ms here. The log begins anew only when all of it was copied.
-            with self.writing, translated():
+            with self.writing, Translated():
                 self._to_write().execute(_CHECKPOINT).fetchall()
 
     def _to_write(self) -> sqlite3.Connection:
@@ -321,6 +307,7 @@ class SpoolFile:
         if self._writer.in_transaction:
             # A signal handler within `transaction`: it would wait for its COMMIT.
             raise SpoolUnavailable("it is being written to", passing=True)
+        self._logged += 1
         return self._writer
 
     def _open(self) -> None:

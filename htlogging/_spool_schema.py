@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
 
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
 # What `PRAGMA application_id` says: "HtEv".
@@ -108,25 +106,24 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 1048576").fetchall()
 
 
-# What SQLite, the system and `_spool_place` raise.
-ERRORS = (sqlite3.Error, InvalidSetting, OSError)
+class Translated:
+    """
+    Raises `SpoolUnavailable` instead of what SQLite, the system and `_spool_place` raise.
 
+    A class: callers come here, and a `contextmanager` takes 0.5 us more.
+    """
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise `SpoolUnavailable` instead of `ERRORS`."""
-    try:
-        yield
-    except ERRORS as exc:
-        raise translation(exc) from exc
+    __slots__ = ()
 
+    def __enter__(self) -> None:
+        pass
 
-def translation(exc: Exception) -> SpoolUnavailable:
-    """Return what one of `ERRORS` means."""
-    if isinstance(exc, sqlite3.Error):
-        # The plain class: the file is malformed, or none of SQLite's.
-        broken = not isinstance(exc, sqlite3.OperationalError)
-        return SpoolUnavailable(str(exc), broken=broken)
-    if isinstance(exc, OSError):
-        return SpoolUnavailable(exc.strerror or type(exc).__name__)
-    return SpoolUnavailable(str(exc))
+    def __exit__(self, _kind: object, exc: BaseException | None, _tb: object) -> None:
+        if isinstance(exc, sqlite3.Error):
+            # The plain class: the file is malformed, or none of SQLite's.
+            broken = not isinstance(exc, sqlite3.OperationalError)
+            raise SpoolUnavailable(str(exc), broken=broken) from exc
+        if isinstance(exc, InvalidSetting):
+            raise SpoolUnavailable(str(exc)) from exc
+        if isinstance(exc, OSError):
+            raise SpoolUnavailable(exc.strerror or type(exc).__name__) from exc

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import chain
 
 import pytest
@@ -150,6 +151,36 @@ def rows(path, query="SELECT body FROM events ORDER BY owner, seq"):
         connection.close()
 
 
+@contextmanager
+def interrupted(handle, seconds, beside):
+    """Have a signal handler do something every so often, and a thread something else."""
+    inside, stop = [], threading.Event()
+
+    def handle_once(*_):
+        if inside:
+            return  # or a busy machine would begin ever more of them, and end none
+        inside.append(True)
+        handle()
+        inside.clear()
+
+    def work():
+        while not stop.is_set():
+            beside()
+
+    thread = threading.Thread(target=work)
+    before = signal.signal(signal.SIGALRM, handle_once)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        thread.start()
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        stop.set()
+        thread.join(HANG)
+    assert not thread.is_alive()
+
+
 def size(path):
     """Return the bytes of the file and of SQLite's beside it."""
     names = [path, f"{path}-wal", f"{path}-shm"]
@@ -226,28 +257,17 @@ class TestPut:
     )
     def test_within_a_signal_handler(self, make):
         """A signal handler may put at any moment of any verb, and loses nothing."""
-        queue, count, inside = make(spool_max_bytes=2**20), [0], []
+        queue, count = make(spool_max_bytes=2**20), [0]
 
-        def handle(*_):
-            if inside:
-                return  # or a busy machine would begin ever more of them, and end none
-            inside.append(True)
+        def handle():
             queue.put(b"signal")
             count[0] += 1
-            inside.clear()
-
-        stop = threading.Event()
 
         def load():
-            while not stop.is_set():
-                queue.put(b"thread")
-                queue.look(at_once=True)
+            queue.put(b"thread")
+            queue.look(at_once=True)
 
-        thread = threading.Thread(target=load)
-        before = signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        try:
-            thread.start()
+        with interrupted(handle, 0.001, load):
             settled = mine = 0
             while count[0] < 200:
                 queue.put(b"main")
@@ -258,11 +278,6 @@ class TestPut:
                     queue.bury(batch, REFUSED) if mine % 5 == 0 else queue.ack(batch)
                 queue.counts()
                 queue.settled_to(queue.mark())
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            stop.set()
-            thread.join(HANG)
         accepted, left = queue.counts()
         assert accepted == settled + left
         assert sum(map(len, drain(queue))) == left
@@ -273,34 +288,15 @@ class TestPut:
     )
     def test_flush_within_a_signal_handler(self, queue):
         """A signal handler may flush while its thread puts, and another one looks."""
-        signals, inside = [], []
+        looks = []
 
-        def handle(*_):
-            if not inside:  # as above
-                inside.append(True)
-                signals.append(queue.look(at_once=True))
-                inside.clear()
+        def send():
+            queue.look()
+            drain(queue)
 
-        stop = threading.Event()
-
-        def sender():
-            while not stop.is_set():
-                queue.look()
-                drain(queue)
-
-        thread = threading.Thread(target=sender)
-        before = signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-        try:
-            thread.start()
-            while len(signals) < 150:
+        with interrupted(lambda: looks.append(queue.look(at_once=True)), 0.01, send):
+            while len(looks) < 150:
                 queue.put(b"x" * 300)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            stop.set()
-            thread.join(HANG)
-        assert not thread.is_alive()
 
     def test_an_earlier_number_is_not_passed(self, queue, monkeypatch):
         """An event of a signal handler within `put` waits until both are written."""

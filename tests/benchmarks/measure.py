@@ -27,7 +27,7 @@ BLOCK = 10_000
 
 
 def idle(given, call, _flush, count):
-    """Return what a call costs in a burst that the sender has no time to ship."""
+    """Return what a call costs in a burst, of which the sender ships what it can."""
     return _calls(given, call, count, pause=None)
 
 

@@ -7,8 +7,8 @@ Measure everything, and print it as ratios to events-sdk-python and to the floor
 
 Every measurement runs in a process of its own against a sink in another, so many times,
 the subjects by turns (but processes that sleep come last); the tables show medians, and
-in brackets the least and the most. Nothing else should run on the machine, and htlogging should be installed, not from here:
-imports are measured, too.
+in brackets the least and the most. Nothing else should run on the machine, and htlogging
+should be installed, not from here: imports are measured, too.
 """
 
 from __future__ import annotations
