@@ -52,7 +52,7 @@ def sentry():
 
 
 class TestSentry:
-    """README, Sentry: one line keeps its breadcrumbs free of what we log."""
+    """docs/servers.md, Sentry: one line keeps its breadcrumbs free of what we log."""
 
     @pytest.fixture
     def crash(self, client, sentry):

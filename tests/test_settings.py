@@ -39,7 +39,7 @@ def refuse(**given):
 
 class TestDefaults:
     def test_are_these(self):
-        """With a write key alone, all else is as the README says."""
+        """With a write key alone, all else is as docs/settings.md says."""
         settings = make()
         assert {name: getattr(settings, name) for name in DEFAULTS} == {
             "write_key": "KEY",

@@ -1,4 +1,4 @@
-"""The README keeps to what is so: its code is run, its tables are compared."""
+"""The README and the manual are true: their code is run, their tables compared."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from htlogging._version import __version__
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+DOCS = ROOT / "htlogging" / "docs"
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted(DOCS.glob("*.md"))}
 HANG = 60  # seconds: the guard, not a measurement
 
 # What stands right before a block says what it does; readers do not see it.
@@ -34,23 +36,26 @@ LANGUAGES = {"python", "json", "sh", "console", "ini", "text", "diff"}
 class Block(NamedTuple):
     """A code block, and where it begins."""
 
+    page: str
     line: int
     does: str
     language: str
     code: str
 
     def __repr__(self) -> str:
-        return f"line-{self.line}"
+        return f"{self.page}-{self.line}"
 
 
 BLOCKS = [
     Block(
-        README.count("\n", 0, found.start("code")),
+        page,
+        text.count("\n", 0, found.start("code")),
         found["does"] or "",
         found["language"],
         found["code"],
     )
-    for found in _BLOCK.finditer(README)
+    for page, text in {"README": README, **PAGES}.items()
+    for found in _BLOCK.finditer(text)
 ]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
@@ -94,7 +99,7 @@ def run_block(block, collector, tmp_path):
 
 
 def name_of(event):
-    """Return what the README calls an event by: its name, or its type."""
+    """Return what a page calls an event by: its name, or its type."""
     return event.get("event", event["type"])
 
 
@@ -115,9 +120,9 @@ def after(block):
     return BLOCKS[BLOCKS.index(block) + 1]
 
 
-def table(title):
+def table(page, title):
     """Return the rows of the first table after a heading, each a list of cells."""
-    section = README.partition(f"# {title}\n")[2]
+    section = PAGES[page].partition(f"# {title}\n")[2]
     lines = section[section.index("\n|") :].lstrip("\n").partition("\n\n")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -189,8 +194,8 @@ class TestCode:
             assert line.strip() in ("", "...", *lines)
 
     def test_three_ways_send_one_event(self, collector, tmp_path):
-        """The first three blocks send the event that the page shows."""
-        for block in that("sends")[:3]:
+        """The three ways of the quickstart send the event that it shows."""
+        for block in [b for b in that("sends") if b.page == "quickstart"][:3]:
             run_block(block, collector, tmp_path)
         (shown,) = (json.loads(b.code) for b in BLOCKS if b.language == "json")
         assert [lasting(event) for event in collector.events] == [lasting(shown)] * 3
@@ -281,6 +286,45 @@ if __name__ == "__main__":
         assert sorted(names) == ["flushed", "flushed", "next", "queued"]
 
 
+class TestPages:
+    def test_readme_is_short(self):
+        """The README is at most 8,000 bytes; all else is in the manual."""
+        assert len(README.encode()) <= 8_000
+
+    def test_readme_lists_every_page(self):
+        """The README's list of pages is the manual's."""
+        linked = re.findall(r"\(htlogging/docs/([a-z-]+)\.md\) \|", README)
+        assert sorted(linked) == sorted(PAGES)
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_has_one_title(self, page):
+        """A page begins with its title, and has only one."""
+        text = _BLOCK.sub("", PAGES[page])
+        assert text.startswith("# ")
+        assert len(re.findall(r"(?m)^# ", text)) == 1
+
+    @pytest.mark.parametrize(
+        "path", [ROOT / "README.md", ROOT / "examples/README.md", *DOCS.glob("*.md")]
+    )
+    def test_links(self, path):
+        """Each link leads to a file, and to a heading in it where it names one."""
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text("utf-8")):
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            assert file.exists(), target
+            headings = re.findall(r"(?m)^#+ (.*)$", file.read_text("utf-8"))
+            slugs = [
+                re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings
+            ]
+            assert not anchor or anchor in slugs, target
+
+    def test_examples_are_listed(self):
+        """The list of examples has every file."""
+        listed = (ROOT / "examples" / "README.md").read_text("utf-8")
+        for path in (ROOT / "examples").glob("*.py"):
+            assert f"({path.name})" in listed
+
+
 class TestCommands:
     @pytest.mark.parametrize("ending", ["htlogging demo", "pytest"])
     def test_set_up(self, ending):
@@ -291,16 +335,15 @@ class TestCommands:
     def test_collect(self, tmp_path):
         """The options of `collect` that the page names are those it has."""
         shown = run("-m", "htlogging", "collect", "--help", cwd=tmp_path)
-        section = README.partition("## The collector\n")[2].partition("\n## ")[0]
-        options = set(re.findall(r"`(--[a-z-]+)`", section))
+        options = set(re.findall(r"`(--[a-z-]+)`", PAGES["collector"]))
         assert options == set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
 
 
 class TestModules:
     def test_named_modules_exist(self):
         """The modules that the page names are there."""
-        section = README.partition("## For contributors\n")[2]
-        names = set(re.findall(r"(?<![/\w])(?:htevents/)?\w+\.py\b", section))
+        page = PAGES["architecture"]
+        names = set(re.findall(r"(?<![/\w])(?:htevents/)?\w+\.py\b", page))
         package = Path(_settings.__file__).parent
         missing = {n for n in names if not (package / n).is_file()}
         assert len(names) > 20
@@ -310,13 +353,15 @@ class TestModules:
 class TestFields:
     def test_keys(self):
         """The table of extras has every `ht_` field, and no other."""
-        keys = [code_in(row[0]) for row in table("The record's fields")]
+        keys = [code_in(row[0]) for row in table("record-fields", "Record fields")]
         assert len(keys) == len(set(keys))
         assert set(keys) == _event.FIELDS
 
     def test_refused_names(self):
         """The names on the page are those that this Python refuses."""
-        section = README.partition("### Names that `extra=` refuses\n")[2]
+        section = PAGES["record-fields"].partition("## Names that `extra=` refuses\n")[
+            2
+        ]
         listed = re.findall(r"`(\w+)`", section.split("\n\n")[1])
         assert len(listed) == len(set(listed))
         tried = {*vars(logging.makeLogRecord({})), "message", "asctime", *listed}
@@ -326,7 +371,7 @@ class TestFields:
 
 
 class TestSettings:
-    ROWS = table("Settings")
+    ROWS = table("settings", "Settings")
 
     def test_names_and_defaults(self):
         """The table has every setting, in the order of the code, with its default."""
@@ -363,7 +408,7 @@ class TestAnswers:
         ("given up", Verdict.GIVE_UP),
     )
 
-    @pytest.mark.parametrize("row", table("What an answer does"), ids=repr)
+    @pytest.mark.parametrize("row", table("delivery", "What an answer does"), ids=repr)
     def test_table(self, row):
         """A row of the table says what the policy does with each of its statuses."""
         answer, text = row
