@@ -2,6 +2,6 @@
 
 import sys
 
-from htlogging._cli import main
+from htlogging._cli.main import main
 
 sys.exit(main())

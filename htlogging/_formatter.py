@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from htlogging import _event, _fork, _record, context
-from htlogging._json import encode, prefer_orjson
+from htlogging import context
+from htlogging._event import builder
+from htlogging._event.encoder import encode, prefer_orjson
+from htlogging._event.record import CALL
+from htlogging._process import fork
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class HtEventsFormatter(JsonFormatter):
         fields.update(
             (name, value)
             for name, value in record.__dict__.items()
-            if str(name).startswith("_") and name != _record.CALL
+            if str(name).startswith("_") and name != CALL
         )
         fields["msg"] = record.msg
         fields["created"] = record.created
@@ -78,10 +81,10 @@ class HtEventsFormatter(JsonFormatter):
             log_data: What `add_fields` gathered: `ht_…`, other extras, and the record's
                 `msg` and `created`.
         """
-        _fork.notice()  # before an id is drawn
+        fork.notice()  # before an id is drawn
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
-        return _event.build(log_data, context.get(), str(name), created)
+        return builder.build(log_data, context.get(), str(name), created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""

@@ -7,31 +7,38 @@ import math
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from logging.handlers import QueueHandler
 
-from htlogging import _event, _exit, _fork, _record, context
-from htlogging._delivery import Delivery
-from htlogging._json import encode
-from htlogging._queue import MemoryQueue
-from htlogging._record import CALL, LOGGER
+from htlogging import context
+from htlogging._delivery.sender import Delivery
+from htlogging._delivery.worker import Worker
+from htlogging._event import builder
+from htlogging._event.encoder import encode
+from htlogging._event.record import (
+    CALL,
+    LOGGER,
+    has_fields,
+    is_dedicated,
+    is_ours,
+    to_event,
+)
+from htlogging._process import fork, logging_lock, shutdown
+from htlogging._process.suppression import is_sending, sending
+from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report, show_debug
-from htlogging._sending import is_sending, sending
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
-from htlogging._worker import Worker
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from typing_extensions import Unpack
 
+    from htlogging._delivery.transport import HttpTransport
+    from htlogging._queue.spool.queue import SpoolQueue
     from htlogging._settings import HandlerSettings
-    from htlogging._spool import SpoolQueue
-    from htlogging._transport import HttpTransport
 
 
 class HtEventsHandler(QueueHandler):
@@ -70,16 +77,16 @@ class HtEventsHandler(QueueHandler):
         # Before logging hears of the handler: an invalid one shall not be in its list.
         self._settings = Settings(settings)
         if self._settings.send and self._settings.spool is not None:
-            with _late_import():
-                from htlogging import _spool_place
-            _spool_place.check(self._settings.spool)
+            with logging_lock.late_import():
+                from htlogging._queue.spool import location
+            location.check(self._settings.spool)
         self._begin()
         self.queue.join()
         super().__init__(self.queue)  # type: ignore[arg-type]
         if self._settings.debug:
             show_debug()
-        _fork.register(self)
-        _exit.register(self)
+        fork.register(self)
+        shutdown.register(self)
 
     def _begin(self) -> None:
         """Start with nothing queued, nothing counted and no thread."""
@@ -95,14 +102,14 @@ class HtEventsHandler(QueueHandler):
         self._worker = self._hire()
         # Whether an event is sent by its caller. Made in an atexit hook, a handler may
         # come too late for logging.shutdown.
-        self._direct = self._settings.sync_mode or _exit.is_exiting()
+        self._direct = self._settings.sync_mode or shutdown.is_exiting()
 
     def _make_queue(self) -> MemoryQueue | SpoolQueue:
         if self._settings.spool is None or not self._settings.send:
             return MemoryQueue(self._settings.max_queue_size)
         # Late: SQLite takes longer to import than all the rest, and few have a spool.
-        with _late_import():
-            from htlogging._spool import SpoolQueue
+        with logging_lock.late_import():
+            from htlogging._queue.spool.queue import SpoolQueue
         return SpoolQueue(self._settings, self._report, self._counters, self._evicted)
 
     def _hire(self) -> Worker:
@@ -116,8 +123,8 @@ class HtEventsHandler(QueueHandler):
 
     def _make_transport(self) -> HttpTransport:
         # Late, as `requests`, which it imports: by who sends.
-        with _fork.importing:
-            from htlogging._transport import HttpTransport
+        with fork.importing:
+            from htlogging._delivery.transport import HttpTransport
         return HttpTransport(self._settings)
 
     def after_fork_in_child(self) -> None:
@@ -184,18 +191,18 @@ class HtEventsHandler(QueueHandler):
         """
         formatter = self.formatter  # another thread may take it off
         if formatter is None:
-            event = _record.to_event(record)
+            event = to_event(record)
         else:
             # Asked for by name: the class is imported by those who use it.
-            to_event = getattr(formatter, "to_event", _record.to_event)
-            event = to_event(record)
+            make = getattr(formatter, "to_event", to_event)
+            event = make(record)
         call = record.__dict__.get(CALL)
         if call is not None:
             call.event = event
         limit = self._settings.max_event_size
         return encode(event, limit, built=formatter is None)
 
-    def log_event(self, given: _event.Given) -> tuple[bool, Any]:
+    def log_event(self, given: builder.Given) -> tuple[bool, Any]:
         """
         Make and accept an event as `emit` does, without a record.
 
@@ -212,14 +219,14 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The fields do not make an event; it was counted.
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
-        _fork.notice()
+        fork.notice()
         bound = context.current()
         try:
             if bound:
-                fields = _event.fields_of(given)
-                event = _event.build(fields, bound, "", time.time())
+                fields = builder.fields_of(given)
+                event = builder.build(fields, bound, "", time.time())
             else:
-                event = _event.make(given, {}, time.time())
+                event = builder.make(given, {}, time.time())
             encoded = encode(event, self._settings.max_event_size, built=True)
         except InvalidEvent:
             self._counters.add("rejected")
@@ -246,7 +253,7 @@ class HtEventsHandler(QueueHandler):
         waiting = self.queue.put(record) or self._overflow(record)
         # Read after `put`: who exchanges workers looks at the queue after that.
         if waiting >= self._worker.wake_at:
-            _exit.hold(self)
+            shutdown.hold(self)
             self._worker.wake()
         return waiting > 0
 
@@ -255,7 +262,7 @@ class HtEventsHandler(QueueHandler):
         seconds = self._settings.timeout
         if not self._settings.sync_mode:
             # At exit, which has a time of its own.
-            end = _exit.deadline(self._settings.shutdown_timeout)
+            end = shutdown.deadline(self._settings.shutdown_timeout)
             seconds = min(seconds, end - time.monotonic())
         try:
             self._worker.send_now(event, seconds)
@@ -265,7 +272,7 @@ class HtEventsHandler(QueueHandler):
                 raise
         if self.queue.fill():
             # It did not get through, and is in the spool: later, then.
-            _exit.hold(self)
+            shutdown.hold(self)
             self._worker.wake()
         return True
 
@@ -297,8 +304,8 @@ class HtEventsHandler(QueueHandler):
         Returns:
             Whether all was settled in time; `True` when there was nothing to do.
         """
-        _fork.notice()
-        if _is_mine(self.lock) or _is_mine(_logging_lock()):
+        fork.notice()
+        if logging_lock.is_mine(self.lock) or logging_lock.is_held():
             return self._worker.flush(-math.inf)
         if timeout is None and self.queue.durable:
             timeout = self._settings.shutdown_timeout
@@ -317,8 +324,8 @@ class HtEventsHandler(QueueHandler):
         sending thread may need) it returns at once, and the threads end by themselves
         when all is sent.
         """
-        _fork.notice()
-        if _is_mine(_logging_lock()) or is_sending():
+        fork.notice()
+        if logging_lock.is_held() or is_sending():
             # on_error may close its handler: the thread cannot wait for itself.
             self.retire()
         else:
@@ -331,8 +338,8 @@ class HtEventsHandler(QueueHandler):
         self._exchange_worker().retire()
 
     def _stop(self) -> None:
-        deadline = _exit.deadline(self._settings.shutdown_timeout)
-        if _exit.is_exiting():
+        deadline = shutdown.deadline(self._settings.shutdown_timeout)
+        if shutdown.is_exiting():
             # Nothing flushes after this: whoever still has an event sends it himself.
             self._direct = True
         self._report.hold()
@@ -342,7 +349,7 @@ class HtEventsHandler(QueueHandler):
             self._abandon()
         self.queue.close()
         self._report.remainder()
-        _exit.let_go(self)
+        shutdown.let_go(self)
 
     def _exchange_worker(self) -> Worker:
         """Put a fresh worker in place, for later events, and return the old one."""
@@ -386,28 +393,13 @@ class HtEventsHandler(QueueHandler):
             return self in call.handlers
         if record.name == LOGGER:
             return True
-        return not _record.is_ours(record) and (
-            _record.is_dedicated(record, self) or _record.has_fields(record)
+        return not is_ours(record) and (
+            is_dedicated(record, self) or has_fields(record)
         )
 
 
 def _seconds(timeout: float | None) -> float:
     return math.inf if timeout is None else timeout
-
-
-def _late_import() -> AbstractContextManager[object]:
-    # `dictConfig` makes handlers with logging's lock held, which keeps forks away as
-    # well, and must not wait for an import: that may make a logger, and want the lock.
-    return nullcontext() if _is_mine(_logging_lock()) else _fork.importing
-
-
-def _logging_lock() -> Any:
-    return logging._lock  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def _is_mine(lock: Any) -> bool:
-    """Tell whether this thread holds the lock, as `threading.Condition` does."""
-    return lock is not None and lock._is_owned()  # noqa: SLF001
 
 
 def _in_event_loop() -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 import pytest
 import requests
 
-from htlogging._show import Lines
+from htlogging._cli.terminal.request_lines import Lines
 from htlogging.collector import Collector
 
 HANG = 30  # seconds: the guard, not a measurement

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from htlogging import _json
+from htlogging._event import encoder as json_encoder
 from htlogging.htevents import Client
 
 PROPERTIES = {
@@ -61,9 +61,9 @@ def encoder(request, monkeypatch):
     """Return the name of the encoder in use."""
     if request.param == "orjson":
         pytest.importorskip("orjson")
-        monkeypatch.setattr(_json, "_dumps", _json._choose_dumps())
+        monkeypatch.setattr(json_encoder, "_dumps", json_encoder._choose_dumps())
     else:
-        monkeypatch.setattr(_json, "_dumps", _json._stdlib_dumps)
+        monkeypatch.setattr(json_encoder, "_dumps", json_encoder._stdlib_dumps)
     return request.param
 
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from htlogging._delivery import Delivery
-from htlogging._queue import MemoryQueue
+from htlogging._delivery.retry import Answer, Unreachable
+from htlogging._delivery.sender import Delivery
+from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report, log
-from htlogging._retry import Answer, Unreachable
 from htlogging._settings import Settings
 from htlogging._stats import Counters
 from htlogging.exceptions import DeliveryError

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from htlogging import _demo, _demo_app
-from htlogging._cli import main
+from htlogging._cli import demo as demo_command
+from htlogging._cli import demo_app
+from htlogging._cli.main import main
 from htlogging.collector import Collector
 
 HANG = 60  # seconds: the guard, not a measurement
@@ -69,11 +70,11 @@ class TestDemo:
         """The last lines are a command for the same application, and its source."""
         *_, command, _, source = demo(tmp_path).stdout.splitlines()
         assert command.strip() == (
-            "HTEVENTS_WRITE_KEY=... python -m htlogging._demo_app"
+            "HTEVENTS_WRITE_KEY=... python -m htlogging._cli.demo_app"
         )
         # The installed package's, which need not be the one that is tested here.
         shown = Path(source.partition(": ")[2])
-        assert shown.read_text() == Path(_demo_app.__file__).read_text()
+        assert shown.read_text() == Path(demo_app.__file__).read_text()
 
     def test_nothing_leaves_the_machine(self, tmp_path):
         """A host and a key in the environment get none of its events."""
@@ -131,7 +132,7 @@ class TestOutcome:
 
     def test_an_event_that_does_not_arrive(self, capfd):
         """What was accepted and is not there makes it fail."""
-        assert _demo.run(app=counters(accepted=3)) == 1
+        assert demo_command.run(app=counters(accepted=3)) == 1
         err = capfd.readouterr().err
         assert err == (
             "FAILED: 3 events accepted, 0 refused, 0 arrived, 0 of them again\n"
@@ -147,7 +148,7 @@ for name in "AA":
     client.track("user123", name, message_id=name)
 print(json.dumps(client.stats))
 """
-        assert _demo.run(app=("-c", code)) == 1
+        assert demo_command.run(app=("-c", code)) == 1
         assert "2 events accepted, 0 refused, 1 arrived, 1 of them again" in (
             capfd.readouterr().err
         )
@@ -155,18 +156,18 @@ print(json.dumps(client.stats))
     @pytest.mark.parametrize("name", ["rejected", "dropped"])
     def test_an_event_that_was_refused(self, capfd, name):
         """An event that the handler did not accept makes it fail as well."""
-        assert _demo.run(app=counters(**{name: 1})) == 1
+        assert demo_command.run(app=counters(**{name: 1})) == 1
         assert "0 events accepted, 1 refused" in capfd.readouterr().err
 
     def test_an_application_that_fails(self, capfd):
         """Its status is told."""
-        assert _demo.run(app=("-c", "raise SystemExit(3)")) == 1
+        assert demo_command.run(app=("-c", "raise SystemExit(3)")) == 1
         assert "the application ended with status 3" in capfd.readouterr().err
 
     @pytest.mark.parametrize("code", ["pass", "print('all is well')"])
     def test_an_application_that_does_not_tell(self, capfd, code):
         """Without its counters there is nothing to compare with."""
-        assert _demo.run(app=("-c", code)) == 1
+        assert demo_command.run(app=("-c", code)) == 1
         assert "did not tell its counters" in capfd.readouterr().err
 
     def test_a_collector_that_does_not_start(self, capfd, tmp_path, monkeypatch):
@@ -178,15 +179,15 @@ print(json.dumps(client.stats))
             "    os._exit(1)\n"
         )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        assert _demo.run() == 1
+        assert demo_command.run() == 1
         assert capfd.readouterr().err == (
             "FAILED: the collector did not start\nno loopback here\n"
         )
 
     def test_a_collector_that_is_killed(self):
         """A line that ends within an event is a failure, not an event."""
-        with pytest.raises(_demo._Failed, match="broke off"):
-            list(_demo._shown(iter(['{"type": "tr'])))
+        with pytest.raises(demo_command._Failed, match="broke off"):
+            list(demo_command._shown(iter(['{"type": "tr'])))
 
 
 class TestEnd:
@@ -195,7 +196,7 @@ class TestEnd:
     @pytest.mark.parametrize("seconds", [0, 1])
     def test_has_a_deadline(self, capfd, seconds):
         """When time is up, at the very start or later, the children are killed."""
-        assert _demo.run(seconds, app=("-c", ENDLESS)) == 1
+        assert demo_command.run(seconds, app=("-c", ENDLESS)) == 1
         said = capfd.readouterr().err.splitlines()
         assert said.pop() == f"FAILED: it was not over within {seconds} s"
         for line in said:
@@ -207,7 +208,7 @@ class TestEnd:
         """Ctrl+C, and the polite end from outside, reach the application as well."""
         code = f"{ENDLESS.rsplit('threading', 1)[0]}import signal\n"
         code += f"os.kill(os.getppid(), signal.{name})\nthreading.Event().wait()"
-        assert _demo.run(app=("-c", code)) == 1
+        assert demo_command.run(app=("-c", code)) == 1
         pid, said = capfd.readouterr().err.splitlines()
         assert said == "FAILED: interrupted"
         assert is_gone(int(pid.split()[1]))
@@ -215,7 +216,7 @@ class TestEnd:
     @pytest.mark.skipif(os.name != "posix", reason="signals are another matter")
     def test_an_interrupted_command_leaves_nothing(self, tmp_path):
         """After Ctrl+C neither the application nor the collector runs any more."""
-        code = f"from htlogging import _demo; _demo.run(app=('-c', {ENDLESS!r}))"
+        code = f"from htlogging._cli import demo; demo.run(app=('-c', {ENDLESS!r}))"
         with subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=tmp_path,
@@ -250,7 +251,7 @@ class TestEnd:
 class TestApplication:
     """The demo's application by itself."""
 
-    LAUNCH = ("-m", "htlogging._demo_app")
+    LAUNCH = ("-m", "htlogging._cli.demo_app")
 
     @pytest.fixture
     def events(self, tmp_path, collector):

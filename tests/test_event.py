@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from htlogging import __version__, _event
+from htlogging import __version__
+from htlogging._event import builder
 from htlogging.exceptions import InvalidEvent
 
 CREATED = 1710235800.123
@@ -33,7 +34,7 @@ def kind_of(value):
 
 
 def build(own, bound=None, name="Order completed", created=CREATED):
-    return _event.build(own, bound or {}, name, created)
+    return builder.build(own, bound or {}, name, created)
 
 
 def of_type(kind, bound=None, **own):
@@ -608,7 +609,7 @@ def outcome(kind, fields):
 
 
 class TestAnyValue:
-    @pytest.mark.parametrize("field", sorted(_event.FIELDS))
+    @pytest.mark.parametrize("field", sorted(builder.FIELDS))
     @pytest.mark.parametrize("kind", TYPES)
     def test_in_any_field(self, field, kind):
         """Whatever a field holds, there is an event or an `InvalidEvent`."""

@@ -11,13 +11,8 @@ from datetime import date, datetime, timezone
 import pytest
 
 import htlogging
-from htlogging import (
-    EventTooLarge,
-    HtEventsFormatter,
-    HtEventsHandler,
-    InvalidEvent,
-    _fork,
-)
+from htlogging import EventTooLarge, HtEventsFormatter, HtEventsHandler, InvalidEvent
+from htlogging._process import fork
 
 
 @pytest.fixture
@@ -315,7 +310,7 @@ class TestMaking:
         began, over = threading.Event(), threading.Event()
 
         def hold():
-            with _fork.importing:
+            with fork.importing:
                 began.set()
                 over.wait(60)
 

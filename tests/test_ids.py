@@ -9,8 +9,8 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from htlogging import _ids
-from htlogging._ids import new_id, uuid_text
+from htlogging._event import message_id
+from htlogging._event.message_id import new_id, uuid_text
 
 SOME = 5_000
 
@@ -50,12 +50,12 @@ class TestNewId:
         for n in range(3):
             clock(1_700_000_000.0 + n)
             new_id()
-            assert not _ids._supply.drawn[1]
+            assert not message_id._supply.drawn[1]
 
     @pytest.mark.parametrize("now", [0.0, -1.0, 1e-9])
     def test_clock_that_was_never_set(self, clock, monkeypatch, now):
         """The first id is one whatever the clock says."""
-        monkeypatch.setattr(_ids, "_supply", _ids._Supply())
+        monkeypatch.setattr(message_id, "_supply", message_id._Supply())
         clock(now)
         assert len({str(UUID(new_id())) for _ in range(5)}) == 5
 
@@ -79,7 +79,7 @@ class TestNewId:
     def test_frozen_process(self, clock, passed):
         """Copies of a process, whose clocks have gone on, use none drawn before."""
         some_ids()
-        assert _ids._supply.drawn[1]
+        assert message_id._supply.drawn[1]
         common = new_id()[8:24]
         clock(1_700_000_000.0 + passed)
         assert common not in {text[8:24] for text in some_ids()}

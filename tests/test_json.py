@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from htlogging import _json
+from htlogging._event import encoder
 from htlogging.exceptions import EventTooLarge
 
 LIMIT = 32_768
@@ -33,7 +33,7 @@ UID = UUID("12345678-1234-4678-9234-567812345678")
 
 def load(name):
     """Import `_json` once more, to find orjson or the standard library alone."""
-    spec = importlib.util.find_spec("htlogging._json")
+    spec = importlib.util.find_spec("htlogging._event.encoder")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with pytest.MonkeyPatch.context() as patch:
@@ -861,7 +861,7 @@ class TestIntegerLimits:
         """More digits than the interpreter prints make a text, never an error."""
         script = textwrap.dedent("""
             import sys
-            from htlogging._json import encode, prefer_orjson
+            from htlogging._event.encoder import encode, prefer_orjson
             prefer_orjson()
             for digits in (640, 0, 100_000):
                 sys.set_int_max_str_digits(digits)
@@ -992,7 +992,7 @@ class TestWithoutOrjson:
         script = textwrap.dedent("""
             import sys
             sys.modules["orjson"] = None
-            from htlogging._json import encode, prefer_orjson
+            from htlogging._event.encoder import encode, prefer_orjson
             prefer_orjson()
             sys.stdout.write(encode({"a": [1e22, "é", None], 1: 2}, 100).decode())
         """)
@@ -1003,15 +1003,15 @@ class TestWithoutOrjson:
     def test_another_module_of_that_name(self, monkeypatch):
         """What is no orjson is not used."""
         monkeypatch.setitem(sys.modules, "orjson", ModuleType("orjson"))
-        assert _json._choose_dumps() is _json._stdlib_dumps
+        assert encoder._choose_dumps() is encoder._stdlib_dumps
 
     def test_orjson_and_odd_types_load_late(self):
         """Importing costs neither; plain events never load the patient half."""
         script = textwrap.dedent("""
             import sys
-            from htlogging._json import encode
+            from htlogging._event.encoder import encode
             encode({"a": [1, "x" * 999]}, 9999)
-            print("orjson" in sys.modules, "htlogging._values" in sys.modules)
+            print("orjson" in sys.modules, "htlogging._event.coercion" in sys.modules)
         """)
         run = [sys.executable, "-c", script]
         assert subprocess.check_output(run, text=True).strip() == "False False"

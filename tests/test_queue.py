@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from htlogging._batch import Batch
-from htlogging._queue import MemoryQueue
+from htlogging._queue.base import Batch
+from htlogging._queue.memory import MemoryQueue
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from htlogging.exceptions import DeliveryError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from htlogging._retry import (
+from htlogging._delivery.retry import (
     BACKOFF_FIRST,
     BACKOFF_MOST,
     RETRY_AFTER_MOST,

@@ -18,8 +18,8 @@ import pytest
 from script_runner import HANG, run
 
 from htlogging import HtEventsHandler, InvalidSetting
+from htlogging._delivery.transport import HttpTransport
 from htlogging._settings import Settings
-from htlogging._transport import HttpTransport
 from htlogging.collector import Collector, Reply
 from htlogging.exceptions import DeliveryError, EventTooLarge, InvalidEvent
 from htlogging.htevents import Client

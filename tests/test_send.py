@@ -18,7 +18,7 @@ from test_data import DATA, FILES, LIMIT, calls_of, expected, size
 
 import htlogging
 from htlogging import HtEventsFormatter, InvalidEvent
-from htlogging._lines import event_of, has_id, id_of, parse
+from htlogging._cli.event_lines import event_of, has_id, id_of, parse
 from htlogging.collector import Reply
 
 HANG = 120  # seconds: the guard, not a measurement
@@ -676,7 +676,7 @@ class Terminal(io.StringIO):
 class TestProgress:
     def test_drawing(self):
         """It draws at once, then not again within a moment, and clears what it drew."""
-        from htlogging._console import Progress
+        from htlogging._cli.terminal.console import Progress
 
         stream = Terminal()
         progress = Progress(10, stream)
@@ -690,7 +690,7 @@ class TestProgress:
 
     def test_blank_line_of_a_pipe(self):
         """A total of nothing is an unknown one."""
-        from htlogging._console import Progress
+        from htlogging._cli.terminal.console import Progress
 
         stream = Terminal()
         Progress(0, stream).update(0, "none")
@@ -698,7 +698,7 @@ class TestProgress:
 
     def test_unknown_total(self):
         """Where nobody knows the total there is no bar, but the text."""
-        from htlogging._console import Progress
+        from htlogging._cli.terminal.console import Progress
 
         stream = Terminal()
         Progress(None, stream).update(5, "five")
@@ -706,7 +706,7 @@ class TestProgress:
 
     def test_no_terminal(self):
         """Elsewhere nothing is drawn."""
-        from htlogging._console import Progress
+        from htlogging._cli.terminal.console import Progress
 
         stream = io.StringIO()
         Progress(10, stream).update(5, "five")

@@ -16,17 +16,13 @@ from itertools import chain
 
 import pytest
 
-from htlogging import (
-    HtEventsHandler,
-    InvalidSetting,
-    _fork,
-    _spool_rows,
-    _spool_shared,
-)
+from htlogging import HtEventsHandler, InvalidSetting
+from htlogging._process import fork
+from htlogging._queue.spool import registry, statements
+from htlogging._queue.spool.queue import SpoolQueue
+from htlogging._queue.spool.schema import SpoolUnavailable
 from htlogging._report import Report
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS, Settings
-from htlogging._spool import SpoolQueue
-from htlogging._spool_schema import SpoolUnavailable
 from htlogging._stats import Counters
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
@@ -189,7 +185,7 @@ def size(path):
 
 def orphans(path, count, owner=7, pad=b""):
     """Write events as of a process that died."""
-    file = _spool_shared.shared(path)
+    file = registry.shared(path)
     body = b'{"messageId":"%d","p":"%s"}'
     with file.transaction() as connection:
         connection.executemany(
@@ -300,16 +296,16 @@ class TestPut:
 
     def test_an_earlier_number_is_not_passed(self, queue, monkeypatch):
         """An event of a signal handler within `put` waits until both are written."""
-        insert, claimed = _spool_rows.insert, []
+        insert, claimed = statements.insert, []
 
         def interrupted(file, owner, seq, body):
             if body == b"outer":
-                monkeypatch.setattr(_spool_rows, "insert", insert)
+                monkeypatch.setattr(statements, "insert", insert)
                 assert queue.put(b"inner")
                 claimed.append(queue.claim(*ALL))
             insert(file, owner, seq, body)
 
-        monkeypatch.setattr(_spool_rows, "insert", interrupted)
+        monkeypatch.setattr(statements, "insert", interrupted)
         queue.put(b"outer")
         assert claimed == [None]
         assert drain(queue) == [[b"outer", b"inner"]]
@@ -335,7 +331,7 @@ class TestClaim:
         """What is not in the file any more is nobody's to wait for."""
         queue.put(b"one")
         mark = queue.mark()
-        _spool_shared.shared(path).write("DELETE FROM events")
+        registry.shared(path).write("DELETE FROM events")
         assert queue.claim(*ALL) is None
         assert queue.settled_to(mark)
         assert queue.counts() == (0, 0)
@@ -489,13 +485,13 @@ class TestAdopt:
     def test_interrupted(self, queue, path, monkeypatch):
         """What could be locked but not read is adopted the next time."""
         orphans(path, 3)
-        span = _spool_rows.span
+        span = statements.span
 
         def fail(*_):
-            monkeypatch.setattr(_spool_rows, "span", span)
+            monkeypatch.setattr(statements, "span", span)
             raise SpoolUnavailable("for the test")
 
-        monkeypatch.setattr(_spool_rows, "span", fail)
+        monkeypatch.setattr(statements, "span", fail)
         queue.look(at_once=True)
         assert len(queue) == 0
         queue.look(at_once=True)
@@ -519,7 +515,7 @@ class TestAdopt:
     def test_50_000_events(self, queue, path):
         """However many there are, adopting them reads none; a claim reads its own."""
         orphans(path, 50_000, pad=b"x" * 200)
-        file = _spool_shared.shared(path)
+        file = registry.shared(path)
         statements = []
         file._reader.set_trace_callback(statements.append)
         steps = [0]
@@ -549,7 +545,7 @@ class TestBounds:
         # On a caller's thread nothing is told.
         assert not evicted
         assert queue.counts() == (count, count)
-        assert _spool_shared.shared(path).size() < 1.2 * 2**20
+        assert registry.shared(path).size() < 1.2 * 2**20
         queue.look(at_once=True)
         gone = [event for events, _ in evicted for event in events]
         assert {why for _, why in evicted} == {"spool_max_bytes is reached"}
@@ -567,7 +563,7 @@ class TestBounds:
         orphans(path, 3_000, pad=b"x" * 1_000)
         queue = make(spool_max_bytes=2**20)
         queue.look(at_once=True)
-        assert _spool_shared.shared(path).size() <= 2**20
+        assert registry.shared(path).size() <= 2**20
         assert sum(len(events) for events, _ in evicted) + queue.fill() == 3_000
 
     def test_dead_letters_go_first(self, make, evicted, path):
@@ -579,7 +575,7 @@ class TestBounds:
                 queue.bury(queue.claim(1, 1), REFUSED)
         queue.look(at_once=True)
         assert not evicted
-        assert _spool_shared.shared(path).size() <= 2**20
+        assert registry.shared(path).size() <= 2**20
         assert rows(path, "SELECT count(*) FROM dead")[0] < 10
 
     def test_what_is_claimed_stays(self, make, evicted):
@@ -600,7 +596,7 @@ class TestBounds:
         for n in range(5):
             queue.put(b"%d" % n)
         queue.bury(queue.claim(1, 1), REFUSED)
-        file = _spool_shared.shared(path)
+        file = registry.shared(path)
         file.write("UPDATE events SET at = at - 200 WHERE seq < 4")
         file.write("UPDATE dead SET failed_at = failed_at - 200")
         queue.look(at_once=True)
@@ -614,9 +610,7 @@ class TestBounds:
         queue = make(spool_max_age=100)
         for n in range(3):
             queue.put(b"%d" % n)
-        _spool_shared.shared(path).write(
-            "UPDATE events SET at = at - 200 WHERE seq > 1"
-        )
+        registry.shared(path).write("UPDATE events SET at = at - 200 WHERE seq > 1")
         queue.look(at_once=True)
         assert not evicted
         assert drain(queue) == [[b"0", b"1", b"2"]]
@@ -627,7 +621,7 @@ class TestBounds:
         queue.put(b"0")
         batch = queue.claim(*ALL)
         assert not queue.overdue(batch)
-        _spool_shared.shared(path).write("UPDATE events SET at = at - 200")
+        registry.shared(path).write("UPDATE events SET at = at - 200")
         assert queue.overdue(batch)
         late = DeliveryError(None, "spool", "too old", 3)
         assert queue.bury(batch, late)
@@ -643,7 +637,7 @@ class TestBounds:
         def fail(*_):
             raise SpoolUnavailable("for the test")
 
-        monkeypatch.setattr(_spool_rows, "written_at", fail)
+        monkeypatch.setattr(statements, "written_at", fail)
         assert not queue.overdue(batch)
         queue._care.no_writes.note(SpoolUnavailable("for the test"))
         in_memory = queue.claim_new(b"1")
@@ -725,16 +719,16 @@ class TestUnusable:
     def test_later_version(self, make_handler, collector, caplog, path):
         """So is what a later version wrote."""
         orphans(path, 1)
-        _spool_shared.shared(path).write("PRAGMA user_version = 2")
-        _spool_shared.shared(path).reopen()
+        registry.shared(path).write("PRAGMA user_version = 2")
+        registry.shared(path).reopen()
         reason = "it was written by a later version of htlogging"
         self.check(make_handler, collector, caplog, reason)
 
     def test_locked(self, make_handler, collector, caplog, path, monkeypatch):
         """Nobody waits for long for a program that keeps it locked."""
         orphans(path, 0)
-        _spool_shared.shared(path).reopen()
-        monkeypatch.setattr("htlogging._spool_schema.BUSY", 0.01)
+        registry.shared(path).reopen()
+        monkeypatch.setattr("htlogging._queue.spool.schema.BUSY", 0.01)
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
         self.check(make_handler, collector, caplog, "database is locked")
@@ -778,7 +772,7 @@ class TestUnusable:
             garbage.write(b"garbage" * 1000)
         queue.put(b"0")
         os.unlink(path)
-        monkeypatch.setattr("htlogging._spool_care.AWAY", 0.0)
+        monkeypatch.setattr("htlogging._queue.spool.maintenance.AWAY", 0.0)
         queue._care.no_writes._until = 0.0
         queue.put(b"1")
         assert rows(path) == [b"1"]
@@ -790,7 +784,7 @@ class TestUnusable:
         queue = make()
         for _ in range(200):
             queue.put(b"x" * 1_000)
-        file = _spool_shared.shared(path)
+        file = registry.shared(path)
         file.reopen()
         with open(path, "r+b") as spool:
             spool.seek(4096)
@@ -844,14 +838,14 @@ class TestUnusable:
         os.unlink(f"{path}-lock")
         queue.look(at_once=True)
         out, _ = run("""
-            from htlogging import _spool_shared
-            print(list(_spool_shared.shared(spool).adopt()))
+            from htlogging._queue.spool import registry
+            print(list(registry.shared(spool).adopt()))
         """)
         assert out == "[]\n"
 
     def test_settled_but_not_taken_out(self, make, path, monkeypatch):
         """What was delivered or refused while nothing could be written, is later."""
-        monkeypatch.setattr("htlogging._spool_schema.BUSY", 0.01)
+        monkeypatch.setattr("htlogging._queue.spool.schema.BUSY", 0.01)
         queue = make()
         for n in range(2):
             queue.put(b"%d" % n)
@@ -924,7 +918,7 @@ class TestDiskFull:
         """Where nothing may be written, events go by memory."""
         script = """
             import os, tempfile
-            from htlogging import _spool
+            from htlogging._queue.spool import queue
             from htlogging.htevents import Client
             # All is imported by this: the interpreter may be root's own.
             client = Client("K", host=host)
@@ -1126,7 +1120,7 @@ class TestHandler:
         """`spool drop` in the middle of an outage: the thread goes on afterwards."""
         handler = make_handler(upload_interval=3600)
         handler.handle(event("e0"))
-        _spool_shared.shared(path).write("DELETE FROM events")
+        registry.shared(path).write("DELETE FROM events")
         assert handler.flush(HANG)
         handler.handle(event("e1"))
         assert handler.flush(HANG)
@@ -1202,7 +1196,7 @@ class TestDestinations:
         began, over = threading.Event(), threading.Event()
 
         def hold():
-            with _fork.importing:
+            with fork.importing:
                 began.set()
                 over.wait(HANG)
 
@@ -1379,7 +1373,7 @@ class TestProcesses:
         peaks = []
         for count in (1_000, 50_000):
             orphans(path, count, pad=b"x" * 1_000)
-            _spool_shared.shared(path).reopen()
+            registry.shared(path).reopen()
             out, _ = run("""
                 from htlogging import HtEventsHandler
                 handler = HtEventsHandler(host=host, spool=spool)

@@ -714,7 +714,7 @@ class TestForget:
     )
     def test_whose_it_is(self, event, user, anonymous):
         """The ids match as whole strings; a previous id may be of either kind."""
-        from htlogging._spool_erase import User
+        from htlogging._queue.spool.erasure import User
 
         body = json.dumps(event).encode()
         assert User(["a"], []).owns(body) is user
@@ -728,15 +728,15 @@ class TestForget:
 
     def test_reader_in_the_way(self, path, monkeypatch):
         """While another reads an old state, the log cannot be emptied: it says so."""
-        from htlogging import _spool_view
-        from htlogging._console import Failed
-        from htlogging._spool_erase import User, forget
+        from htlogging._command_error import Failed
+        from htlogging._queue.spool import admin
+        from htlogging._queue.spool.erasure import User, forget
 
-        monkeypatch.setattr(_spool_view, "BUSY", 0.0)
+        monkeypatch.setattr(admin, "BUSY", 0.0)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN")
         other.execute("SELECT * FROM dead").fetchone()
-        view = _spool_view.SpoolView(str(path), change=True)
+        view = admin.SpoolView(str(path), change=True)
         try:
             with pytest.raises(Failed, match="run this again"):
                 forget(view, User(["user1"], []), dry_run=False)
@@ -749,8 +749,8 @@ class TestForget:
 
     def test_reader_that_ends(self, path):
         """It waits for one who uses the log, some time."""
-        from htlogging._spool_erase import User, forget
-        from htlogging._spool_view import SpoolView
+        from htlogging._queue.spool.admin import SpoolView
+        from htlogging._queue.spool.erasure import User, forget
 
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN")
@@ -775,14 +775,14 @@ class TestForget:
 
     def test_writer_in_the_way(self, path, monkeypatch):
         """So it does while another keeps writing."""
-        from htlogging import _spool_view
-        from htlogging._console import Failed
-        from htlogging._spool_erase import User, forget
+        from htlogging._command_error import Failed
+        from htlogging._queue.spool import admin
+        from htlogging._queue.spool.erasure import User, forget
 
-        monkeypatch.setattr(_spool_view, "BUSY", 0.0)
+        monkeypatch.setattr(admin, "BUSY", 0.0)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        view = _spool_view.SpoolView(str(path), change=True)
+        view = admin.SpoolView(str(path), change=True)
         try:
             with pytest.raises(Failed, match=r"\(database is locked\); run this again"):
                 forget(view, User(["nobody"], []), dry_run=False)

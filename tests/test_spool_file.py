@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from htlogging import _spool_rows, _spool_schema, _spool_shared
-from htlogging._spool_file import SpoolFile
-from htlogging._spool_lock import LockFile
-from htlogging._spool_schema import APPLICATION_ID, VERSION, SpoolUnavailable
+from htlogging._queue.spool import registry, schema, statements
+from htlogging._queue.spool.database import SpoolFile
+from htlogging._queue.spool.lockfile import LockFile
+from htlogging._queue.spool.schema import APPLICATION_ID, VERSION, SpoolUnavailable
 from htlogging.exceptions import DeliveryError, InvalidSetting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
@@ -29,7 +29,7 @@ def path(tmp_path):
 @pytest.fixture
 def file(path):
     """Return this process's object for it."""
-    found = _spool_shared.shared(path)
+    found = registry.shared(path)
     yield found
     found.reopen()
 
@@ -89,7 +89,7 @@ def owned(file, *bodies):
     """Write events for a new owner; return its number."""
     owner = file.new_owner()
     for seq, body in enumerate(bodies, 1):
-        _spool_rows.insert(file, owner, seq, body)
+        statements.insert(file, owner, seq, body)
     return owner
 
 
@@ -172,7 +172,7 @@ class TestOpen:
         """A file system that cannot have SQLite's log is not used without it."""
         connection = sqlite3.connect(":memory:")
         with pytest.raises(SpoolUnavailable, match="no shared memory"):
-            _spool_schema._set_up(connection)
+            schema._set_up(connection)
         connection.close()
 
     def test_second_connection_fails(self, file, monkeypatch):
@@ -182,10 +182,10 @@ class TestOpen:
         def connect(path):
             if made:
                 raise SpoolUnavailable("it was here a moment ago")
-            made.append(_spool_schema.connect(path))
+            made.append(schema.connect(path))
             return made[0]
 
-        monkeypatch.setattr("htlogging._spool_file.connect", connect)
+        monkeypatch.setattr("htlogging._queue.spool.database.connect", connect)
         with pytest.raises(SpoolUnavailable, match="a moment ago"):
             file.write("SELECT 1")
         assert not file.is_open()
@@ -194,11 +194,11 @@ class TestOpen:
 
     def test_one_object_for_a_file(self, path, tmp_path):
         """Links to a folder, or a file, lead to the same object: one set of locks."""
-        file = _spool_shared.shared(path)
+        file = registry.shared(path)
         file.write("DELETE FROM events")
         (tmp_path / "folder").symlink_to(tmp_path)
-        assert _spool_shared.shared(str(tmp_path / "folder" / "spool")) is file
-        assert _spool_shared.shared(path) is file
+        assert registry.shared(str(tmp_path / "folder" / "spool")) is file
+        assert registry.shared(path) is file
         file.reopen()
 
     def test_threads_at_once(self, path):
@@ -212,7 +212,7 @@ class TestOpen:
                 if n % 2:
                     file.read("SELECT * FROM events")
                 else:
-                    _spool_rows.insert(file, n + 1, 1, b"x")
+                    statements.insert(file, n + 1, 1, b"x")
             except SpoolUnavailable as exc:
                 failed.append(exc)
 
@@ -229,12 +229,12 @@ class TestOpen:
         """So do processes."""
         script = """
             import sys
-            from htlogging import _spool_rows
-            from htlogging._spool_file import SpoolFile
+            from htlogging._queue.spool import statements
+            from htlogging._queue.spool.database import SpoolFile
             file = SpoolFile(sys.argv[1])
             print("ready", flush=True)
             sys.stdin.readline()
-            _spool_rows.insert(file, int(sys.argv[2]), 1, b"x")
+            statements.insert(file, int(sys.argv[2]), 1, b"x")
             print("done", flush=True)
         """
         processes = [another(script, path, n) for n in range(1, 7)]
@@ -254,7 +254,7 @@ class TestWrite:
 
     def test_locked_by_another(self, file, path, monkeypatch):
         """Another's transaction is waited for, but not for ever."""
-        monkeypatch.setattr("htlogging._spool_schema.BUSY", 0.01)
+        monkeypatch.setattr("htlogging._queue.spool.schema.BUSY", 0.01)
         file.write("DELETE FROM events")
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
@@ -324,7 +324,7 @@ class TestRows:
     def test_page(self, file, limits, found):
         """As many of the oldest as the limits let through."""
         owner = owned(file, b"one", b"two", b"333")
-        seqs, bodies = _spool_rows.page(file, owner, 1, 3, **limits)
+        seqs, bodies = statements.page(file, owner, 1, 3, **limits)
         assert seqs == found
         assert bodies == [b"one", b"two", b"333"][: len(found)]
 
@@ -334,32 +334,32 @@ class TestRows:
         for seq, at in enumerate([10, 30, 10], 1):
             insert = "INSERT INTO events VALUES (?, ?, ?, 'x')"
             file.write(insert, owner, seq, at)
-        assert _spool_rows.page(file, owner, 1, 3, before=20)[0] == [1]
+        assert statements.page(file, owner, 1, 3, before=20)[0] == [1]
 
     def test_span(self, file):
         """An owner's first and last, if there are any."""
         owner = owned(file, b"one", b"two", b"333")
-        assert _spool_rows.span(file, owner) == (1, 3)
-        assert _spool_rows.span(file, owner + 1) is None
+        assert statements.span(file, owner) == (1, 3)
+        assert statements.span(file, owner + 1) is None
 
     def test_written_at(self, file):
         """The time of an event; later than any other when it is not there."""
         owner = owned(file, b"one")
-        assert 0 < _spool_rows.written_at(file, owner, 1) < 2**33
-        assert _spool_rows.written_at(file, owner, 2) == float("inf")
+        assert 0 < statements.written_at(file, owner, 1) < 2**33
+        assert statements.written_at(file, owner, 2) == float("inf")
 
     def test_bury(self, file, path):
         """A dead letter has the event, and why it was refused."""
         owner = owned(file, b"one", b"two", b"333")
         failure = DeliveryError(400, "bad", "an event is wrong", 2)
-        _spool_rows.bury(file, owner, 1, 2, failure)
+        statements.bury(file, owner, 1, 2, failure)
         assert events(path) == [(owner, 3, b"333")]
         query = "SELECT status, code, message, tries, body FROM dead ORDER BY id"
         why = (400, "bad", "an event is wrong", 2)
         assert file.read(query) == [(*why, b"one"), (*why, b"two")]
-        assert _spool_rows.drop_dead(file, 1) == 1
+        assert statements.drop_dead(file, 1) == 1
         assert file.read("SELECT body FROM dead") == [(b"two",)]
-        assert _spool_rows.drop_dead(file, 10, before=0) == 0
+        assert statements.drop_dead(file, 10, before=0) == 0
 
 
 class TestSize:
@@ -389,9 +389,10 @@ class TestOwners:
         """While its process lives, an owner's events are its own; afterwards ours."""
         script = """
             import sys
-            from htlogging import _spool_rows, _spool_shared
-            file = _spool_shared.shared(sys.argv[1])
-            _spool_rows.insert(file, file.new_owner(), 1, b"theirs")
+            from htlogging._queue.spool import statements
+            from htlogging._queue.spool import registry
+            file = registry.shared(sys.argv[1])
+            statements.insert(file, file.new_owner(), 1, b"theirs")
             print("ready", flush=True)
             sys.stdin.readline()
         """
@@ -410,8 +411,8 @@ class TestOwners:
         assert adopted == [5, 77]
         script = """
             import sys
-            from htlogging import _spool_shared
-            print(list(_spool_shared.shared(sys.argv[1]).adopt()))
+            from htlogging._queue.spool import registry
+            print(list(registry.shared(sys.argv[1]).adopt()))
         """
         assert elsewhere(script, path) == "[]"
         file.free(adopted)
@@ -460,7 +461,7 @@ class TestLockFile:
         assert lock.take(8)
         script = """
             import sys
-            from htlogging._spool_lock import LockFile
+            from htlogging._queue.spool.lockfile import LockFile
             lock = LockFile(sys.argv[1])
             print(lock.take(7), lock.take(8), lock.take(9))
         """
@@ -494,7 +495,7 @@ class TestLockFile:
         path = tmp_path / "lock"
         script = """
             import sys
-            from htlogging._spool_lock import LockFile
+            from htlogging._queue.spool.lockfile import LockFile
             try:
                 with LockFile(sys.argv[1]).alone(0.02):
                     print("alone")
@@ -532,17 +533,18 @@ class TestFork:
         """Parent and child go on, each with connections and owners of its own."""
         script = """
             import os, sys, threading
-            from htlogging import _spool_rows, _spool_shared
-            file = _spool_shared.shared(sys.argv[1])
+            from htlogging._queue.spool import statements
+            from htlogging._queue.spool import registry
+            file = registry.shared(sys.argv[1])
             mine = file.new_owner()
-            _spool_rows.insert(file, mine, 1, b"before")
+            statements.insert(file, mine, 1, b"before")
             stop = threading.Event()
             def load():
                 n = 0
                 while not stop.is_set():
                     n += 1
-                    _spool_rows.insert(file, 5, n, b"load")
-                    _spool_rows.page(file, 5, n - 10, n)
+                    statements.insert(file, 5, n, b"load")
+                    statements.page(file, 5, n - 10, n)
                     file.tidy(1)
             threads = [threading.Thread(target=load)]
             for thread in threads:
@@ -553,7 +555,7 @@ class TestFork:
                     assert not file.is_open()
                     assert file._lock.held == set()
                     assert mine not in file.adopt()
-                    _spool_rows.insert(file, file.new_owner(), 1, b"child")
+                    statements.insert(file, file.new_owner(), 1, b"child")
                     os._exit(0)
                 assert os.waitpid(pid, 0)[1] == 0
             stop.set()

@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from htlogging import HtEventsHandler, _spool_place
+from htlogging import HtEventsHandler
+from htlogging._queue.spool import location
 from htlogging.exceptions import InvalidSetting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
@@ -25,16 +26,16 @@ NOBODY = 65_534
 def refuse(path):
     """Return the message for a place that is refused."""
     with pytest.raises(InvalidSetting) as caught:
-        _spool_place.check(str(path))
+        location.check(str(path))
     return str(caught.value)
 
 
 class TestCheck:
     def test_place_of_ones_own(self, tmp_path):
         """A folder of one's own will do, whether the file is there or not."""
-        _spool_place.check(str(tmp_path / "spool"))
+        location.check(str(tmp_path / "spool"))
         (tmp_path / "spool").touch()
-        _spool_place.check(str(tmp_path / "spool"))
+        location.check(str(tmp_path / "spool"))
 
     def test_missing_folder(self, tmp_path):
         """A folder is not made: its mode is for the operator to choose."""
@@ -50,7 +51,7 @@ class TestCheck:
         """Where all may write, the sticky bit must keep them from replacing the file."""
         tmp_path.chmod(mode)
         if passes:
-            _spool_place.check(str(tmp_path / "spool"))
+            location.check(str(tmp_path / "spool"))
         else:
             assert "no sticky bit" in refuse(tmp_path / "spool")
 
@@ -76,7 +77,7 @@ class TestCheck:
         """One's own link is followed, and the place where it leads is checked."""
         (tmp_path / "data").mkdir()
         (tmp_path / "spool").symlink_to(tmp_path / "data" / "spool")
-        _spool_place.check(str(tmp_path / "spool"))
+        location.check(str(tmp_path / "spool"))
         (tmp_path / "data").chmod(0o777)
         assert "no sticky bit" in refuse(tmp_path / "spool")
 
@@ -108,10 +109,11 @@ class TestCheck:
         """What cannot be looked at is refused, as no crash."""
         script = """
             import os, sys
-            from htlogging import _spool_place, InvalidSetting
+            from htlogging import InvalidSetting
+            from htlogging._queue.spool import location
             os.setgid(65534); os.setuid(65534)
             try:
-                _spool_place.check_owner(sys.argv[1])
+                location.check_owner(sys.argv[1])
             except InvalidSetting as exc:
                 print(exc)
         """
@@ -134,7 +136,7 @@ class TestMake:
         path = tmp_path / "spool"
         before = os.umask(umask)
         try:
-            _spool_place.make(str(path))
+            location.make(str(path))
         finally:
             os.umask(before)
         made = sorted(tmp_path.iterdir())
@@ -146,7 +148,7 @@ class TestMake:
         path = tmp_path / "spool"
         path.write_bytes(b"kept")
         path.chmod(0o644)
-        _spool_place.make(str(path))
+        location.make(str(path))
         assert path.read_bytes() == b"kept"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -12,14 +12,14 @@ from email.utils import formatdate
 
 import pytest
 
-from htlogging._reasons import unreachable
-from htlogging._retry import Unreachable
-from htlogging._settings import Settings
-from htlogging._transport import (
+from htlogging._delivery.network_errors import unreachable
+from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.transport import (
     MAX_ANSWER,
     HttpTransport,
     _Timed,
 )
+from htlogging._settings import Settings
 from htlogging._version import __version__
 
 BODY = b'{"batch":[]}'

@@ -4,7 +4,8 @@ import typing
 
 import pytest
 
-from htlogging import _event, types
+from htlogging import types
+from htlogging._event import builder
 
 OF_TYPE = {
     "track": types.TrackEvent,
@@ -19,7 +20,7 @@ FIELDS = {"ht_user_id": "u", "ht_group_id": "g", "ht_previous_id": "p"}
 
 def build(kind):
     """Make an event of that type."""
-    return _event.build({"ht_type": kind, **FIELDS}, {}, "name", 0.0)
+    return builder.build({"ht_type": kind, **FIELDS}, {}, "name", 0.0)
 
 
 class TestTypes:

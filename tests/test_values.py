@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from htlogging import _values
+from htlogging._event import coercion
 from htlogging.exceptions import EventTooLarge
 
 UID = UUID("12345678-1234-4678-9234-567812345678")
@@ -19,7 +19,7 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 def plain(value, limit=1000, max_depth=64):
     """Convert with room enough."""
-    return _values.plain(value, limit, max_depth)
+    return coercion.plain(value, limit, max_depth)
 
 
 class TestPlain:
@@ -98,13 +98,13 @@ class TestScalar:
     )
     def test_converts(self, value, made):
         """Dates, times, decimals and UUIDs."""
-        assert _values.scalar(value) == made
+        assert coercion.scalar(value) == made
 
     @pytest.mark.parametrize("value", [{}, object(), "text", b"bytes"])
     def test_anything_else_is_refused(self, value):
         """It might hold other values: that is `plain`'s work."""
         with pytest.raises(TypeError, match=type(value).__name__):
-            _values.scalar(value)
+            coercion.scalar(value)
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ class TestInts:
     @pytest.mark.usefixtures("few_digits")
     def test_ids_too(self):
         """An id that cannot be written is none."""
-        assert _values.id_text(10**700) is None
-        assert _values.id_text(10**600) == "1" + "0" * 600
+        assert coercion.id_text(10**700) is None
+        assert coercion.id_text(10**600) == "1" + "0" * 600
 
 
 class TestText:
@@ -143,4 +143,4 @@ class TestText:
     )
     def test_surrogates(self, value, made):
         """Pairs are joined, lone ones replaced, one for one."""
-        assert _values.text(value) == made
+        assert coercion.text(value) == made

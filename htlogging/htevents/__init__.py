@@ -12,9 +12,9 @@ import functools
 import logging
 from contextlib import contextmanager
 
-from htlogging import _fork
+from htlogging._event.record import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._record import LOGGER
+from htlogging._process import fork
 from htlogging._settings import DEFAULTS
 from htlogging.htevents.client import Client
 
@@ -77,7 +77,7 @@ def _client() -> Client:
     global default_client  # noqa: PLW0603
     if default_client is None:
         # Not a lock of its own: a fork waits for this one.
-        with _fork.importing:
+        with fork.importing:
             if default_client is None:
                 default_client = _FacadeClient()
     return default_client

@@ -8,13 +8,13 @@ import sys
 import time
 from logging import INFO
 
-from htlogging._event import fields_of
+from htlogging._event.builder import fields_of
+from htlogging._event.record import CALL, LOGGER, Call, to_event
 from htlogging._handler import HtEventsHandler
-from htlogging._record import CALL, LOGGER, Call, to_event
-from htlogging._seen import only_handler
-from htlogging._sending import is_sending
+from htlogging._process.suppression import is_sending
 from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent
+from htlogging.htevents._routing import only_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging import types
-    from htlogging._event import Given
+    from htlogging._event.builder import Given
     from htlogging._settings import ClientSettings
 
 __all__ = ["Client"]

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from htlogging import _spool_schema, _spool_shared
+from htlogging._queue.spool import registry, schema
 from htlogging.collector import Collector
 
 BODY = b'{"type":"track","userId":"u%07d","messageId":"%036d","properties":{"p":"%s"}}'
@@ -27,7 +27,7 @@ STEPS = """
 import resource, sys, time
 from htlogging._report import Report
 from htlogging._settings import Settings
-from htlogging._spool import SpoolQueue
+from htlogging._queue.spool.queue import SpoolQueue
 from htlogging._stats import Counters
 
 def memory():
@@ -69,7 +69,7 @@ step("give the room back", queue.close)
 
 def fill(path, count):
     """Write events as a process did that is dead by now."""
-    file = _spool_shared.shared(path)
+    file = registry.shared(path)
     file.write("DELETE FROM events")
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN")
@@ -94,9 +94,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "spool")
         fill(path, count)
-        print(
-            f"{count:,} events, schema {_spool_schema.VERSION}: {sizes(path):,} bytes"
-        )
+        print(f"{count:,} events, schema {schema.VERSION}: {sizes(path):,} bytes")
         subprocess.run([sys.executable, "-c", STEPS, path], check=True)
         print(f"afterwards: {sizes(path):,} bytes")
         fill(path, count)

@@ -1,0 +1,1 @@
+"""`send`: events from a file."""

@@ -1,0 +1,133 @@
+"""`python -m htlogging send`: events from a file, delivered."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import closing
+
+from htlogging._cli.drain import add_target, pump, target
+from htlogging._cli.send.line_queue import LineQueue
+from htlogging._cli.send.resume import State
+from htlogging._cli.terminal.console import many, out, say
+from htlogging._command_error import Failed, Misused
+from htlogging._event.encoder import prefer_orjson
+from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
+
+# Beside the input, where `--state` says nothing else.
+_SUFFIX = ".sent"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="one JSON object per line; gzipped if it ends in .gz; - is stdin",
+    )
+    add_target(parser)
+    parser.add_argument(
+        "--max-event-size", type=int, metavar="BYTES", help="default: 32768"
+    )
+    parser.add_argument(
+        "--rate", type=_rate, metavar="N", help="events per second at most"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check all lines, send nothing"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after what an earlier run delivered",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="PATH",
+        help=f"where to keep how far it is (default: FILE{_SUFFIX})",
+    )
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError("a rate is a number above 0")
+    return rate
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the lines, and say what became of them."""
+    from htlogging._cli.send.reader import Input, Occurrences
+
+    if arguments.file == "-" and arguments.resume and not arguments.state:
+        raise Misused("stdin has no place of its own for that: --resume needs --state")
+    prefer_orjson()
+    settings = target(
+        arguments, send=not arguments.dry_run, max_event_size=arguments.max_event_size
+    )
+    with closing(Input(arguments.file)) as source, closing(Occurrences()) as seen:
+        state = State(None if arguments.dry_run else _state_path(arguments))
+        lines = LineQueue(source, seen, state, settings, arguments.rate)
+        try:
+            _begin(arguments, lines)
+            if arguments.dry_run:
+                while lines.claim(MAX_BODY_EVENTS, MAX_BODY_BYTES):
+                    pass
+            else:
+                pump(settings, lines, lines.progress.note, lines.most)
+        except KeyboardInterrupt:
+            lines.progress.clear()
+            say(f"{many(state.delivered, 'event')} sent{_hint(state)}")
+            raise
+        finally:
+            lines.progress.clear()
+    return _end(arguments, lines)
+
+
+def _state_path(arguments: argparse.Namespace) -> str | None:
+    if arguments.state is not None or arguments.file == "-":
+        path: str | None = arguments.state
+        return path
+    return f"{arguments.file}{_SUFFIX}"
+
+
+def _begin(arguments: argparse.Namespace, lines: LineQueue) -> None:
+    """Go past what was sent before, or note that nothing is sent yet."""
+    state = lines.state
+    if arguments.resume and state.path is not None:
+        lines.skip()
+    elif not arguments.dry_run:
+        try:
+            state.save()
+        except Failed as exc:
+            if arguments.state is not None:
+                raise
+            lines.progress.note(f"{exc}; it is sent all the same")
+            state.path = None
+
+
+def _hint(state: State) -> str:
+    return "; --resume goes on from there" if state.path else ""
+
+
+def _end(arguments: argparse.Namespace, lines: LineQueue) -> int:
+    state = lines.state
+    invalid = state.invalid + lines.unfinished
+    if lines.stopped is not None:
+        say(f"stopped: {lines.stopped}{_hint(state)}")
+    if lines.broken is not None:
+        say(f"error: {lines.broken}")
+    if arguments.dry_run:
+        text = f"{many(lines.valid, 'event')} can be sent"
+    else:
+        text = f"{many(state.delivered, 'event')} sent"
+        text += f", {lines.before:,} of them before" if lines.before else ""
+    if state.refused:
+        text += f"; {state.refused:,} refused"
+    if invalid:
+        text += f"; {many(invalid, 'line')} invalid"
+    out(text)
+    well = lines.stopped is None and lines.broken is None
+    return 0 if well and not invalid and not state.refused else 1

@@ -1,0 +1,199 @@
+"""The lines of a file as a queue: checked, claimed, and settled in the state."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextlib import suppress
+from itertools import islice
+
+from htlogging._cli.drain import concerns_one
+from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
+from htlogging._cli.terminal.console import Progress, many
+from htlogging._command_error import Failed
+from htlogging._queue.base import Batch
+from htlogging.exceptions import EventTooLarge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from htlogging._cli.send.reader import Input, Line, Occurrences
+    from htlogging._cli.send.resume import State
+    from htlogging._settings import Settings
+    from htlogging.exceptions import DeliveryError
+
+
+class LineQueue:
+    """
+    A file's lines as a queue for one thread.
+
+    A batch is claimed when the one before it is settled, and then the state says so.
+
+    Args:
+        source: The file.
+        seen: Counts equal lines.
+        state: How far it is.
+        settings: max_event_size.
+        rate: Events per second at most; `None`: as fast as they go.
+    """
+
+    durable = False
+
+    def __init__(
+        self,
+        source: Input,
+        seen: Occurrences,
+        state: State,
+        settings: Settings,
+        rate: float | None,
+    ) -> None:
+        self._source = source
+        self._left: Iterator[Line] = source.lines()
+        self._seen = seen
+        self.state = state
+        self._limit = settings.max_event_size
+        self._rate = rate
+        self._free_at = -math.inf  # monotonic; when the rate allows the next request
+        self._ahead: tuple[Line, bytes] | None = None  # read, but did not fit
+        self.progress = Progress(source.total)
+        self.valid = 0
+        self.before = 0  # delivered by earlier runs
+        self.unfinished = 0  # 1: the last line is invalid, and may not be complete
+        self.stopped: DeliveryError | None = None  # why no more is sent
+        self.broken: Failed | None = None  # why no more is read
+
+    def most(self, count: int) -> int:
+        """Return how many events a request has at most: a second's worth."""
+        return count if self._rate is None else min(count, max(int(self._rate), 1))
+
+    def skip(self) -> None:
+        """
+        Go past the lines that were settled before.
+
+        Raises:
+            Failed: The file does not begin with them, or cannot be read.
+        """
+        found = self.state.load()
+        if found is None:
+            self.progress.note("nothing was sent before: from the first line on")
+            return
+        for line in islice(self._left, found["lines"]):
+            self.state.add(line)
+            if line.text:
+                with suppress(LineError):
+                    self._message_id(line)
+            self._show()
+        if self.state.digest.hexdigest() != found["sha256"]:
+            raise Failed(
+                f"{self._source.path}: its first {many(found['lines'], 'line')} are "
+                "not those that were sent; without --resume all are sent"
+            )
+        for name in ("delivered", "invalid", "refused"):
+            setattr(self.state, name, found[name])
+        self.before = self.state.delivered
+
+    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
+        """Take the next lines' events; `None`: there are none, or none shall be sent."""
+        if self.stopped is not None:
+            return None
+        self.state.save()
+        self._show()
+        events: list[bytes] = []
+        numbers: list[int] = []
+        while len(events) < max_count:
+            found = self._ahead or self._next()
+            self._ahead = None
+            if found is None:
+                break
+            line, event = found
+            max_bytes -= len(event) + 1
+            if max_bytes < 0 and events:
+                self._ahead = found
+                break
+            self.state.add(line)
+            events.append(event)
+            numbers.append(line.number)
+        self.valid += len(events)
+        if not events:
+            self.state.save()
+            return None
+        self._pace(len(events))
+        return Batch(events, numbers)
+
+    def _pace(self, count: int) -> None:
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        if self._free_at > now:
+            threading.Event().wait(self._free_at - now)
+        self._free_at = max(now, self._free_at) + count / self._rate
+
+    def _next(self) -> tuple[Line, bytes] | None:
+        """Return the next line that makes an event; tell of those that do not."""
+        while True:
+            try:
+                line = next(self._left, None)
+            except Failed as exc:
+                self.broken = exc
+                line = None
+            if line is None:
+                return None
+            if line.text == b"":
+                self.state.add(line)
+                continue
+            try:
+                return line, self._event(line)
+            except (LineError, EventTooLarge) as exc:
+                self._tell(line, str(exc))
+
+    def _event(self, line: Line) -> bytes:
+        if line.text is None:
+            raise LineError("it is far too long")
+        given, message_id = self._message_id(line)
+        return event_of(line.text, given, message_id, time.time(), self._limit)
+
+    def _message_id(self, line: Line) -> tuple[dict[str, Any], str]:
+        """Return what a line says, and a message id in case that it has none."""
+        assert line.text
+        given = parse(line.text)
+        # Equal lines are counted where it matters, in this run as in any other.
+        count = 1 if has_id(given) else self._seen.count(line.digest)
+        return given, id_of(line.digest, count)
+
+    def _tell(self, line: Line, why: str) -> None:
+        self.progress.note(f"line {line.number}: {why}")
+        if line.ended:
+            self.state.invalid += 1
+            self.state.add(line)
+        else:
+            # Somebody may be writing it just now: the next run looks at it again.
+            self.unfinished = 1
+
+    def _show(self) -> None:
+        events = many(self.state.delivered, "event")
+        self.progress.update(self._source.position(), events)
+
+    def split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Halve a claimed batch."""
+        return batch.halves()
+
+    def ack(self, batch: Batch) -> bool:
+        """Count delivered events."""
+        self.state.delivered += len(batch)
+        return True
+
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
+        """Tell of a refused event; stop when it is not the event's fault."""
+        if concerns_one(failure):
+            self.state.refused += len(batch)
+            for number in batch.ids:
+                self.progress.note(f"line {number}: refused: {failure}")
+        else:
+            self.stopped = failure
+        return True
+
+    def release(self, batch: Batch) -> None:
+        """Do nothing: the state says that they were not sent."""

@@ -1,0 +1,1 @@
+"""`spool`: what is in a spool's file."""

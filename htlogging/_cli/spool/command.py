@@ -1,0 +1,260 @@
+"""`python -m htlogging spool`: see what is in a spool, send it again, take it out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import closing, contextmanager
+from itertools import chain, islice
+
+from htlogging._cli.drain import add_target, target
+from htlogging._cli.terminal.console import iso, many, out, reason, say
+from htlogging._cli.terminal.request_lines import ascii_json
+from htlogging._command_error import Failed, Misused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from htlogging._queue.spool.admin import SpoolView
+
+_STILL = (
+    "Events that a living process has taken up already, or holds in memory, may still "
+    "be sent."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    commands = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Any, summary: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(
+            name, help=summary, description=summary
+        )
+        command.add_argument("path", metavar="PATH", help="the spool's file")
+        command.set_defaults(action=action)
+        return command
+
+    command = add("status", _status, "Say what is in it, and how much.")
+    _add_json(command, "one JSON object")
+    command = add("list", _list, "List events that wait, then dead letters.")
+    _add_json(command, "one JSON object per line, the event in it")
+    _add_which(command)
+    command.add_argument(
+        "--limit", type=_count, metavar="N", help="so many at most (default: all)"
+    )
+    command = add("show", _show, "Show one event as a whole.")
+    command.add_argument("id", metavar="ID", help="as `list` shows it")
+    _add_json(command, "the event's JSON alone, in a line")
+    _add_replay(add("replay", _replay, "Send dead letters again, under their ids."))
+    command = add("drop", _drop, "Take events out for good, without sending them.")
+    which = _add_which(command)
+    which.add_argument("--id", action="append", metavar="ID", help="this one; again")
+    which.add_argument("--all", action="store_true", help="all of both kinds")
+    command.add_argument("--yes", action="store_true", help="do it")
+    command = add(
+        "forget", _forget, "Take out a user's events, to the last byte in the file."
+    )
+    command.add_argument(
+        "--user", action="append", default=[], metavar="ID", help="a user id; again"
+    )
+    command.add_argument(
+        "--anonymous", action="append", default=[], metavar="ID", help="an anonymous id"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say how many")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen one."""
+    return int(arguments.action(arguments))
+
+
+def _add_json(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def _add_which(command: argparse.ArgumentParser) -> Any:
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--dead", action="store_true", help="dead letters only")
+    which.add_argument("--waiting", action="store_true", help="events that wait only")
+    return which
+
+
+def _add_replay(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--only-status",
+        action="append",
+        type=_status_number,
+        metavar="STATUS",
+        help="only letters refused with this HTTP status; again; `none`: no answer",
+    )
+    command.add_argument(
+        "--waiting",
+        action="store_true",
+        help="first, also events whose process died before it sent them",
+    )
+    add_target(command)
+
+
+def _count(text: str) -> int:
+    if text.isdecimal():
+        return min(int(text), 2**62)
+    raise argparse.ArgumentTypeError("a limit is a whole number")
+
+
+def _status_number(text: str) -> int | None:
+    if text == "none":
+        return None
+    if text.isdecimal() and len(text) <= 3:  # noqa: PLR2004
+        return int(text)
+    raise argparse.ArgumentTypeError("a status is a number such as 401, or `none`")
+
+
+@contextmanager
+def _opened(arguments: argparse.Namespace, *, change: bool) -> Iterator[SpoolView]:
+    # Late, as all that needs SQLite: it is slow to import.
+    from htlogging._queue.spool.admin import SpoolView
+
+    view = SpoolView(arguments.path, change=change)
+    with closing(view), view.translated():
+        yield view
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from htlogging._cli.spool.status import status_lines, status_of
+
+    with _opened(arguments, change=False) as view:
+        found = status_of(view)
+    if arguments.json:
+        out(json.dumps(found))
+    else:
+        for line in status_lines(arguments.path, found):
+            out(line)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from htlogging._cli.spool.listing import dead, head_of, line_of, waiting
+
+    with _opened(arguments, change=False) as view:
+        sources = []
+        if not arguments.dead:
+            sources.append(waiting(view))
+        if not arguments.waiting:
+            sources.append(dead(view))
+        rows = islice(chain.from_iterable(sources), arguments.limit)
+        if arguments.json:
+            for found, body in rows:
+                out(f'{json.dumps(found)[:-1]}, "event": {_as_sent(body)}}}')
+            return 0
+        kind = None
+        for found, body in rows:
+            if (found["kind"] == "dead") is not kind:
+                kind = found["kind"] == "dead"
+                out(head_of(found))
+            out(line_of(found, body))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from htlogging._queue.spool.erasure import row_of
+
+    with _opened(arguments, change=False) as view:
+        table, key = row_of(arguments.id)
+        if table == "events":
+            query = "SELECT at, body FROM events WHERE owner = ? AND seq = ?"
+            rows = view.read(query, *key)
+        else:
+            query = (
+                "SELECT at, failed_at, status, code, message, tries, body FROM dead"
+                " WHERE id = ?"
+            )
+            rows = view.read(query, *key)
+    if not rows:
+        raise Failed(f"{arguments.path}: there is no {arguments.id}")
+    at, *why, body = rows[0]
+    if arguments.json:
+        out(_as_sent(body))
+        return 0
+    out(f"accepted   {iso(at)}")
+    if why:
+        failed_at, status, code, message, tries = why
+        answer = "no answer" if status is None else f"HTTP {status}"
+        out(f"refused    {iso(failed_at)}, tries: {tries:,}")
+        out(f"reason     {answer}, {reason(status, code, message)}")
+    out(f"size       {many(len(body), 'byte')}")
+    for line in json.dumps(json.loads(body), indent=2, ensure_ascii=False).split("\n"):
+        out(line)
+    return 0
+
+
+def _as_sent(body: bytes) -> str:
+    return ascii_json(body.decode())
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from htlogging._cli.spool.replay import replay
+
+    settings = target(arguments)
+    with _opened(arguments, change=True) as view:
+        found = replay(
+            view,
+            settings,
+            statuses=arguments.only_status or (),
+            waiting=arguments.waiting,
+        )
+    if found.stopped is not None:
+        say(f"stopped: {found.stopped}")
+    line = f"{found.delivered:,} of {many(found.total, 'event')} delivered"
+    if found.refused:
+        line += f"; {found.refused:,} refused (`spool list --dead` says why)"
+    left = found.total - found.delivered - found.refused
+    if left:
+        line += f"; {left:,} left as they were"
+    out(line)
+    return 0 if found.delivered == found.total else 1
+
+
+def _drop(arguments: argparse.Namespace) -> int:
+    from htlogging._queue.spool.erasure import drop_dead, drop_ids, drop_waiting
+
+    waiting = arguments.waiting or arguments.all
+    dead = arguments.dead or arguments.all
+    ids = arguments.id or []
+    if not (waiting or dead or ids):
+        raise Misused("say what to drop: --dead, --waiting, --id ID or --all")
+    with _opened(arguments, change=True) as view:
+        if not arguments.yes:
+            count = len(ids)
+            if waiting:
+                count += view.read("SELECT count(*) FROM events")[0][0]
+            if dead:
+                count += view.read("SELECT count(*) FROM dead")[0][0]
+            raise Misused(f"this drops {many(count, 'event')} for good; add --yes")
+        count = drop_ids(view, ids) if ids else 0
+        count += drop_waiting(view) if waiting else 0
+        count += drop_dead(view) if dead else 0
+    out(f"{many(count, 'event')} dropped")
+    if waiting or any("." in text for text in ids):
+        out(_STILL)
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    from htlogging._queue.spool.erasure import User, forget
+
+    if not arguments.user and not arguments.anonymous:
+        raise Misused("say whom to forget: --user ID or --anonymous ID")
+    user = User(arguments.user, arguments.anonymous)
+    with _opened(arguments, change=not arguments.dry_run) as view:
+        waiting, dead = forget(view, user, dry_run=arguments.dry_run)
+    would = "would be " if arguments.dry_run else ""
+    out(
+        f"{many(waiting, 'waiting event')} and {many(dead, 'dead letter')} "
+        f"{would}removed"
+    )
+    if not arguments.dry_run:
+        out(_STILL)
+    return 0

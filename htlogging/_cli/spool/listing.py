@@ -1,0 +1,107 @@
+"""What `spool list` prints of an event: a line for people, a dict for programs."""
+
+from __future__ import annotations
+
+import json
+
+from htlogging._cli.terminal.console import iso, reason, row, terminal_width
+from htlogging._cli.terminal.request_lines import as_text, who
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from htlogging._queue.spool.admin import SpoolView
+
+# Columns; a negative number aligns to the right.
+_ID, _NUMBER, _TIME, _TYPE, _WHO, _NAME, _SIZE = 20, 6, 20, 8, 20, 24, -7
+
+_HEADS = {
+    "waiting": [
+        ("ID", _ID),
+        ("TIME (UTC)", _TIME),
+        ("TYPE", _TYPE),
+        ("WHO", _WHO),
+        ("EVENT", _NAME),
+        ("BYTES", _SIZE),
+        ("STATE", 0),
+    ],
+    "dead": [
+        ("ID", _NUMBER),
+        ("TIME (UTC)", _TIME),
+        ("TYPE", _TYPE),
+        ("WHO", _WHO),
+        ("EVENT", _NAME),
+        ("BYTES", _SIZE),
+        ("REFUSED (UTC)", _TIME),
+        ("STATUS", 6),
+        ("REASON", 0),
+    ],
+}
+
+
+def _cells(found: dict[str, Any], body: bytes) -> list[tuple[str, int]]:
+    event = json.loads(body)
+    names = (event.get(name) for name in ("category", "event", "name", "groupId"))
+    cells = [
+        (found["id"], _NUMBER if found["kind"] == "dead" else _ID),
+        (found["at"], _TIME),
+        (as_text(event.get("type")), _TYPE),
+        (who(event), _WHO),
+        (" / ".join(as_text(name) for name in names if name is not None), _NAME),
+        (f"{found['bytes']:,}", _SIZE),
+    ]
+    if found["kind"] != "dead":
+        state = "of a living process" if found["kind"] == "waiting" else "orphaned"
+        return [*cells, (state, 0)]
+    status = "-" if found["status"] is None else str(found["status"])
+    why = reason(found["status"], found["code"], found["message"])
+    return [*cells, (found["failedAt"], _TIME), (status, 6), (why, 0)]
+
+
+def head_of(found: dict[str, Any]) -> str:
+    """Return the headline of an event and those of its kind."""
+    head = _HEADS["dead" if found["kind"] == "dead" else "waiting"]
+    return row(head, terminal_width())
+
+
+def line_of(found: dict[str, Any], body: bytes) -> str:
+    """Return the line about an event."""
+    return row(_cells(found, body), terminal_width())
+
+
+def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield what there is about each waiting event, and the event."""
+    owners = view.owners()
+    living = view.living(owners)
+    for number in owners:
+        for owner, seq, at, body in view.events(number):
+            yield (
+                {
+                    "id": f"{owner}.{seq}",
+                    "kind": "waiting" if number in living else "orphaned",
+                    "at": iso(at),
+                    "bytes": len(body),
+                },
+                body,
+            )
+
+
+def dead(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield what there is about each dead letter, and the event."""
+    for number, at, failed_at, status, code, message, tries, body in view.letters():
+        yield (
+            {
+                "id": str(number),
+                "kind": "dead",
+                "at": iso(at),
+                "bytes": len(body),
+                "status": status,
+                "code": code,
+                "message": message,
+                "tries": tries,
+                "failedAt": iso(failed_at),
+            },
+            body,
+        )

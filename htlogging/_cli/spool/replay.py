@@ -1,0 +1,242 @@
+"""Dead letters, and events whose process died, as queues to send from once more."""
+
+from __future__ import annotations
+
+import time
+
+from htlogging._cli.drain import concerns_one, is_refusal, pump
+from htlogging._cli.terminal.console import Progress
+from htlogging._command_error import Failed
+from htlogging._queue.base import Batch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from typing import Any
+
+    from htlogging._queue.spool.admin import SpoolView
+    from htlogging._settings import Settings
+    from htlogging.exceptions import DeliveryError
+
+
+class _Rows:
+    """
+    Rows of a spool as a queue for one thread; they stay there until they are settled.
+
+    When the server cannot be reached, or refuses what is not one event's fault, the
+    rest stays as it is and there is no more to claim.
+
+    Args:
+        view: The spool, open to change.
+        settled: Called when rows were settled.
+    """
+
+    durable = False
+
+    def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
+        self._view = view
+        self._settled = settled
+        self._left = self._rows()
+        self._ahead: tuple[Any, bytes] | None = None  # read, but did not fit
+        self.delivered = 0
+        self.refused = 0
+        self.stopped: DeliveryError | None = None  # why there is no more to claim
+
+    def count(self) -> int:
+        """Return how many there are to send."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _rows(self) -> Iterator[tuple[Any, bytes]]:
+        """Yield each row's key and event."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _remove(self, keys: list[Any]) -> None:
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
+        """Take the next rows; `None`: there are none, or none shall be sent."""
+        keys: list[Any] = []
+        events: list[bytes] = []
+        while self.stopped is None and len(events) < max_count:
+            found = self._ahead or next(self._left, None)
+            self._ahead = None
+            if found is None:
+                break
+            max_bytes -= len(found[1]) + 1
+            if max_bytes < 0 and events:
+                self._ahead = found
+                break
+            keys.append(found[0])
+            events.append(found[1])
+        return Batch(events, keys) if events else None
+
+    def split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Halve a claimed batch."""
+        return batch.halves()
+
+    def ack(self, batch: Batch) -> bool:
+        """Take delivered rows out of the file."""
+        self._remove(list(batch.ids))
+        self.delivered += len(batch)
+        self._settled()
+        return True
+
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
+        """Write down why rows were refused; leave those that an outage concerns."""
+        if not concerns_one(failure):
+            self.stopped = failure
+        if is_refusal(failure):
+            self._refuse(list(batch.ids), failure)
+            self.refused += len(batch)
+            self._settled()
+        return True
+
+    def release(self, batch: Batch) -> None:
+        """Do nothing: they are still there."""
+
+
+class DeadLetters(_Rows):
+    """
+    Dead letters, in their order.
+
+    Args:
+        view: The spool.
+        settled: Called when some were settled.
+        statuses: Only those that were refused with one of these; empty: all.
+    """
+
+    def __init__(
+        self,
+        view: SpoolView,
+        settled: Callable[[], None],
+        statuses: Collection[int | None],
+    ) -> None:
+        self._statuses = statuses
+        # Later ones are not ours: of a process that lives, or refused just now.
+        self._last = view.read("SELECT coalesce(max(id), 0) FROM dead")[0][0]
+        super().__init__(view, settled)
+
+    def count(self) -> int:
+        """Return how many there are to send."""
+        rows = self._view.read(
+            "SELECT status, count(*) FROM dead WHERE id <= ? GROUP BY status",
+            self._last,
+        )
+        return sum(count for status, count in rows if self._is_wanted(status))
+
+    def _is_wanted(self, status: int | None) -> bool:
+        return not self._statuses or status in self._statuses
+
+    def _rows(self) -> Iterator[tuple[Any, bytes]]:
+        for number, _, _, status, _, _, _, body in self._view.letters():
+            if number > self._last:
+                return
+            if self._is_wanted(status):
+                yield number, body
+
+    def _remove(self, keys: list[Any]) -> None:
+        with self._view.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM dead WHERE id = ?", [(key,) for key in keys]
+            )
+
+    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
+        why = (failure.status, failure.code, failure.message, failure.tries)
+        with self._view.transaction() as connection:
+            connection.executemany(
+                "UPDATE dead SET failed_at = ?, status = ?, code = ?, message = ?,"
+                " tries = tries + ? WHERE id = ?",
+                [(time.time(), *why, key) for key in keys],
+            )
+
+
+class Orphans(_Rows):
+    """Waiting events whose process died; no other process takes them meanwhile."""
+
+    def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
+        self._owners = [owner for owner in view.owners() if view.hold(owner)]
+        super().__init__(view, settled)
+
+    def count(self) -> int:
+        """Return how many there are to send."""
+        query = "SELECT count(*) FROM events WHERE owner = ?"
+        return sum(self._view.read(query, owner)[0][0] for owner in self._owners)
+
+    def _rows(self) -> Iterator[tuple[Any, bytes]]:
+        for held in self._owners:
+            for owner, seq, _, body in self._view.events(held):
+                yield (owner, seq), body
+
+    def _remove(self, keys: list[Any]) -> None:
+        with self._view.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM events WHERE owner = ? AND seq = ?", keys
+            )
+
+    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
+        why = (failure.status, failure.code, failure.message, failure.tries)
+        with self._view.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO dead (failed_at, status, code, message, tries, at, body)"
+                " SELECT ?, ?, ?, ?, ?, at, body FROM events"
+                " WHERE owner = ? AND seq = ?",
+                [(time.time(), *why, *key) for key in keys],
+            )
+            connection.executemany(
+                "DELETE FROM events WHERE owner = ? AND seq = ?", keys
+            )
+
+
+class Replayed:
+    """What became of the events: `total` is all, those left as they were included."""
+
+    def __init__(self, total: int, sources: list[_Rows]) -> None:
+        self.total = total
+        self.delivered = sum(source.delivered for source in sources)
+        self.refused = sum(source.refused for source in sources)
+        stops = (s.stopped for s in sources if s.stopped is not None)
+        self.stopped: DeliveryError | None = next(stops, None)
+
+
+def replay(
+    view: SpoolView,
+    settings: Settings,
+    *,
+    statuses: Collection[int | None],
+    waiting: bool,
+) -> Replayed:
+    """
+    Send what is in a spool and is not sent by itself.
+
+    Args:
+        view: The spool, open to change.
+        settings: Where to.
+        statuses: Only dead letters that were refused with one of these; empty: all.
+        waiting: Whether to send, before them, events whose process died.
+
+    Raises:
+        Failed: Somebody else is doing so.
+    """
+    if not view.hold_replay():
+        raise Failed("another replay is under way")
+
+    def settled() -> None:
+        done = sum(source.delivered + source.refused for source in sources)
+        progress.update(done, f"{done:,} of {total:,} events")
+
+    # Made first: what is refused of the orphans shall not be sent a second time.
+    letters = DeadLetters(view, settled, statuses)
+    sources: list[_Rows] = [*([Orphans(view, settled)] if waiting else []), letters]
+    total = sum(source.count() for source in sources)
+    progress = Progress(total)
+    try:
+        for source in sources:
+            pump(settings, source, progress.note)
+            if source.stopped is not None:
+                break
+    finally:
+        progress.clear()
+    return Replayed(total, sources)

@@ -1,0 +1,154 @@
+"""What the commands share: their errors, notes and progress on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from htlogging._command_error import Failed, Misused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+    from typing import TextIO
+
+# As a shell reports a command that Ctrl+C ended: 128 + SIGINT.
+INTERRUPTED = 130
+
+# Seconds between two drawings of a progress bar.
+_REDRAW = 0.1
+
+_BAR = 24  # characters
+
+
+def run(
+    command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    """Run a command, and return its exit status; an error is a line on stderr."""
+    # A name in another alphabet shall not end the program where stdout is ASCII.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        status = command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `spool list | head`: nobody reads any more, which is no error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Failed as exc:
+        say(f"error: {exc}")
+        return 2 if isinstance(exc, Misused) else 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    return status
+
+
+def out(text: str) -> None:
+    """Print a line of what was asked for."""
+    from htlogging._cli.terminal.request_lines import clean
+
+    sys.stdout.write(clean(text) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line about how it goes, on stderr."""
+    from htlogging._cli.terminal.request_lines import clean
+
+    # What was printed before it comes before it, also where both go to one place.
+    sys.stdout.flush()
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def many(count: int, noun: str) -> str:
+    """Return a number and its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def iso(seconds: float) -> str:
+    """Return a time of the epoch as people and programs read it, UTC."""
+    from datetime import datetime, timezone
+
+    when = datetime.fromtimestamp(int(seconds), timezone.utc)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def reason(status: int | None, code: str, message: str) -> str:
+    """Return why an event was refused, beside its status."""
+    return message if code in (str(status), "") else f"{code}: {message}"
+
+
+def row(cells: Iterable[tuple[str, int]], width: int | None) -> str:
+    """
+    Return a line of a table.
+
+    Args:
+        cells: Each one's text and its columns: negative ones align to the right, and 0
+            takes what there is.
+        width: The most columns of the line; `None`: any length.
+    """
+    from htlogging._cli.terminal.request_lines import clean, columns, fit
+
+    parts = []
+    for text, size in cells:
+        cell = fit(clean(text), abs(size)) if size else clean(text)
+        blank = " " * (abs(size) - columns(cell))
+        parts.append(blank + cell if size < 0 else cell + blank)
+    line = "  ".join(parts).rstrip()
+    return line if width is None else fit(line, width)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of stdout; `None`: it is no terminal."""
+    if not sys.stdout.isatty():
+        return None
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
+
+
+class Progress:
+    """
+    A bar on stderr, where that is a terminal; else nothing.
+
+    Args:
+        total: What `update` counts up to; `None` where nobody knows.
+        stream: Where it is drawn.
+    """
+
+    def __init__(self, total: int | None, stream: TextIO | None = None) -> None:
+        self._total = total
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = self._stream.isatty()
+        self._drawn = False
+        self._next = 0.0
+
+    def update(self, done: int, text: str) -> None:
+        """Show how far it is, if that was not shown just now."""
+        now = time.monotonic()
+        if self._shown and now >= self._next:
+            self._next = now + _REDRAW
+            self._drawn = True
+            self._stream.write(f"\r\x1b[K{self._bar(done)}{text}")
+            self._stream.flush()
+
+    def _bar(self, done: int) -> str:
+        if not self._total:
+            return ""
+        share = min(done / self._total, 1.0)
+        full = int(share * _BAR)
+        return f"[{'#' * full}{'.' * (_BAR - full)}] {share:4.0%}  "
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.clear()
+        say(text)
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._drawn:
+            self._drawn = False
+            self._next = 0.0
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

@@ -1,0 +1,11 @@
+"""The errors that end a command with one line and an exit status."""
+
+from __future__ import annotations
+
+
+class Failed(Exception):
+    """A command cannot do what it was asked to; the message is one clear line."""
+
+
+class Misused(Failed):
+    """The command line asks for what makes no sense: exit status 2."""

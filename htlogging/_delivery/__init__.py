@@ -1,0 +1,1 @@
+"""Batches out: pacing, requests, retries, outcomes."""

@@ -1,0 +1,84 @@
+"""Whatever `requests` raises → `Unreachable`, with the reason in a few words."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from htlogging._delivery.retry import Unreachable
+
+
+def unreachable(exc: Exception, *, used: bool) -> Unreachable:
+    """
+    Return what is raised instead.
+
+    Args:
+        exc: Whatever came of a request.
+        used: Whether its connection had served before.
+    """
+    # A function of its own: an error kept in a local of `post` would be a cycle, and
+    # its connection stay open until the garbage collector comes.
+    causes = _causes(exc)
+    stale = used and isinstance(causes[-1], _disconnects())
+    return Unreachable(_reason(causes), stale=stale)
+
+
+def _disconnects() -> tuple[type[Exception], ...]:
+    """Return what a kept connection fails with when the server has closed it."""
+    import ssl
+
+    # RemoteDisconnected is a ConnectionResetError. Refused is another thing.
+    return (
+        ConnectionResetError,
+        ConnectionAbortedError,
+        BrokenPipeError,
+        ssl.SSLEOFError,
+    )
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    """Return an error and what led to it, innermost last."""
+    chain = [exc]
+    # urllib3 keeps the cause in `reason`, or as the last argument of the error that is
+    # requests' first.
+    for _ in range(8):
+        last = chain[-1]
+        found = [
+            inner
+            for inner in (getattr(last, "reason", None), *reversed(last.args))
+            if isinstance(inner, BaseException)
+        ]
+        inner = found[0] if found else last.__cause__
+        if inner is None and type(last).__module__.startswith("urllib3."):
+            # Before 2.0 it says no `from`. Others' contexts may be the application's.
+            inner = last.__context__
+        if inner is None:
+            break
+        chain.append(inner)
+    return chain
+
+
+def _reason(causes: list[BaseException]) -> str:
+    """
+    Say in a few words why there was no answer.
+
+    Never by all of `str(exc)`: it holds the address, and a proxy's with its password.
+    """
+    import socket
+    import ssl
+
+    first, last = type(causes[0]).__name__, causes[-1]
+    if isinstance(last, ssl.SSLCertVerificationError):
+        # After the comma it names the host.
+        return f"{first}: {last.verify_message.partition(',')[0]}"
+    if isinstance(last, ssl.SSLError):
+        return f"{first}: {last.reason}"
+    if isinstance(last, socket.gaierror):
+        return f"{first}: the host's name is not known"
+    if isinstance(last, OSError) and last.errno:
+        return f"{first}: {os.strerror(last.errno)}"
+    tunnel = re.match(r"Tunnel connection failed: ([0-9]{3})", str(last))
+    if tunnel:
+        return f"{first}: the proxy answered {tunnel[1]}"
+    name = type(last).__name__
+    return first if name == first else f"{first}: {name}"

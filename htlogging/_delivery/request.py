@@ -1,0 +1,36 @@
+"""Events → the body of a request."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from htlogging._event.iso8601 import iso
+from htlogging._settings import MAX_BODY_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def body(events: Sequence[bytes], write_key: str) -> bytes:
+    """
+    Return a request's body, UTF-8 JSON, with this moment as its `sentAt`.
+
+    The receiver corrects the events' times by `sentAt`, so a body serves one try.
+    """
+    parts = list(events) or [b""]
+    parts[0] = b'{"batch":[' + parts[0]
+    parts[-1] += _tail(iso(time.time()), write_key)
+    # One join: a second one of half a megabyte took 30 times as long, in the system's
+    # handing out and taking back of memory.
+    return b",".join(parts)
+
+
+def room(write_key: str) -> int:
+    """Return how many bytes of events a request holds, each with a comma."""
+    return MAX_BODY_BYTES - len(body([], write_key))
+
+
+def _tail(sent_at: str, write_key: str) -> bytes:
+    return f'],"sentAt":"{sent_at}","writeKey":{json.dumps(write_key)}}}'.encode()

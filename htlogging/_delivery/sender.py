@@ -1,0 +1,355 @@
+"""Batch → request → answer → outcome: sent, split, sent again or given up."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from contextlib import contextmanager
+
+from htlogging._delivery.request import body
+from htlogging._delivery.retry import Unreachable, Verdict, judge, wait
+from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
+from htlogging.exceptions import DeliveryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol
+
+    from htlogging._delivery.retry import Answer
+    from htlogging._queue.base import Batch
+    from htlogging._report import Report
+    from htlogging._settings import Settings
+    from htlogging._stats import Counters
+
+    class Transport(Protocol):
+        """The way to the server, for one thread."""
+
+        def open(self) -> None:
+            """Get ready, so that the first `post` need not."""
+
+        def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
+            """Send a body once, or raise `Unreachable`."""
+
+        def close(self) -> None:
+            """Close the connection; the next `post` opens another."""
+
+    class Claims(Protocol):
+        """What a queue does with a claimed batch."""
+
+        durable: bool
+
+        def split(self, batch: Batch) -> tuple[Batch, Batch]:
+            """Halve it."""
+
+        def ack(self, batch: Batch) -> bool:
+            """Forget delivered events; tell whether they were ours."""
+
+        def bury(self, batch: Batch, failure: DeliveryError) -> bool:
+            """Forget events given up; tell whether they were ours."""
+
+        def release(self, batch: Batch) -> None:
+            """Put back events that were not sent."""
+
+    class Patience(Protocol):
+        """How long the sending thread may take."""
+
+        def left(self) -> float:
+            """Return the seconds left; infinite without a deadline."""
+
+        def pause(self, seconds: float) -> bool:
+            """Wait, or return `False` at once: the deadline comes before."""
+
+        def is_last(self) -> bool:
+            """Tell whether nobody will send after the deadline."""
+
+
+class Delivery:
+    """
+    What a handler's sending threads share: how to send, and how to settle.
+
+    Args:
+        settings: Its write key, gzip, timeout, max_retries and on_error.
+        queue: Where the batches were claimed.
+        counters: Where outcomes are counted.
+        report: Where losses and outages are told.
+    """
+
+    def __init__(
+        self, settings: Settings, queue: Claims, counters: Counters, report: Report
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._counters = counters
+        self._report = report
+        # Tries of what is in memory are counted, and it does not become too old.
+        self._is_overdue: Callable[[Batch], bool] = getattr(queue, "overdue", _never)
+        # Events in the next request at most. An outage makes it small; each request
+        # that gets through doubles it: a server that has just come back is not flooded.
+        self._limit = MAX_BODY_EVENTS
+        # Turned off by the first 415. Any thread may; none turns it on again.
+        self._compress = settings.gzip
+        # Guards _reporting, and makes settling and counting one step for those who
+        # wait for it. Not held while sending, nor while on_error runs. A forked child
+        # has a Delivery of its own.
+        self.settled = threading.Condition()
+        self._reporting = 0  # batches given up whose on_error has not returned
+
+    def limit(self) -> int:
+        """Return how many events the next request may have."""
+        return self._limit
+
+    def idle(self) -> bool:
+        """Tell whether no `on_error` is running; with `settled` held."""
+        return not self._reporting
+
+    def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> bool:
+        """
+        Send a batch until each of its events is delivered, given up or put back.
+
+        Events are put back when the deadline comes and others will send later.
+
+        Returns:
+            Whether none was put back. If some were, nothing gets through before the
+            deadline: the next try would come after it.
+        """
+        parts = [batch]
+        settled = True
+        try:
+            while parts:
+                part = parts.pop()
+                if part is not batch and patience.left() <= 0:
+                    self._put_back(part)
+                    settled = False
+                    break
+                verdict, failure = self._send_or_bury(part, transport, patience)
+                if verdict is Verdict.SPLIT:
+                    parts += reversed(self._queue.split(part))
+                elif verdict is Verdict.RETRY:
+                    self._put_back(part)
+                    settled = False
+                    break
+                elif failure is None:
+                    self._ack(part)
+                else:
+                    self.give_up(part, failure)
+        finally:
+            # None, unless one was put back or something was raised: Ctrl+C, even out
+            # of on_error.
+            for rest in reversed(parts):
+                self._put_back(rest)
+        return settled
+
+    def deliver_once(self, batch: Batch, transport: Transport, seconds: float) -> None:
+        """
+        Send a batch of one event without retries: `sync_mode`, or at exit.
+
+        What did not get through, and outlives the process, is put back: others send it.
+
+        Args:
+            batch: One event.
+            transport: The caller's.
+            seconds: How long that may take.
+
+        Raises:
+            DeliveryError: It was given up; it was counted and reported as well.
+        """
+        patience = _Once(seconds)
+        verdict, failure = self._send_or_bury(batch, transport, patience)
+        if failure is None:
+            self._ack(batch)
+        elif verdict is Verdict.RETRY:
+            self._put_back(batch)
+        else:
+            self.give_up(batch, failure)
+            raise failure
+
+    def give_up(self, batch: Batch, failure: DeliveryError) -> None:
+        """Count events as failed, tell of them, and hand them to `on_error`."""
+        with self._being_settled():
+            if self._settle(lambda: self._queue.bury(batch, failure), "failed", batch):
+                self.tell(batch.events, failure)
+
+    @contextmanager
+    def _being_settled(self) -> Iterator[None]:
+        """Have those who wait for outcomes wait until the block ends."""
+        with self.settled:
+            self._reporting += 1
+        try:
+            yield
+        finally:
+            with self.settled:
+                self._reporting -= 1
+                self.settled.notify_all()
+
+    def _settle(self, settle: Callable[[], bool], name: str, batch: Batch) -> bool:
+        """Have the queue settle a batch, and count it if it was ours still."""
+        if self._queue.durable:
+            # Not in one step: the queue waits for its file, and a signal handler that
+            # asks for `stats` while its thread writes there would wait for us.
+            ours = settle()
+            if ours:
+                self._counters.add(name, len(batch))
+            return ours
+        with self.settled:
+            ours = settle()
+            if ours:
+                self._counters.add(name, len(batch))
+            return ours
+
+    def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
+        """Write the line about lost events, and call `on_error` with them."""
+        self._report.lost("failed", len(events), _told(failure))
+        on_error = self._settings.on_error
+        if on_error is None:
+            return
+        try:
+            on_error(failure, [json.loads(event) for event in events])
+        except (Exception, SystemExit) as exc:  # noqa: BLE001
+            # It is the application's code on our thread: events behind these shall go.
+            self._report.raised(exc)
+
+    def _ack(self, batch: Batch) -> None:
+        self._report.working()
+        self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
+        with self._being_settled():
+            self._settle(lambda: self._queue.ack(batch), "delivered", batch)
+
+    def _put_back(self, batch: Batch) -> None:
+        with self.settled:
+            self._queue.release(batch)
+            self.settled.notify_all()
+
+    def _send_or_bury(
+        self, part: Batch, transport: Transport, patience: Patience
+    ) -> tuple[Verdict, DeliveryError | None]:
+        try:
+            return self._send(part, transport, patience)
+        except BaseException as exc:
+            # A fault of ours, or Ctrl+C where a caller's thread sends. Left as they
+            # are, the events would make every flush wait.
+            self.give_up(part, DeliveryError(None, "internal", _name(exc)))
+            raise
+
+    def _send(
+        self, part: Batch, transport: Transport, patience: Patience
+    ) -> tuple[Verdict, DeliveryError | None]:
+        """Try until the verdict is another than RETRY, or there is no time left."""
+        tries, stale = 0, False
+        while True:
+            tries += 1
+            again = stale  # at once, after a stale connection: not twice in a row
+            compress = self._compress
+            timeout = min(self._settings.timeout, max(patience.left(), 0.001))
+            try:
+                answer = self._post(part, transport, compress=compress, timeout=timeout)
+            except Unreachable as exc:
+                failure = DeliveryError(None, "network", exc.reason, tries)
+                verdict, asked, stale = Verdict.RETRY, None, exc.stale
+            else:
+                verdict = judge(answer.status, len(part), compressed=compress)
+                if verdict is Verdict.DELIVERED:
+                    return verdict, None
+                asked, stale = answer.retry_after, False
+                failure = DeliveryError(
+                    answer.status, answer.code, answer.message, tries
+                )
+            if verdict is Verdict.UNCOMPRESSED:
+                self._compress = False
+                if patience.left() <= 0:
+                    return Verdict.RETRY, failure
+                continue
+            if verdict is not Verdict.RETRY:
+                return verdict, failure
+            if again or not stale:
+                stale = False
+                end = self._wait(part, failure, asked, patience)
+                if end is not None:
+                    return end
+            self._counters.add("retries")
+
+    def _wait(
+        self,
+        part: Batch,
+        failure: DeliveryError,
+        asked: float | None,
+        patience: Patience,
+    ) -> tuple[Verdict, DeliveryError] | None:
+        """Wait for the next try; or return what ends them."""
+        closing = patience.is_last() and patience.left() < math.inf
+        self._report.failing(_cause(failure), closing=closing)
+        self._limit = UPLOAD_SIZE
+        # What is on disk is tried until the outage ends, and outlives the process; not
+        # so what went by memory because the file could not be used.
+        outlives = self._queue.durable and part.source != 0
+        if failure.tries > self._settings.max_retries and not outlives:
+            return Verdict.GIVE_UP, failure
+        if not patience.pause(wait(failure.tries, asked, _uniform)):
+            lost = patience.is_last() and not outlives
+            return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
+        if self._is_overdue(part):
+            why = DeliveryError(None, "spool", "too old", failure.tries)
+            return Verdict.GIVE_UP, why
+        return None
+
+    def _post(
+        self, part: Batch, transport: Transport, *, compress: bool, timeout: float
+    ) -> Answer:
+        """Send once, and tell of it at DEBUG."""
+        request = body(part.events, self._settings.write_key)
+        began, outcome = time.monotonic(), "interrupted"
+        try:
+            answer = transport.post(request, compress=compress, timeout=timeout)
+            outcome = f"HTTP {answer.status}"
+        except Unreachable as exc:
+            outcome = exc.reason
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            self._report.tried(len(part), len(request), outcome, seconds)
+        return answer
+
+
+class _Once:
+    """The patience of `sync_mode`: one timeout, no waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def left(self) -> float:
+        return self._seconds
+
+    def pause(self, seconds: float) -> bool:  # noqa: ARG002
+        return False
+
+    def is_last(self) -> bool:
+        return True
+
+
+def _told(failure: DeliveryError) -> str:
+    """Return what logs say of it: not the server's sentence, which may quote an event."""
+    status, message = failure.status, failure.message
+    if status is not None:
+        message = "the server refused"
+    return str(DeliveryError(status, failure.code, message, failure.tries))
+
+
+def _cause(failure: DeliveryError) -> str:
+    """Return the same in a few words."""
+    return failure.message if failure.status is None else f"HTTP {failure.status}"
+
+
+def _never(batch: Batch) -> bool:  # noqa: ARG001
+    return False
+
+
+def _name(exc: BaseException) -> str:
+    return type(exc).__name__
+
+
+def _uniform() -> float:
+    # Not random.random(): seeded by the application, its processes would wait alike.
+    return int.from_bytes(os.urandom(4), "big") / 2**32

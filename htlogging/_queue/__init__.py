@@ -1,0 +1,1 @@
+"""Where events wait: in memory or in a file."""

@@ -1,0 +1,1 @@
+"""The queue in a file (SQLite), which survives the process."""

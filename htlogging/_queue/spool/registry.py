@@ -1,0 +1,60 @@
+"""This process's spools: one object for a file, and what a fork does with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from htlogging._process import fork
+from htlogging._queue.spool.database import SpoolFile
+from htlogging._queue.spool.lockfile import identity
+
+# One object for a file, for as long as the process lives: two descriptors of one lock
+# file would undo each other's locks. Only added to, by an atomic operation.
+_files: dict[str, SpoolFile] = {}
+
+
+def shared(path: str) -> SpoolFile:
+    """Return this process's object for a path."""
+    real = os.path.realpath(path)
+    found = identity(real)
+    for file in list(_files.values()):
+        # Where names have no case, say, a file has several.
+        if found is not None and identity(file.path) == found:
+            return file
+    return _files.setdefault(real, SpoolFile(real))
+
+
+# The files that a fork under way has locked; `None` where it began before this module was
+# there, in another thread: then `_before_fork` did not run, and `_after` does all the same.
+_forking: list[SpoolFile] | None = None
+
+
+def _before_fork() -> None:
+    global _forking  # noqa: PLW0603
+    # `_fork` and logging take these in hooks of their own, which come later: `before`
+    # hooks run in reverse order. Who holds them may want the next ones (an import makes
+    # a logger, a handler made by dictConfig may write an event); taken the other way
+    # round, the two would wait for each other.
+    fork.importing.acquire()
+    logging._lock.acquire()  # type: ignore[attr-defined]  # noqa: SLF001
+    _forking = list(_files.values())
+    for file in _forking:
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    global _forking
+    files, _forking = _forking, None
+    if files is None:
+        return
+    for file in files:
+        file.after_fork_in_parent()
+    # In a child both are made anew, unlocked.
+    logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
+    fork.importing.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child's part is called by fork, as it is where Python was not told of the fork.
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

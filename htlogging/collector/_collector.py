@@ -1,0 +1,312 @@
+"""What the server takes in, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from http import HTTPStatus
+
+from htlogging._event import validation
+from htlogging._process import fork
+from htlogging.collector import _http, _protocol
+from htlogging.collector._messages import (
+    Problem,
+    Reply,
+    Request,
+    answer_body,
+    as_reply,
+    is_success,
+    merge,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from htlogging.collector._messages import Arrival
+
+_COUNTED = ("requests", "events", "problems")
+
+# Seconds that `stop` waits for threads that are in the application's code.
+_STOP_TIMEOUT = 1.0
+
+
+class Collector:
+    """
+    The server, bound to 127.0.0.1; begun by `start` or a `with` block.
+
+    Its threads are daemons: a collector that nobody stops does not keep the process. A
+    forked child has none; there the object is as if it had not been started.
+
+    Args:
+        port: Where to listen; 0 for a port that is free. `stop` and `start` keep it.
+        write_key: The only key that is let in; `None` for any.
+        keep: How many requests to remember; `None` for all.
+        on_request: Called with each request before it is answered, on the connection's
+            thread: for several connections at the same time.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        write_key: str | None = None,
+        *,
+        keep: int | None = None,
+        on_request: Callable[[Request], None] | None = None,
+    ) -> None:
+        self._port = port
+        self._write_key = write_key
+        self._on_request = on_request
+        self._server: _http.Server | None = None
+        # Guards all below; notified when a request has been kept. The connections'
+        # threads and the user's come here; no I/O and no foreign code while held.
+        # A forked child replaces it: the thread that held it was not copied.
+        self._changed = threading.Condition()
+        self._requests: deque[Request] = deque(maxlen=keep)
+        self._counts = dict.fromkeys(_COUNTED, 0)
+        self._script: deque[Reply] = deque()
+        self._always: Reply | Callable[[Request], Reply | int | None] | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """
+        Listen; nothing happens when it listens already.
+
+        Raises:
+            OSError: The port cannot be had.
+        """
+        if self._server is None:
+            server = _http.Server(self._port, self._scripted, self._receive)
+            self._server = server
+            self._port = server.server_port
+            fork.register(self)
+            # Accepts until `stop`; at exit it dies in the middle of whatever it does.
+            threading.Thread(
+                target=server.serve, name="htlogging-collector", daemon=True
+            ).start()
+        return self
+
+    def stop(self) -> None:
+        """
+        Close the port and break all connections; what came in stays to be looked at.
+
+        It does not wait for clients. Nothing happens when it does not listen.
+        """
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(_STOP_TIMEOUT)
+
+    def after_fork_in_child(self) -> None:  # pragma: no cover  (tested in a child)
+        """Let go of the parent's sockets; in the child, on its only thread."""
+        self._changed = threading.Condition()
+        server, self._server = self._server, None
+        if server is not None:
+            server.abandon()
+
+    @property
+    def url(self) -> str:
+        """
+        The `host` to give to a client: scheme, address and port.
+
+        Raises:
+            RuntimeError: It has not been started with a port of its own.
+        """
+        if not self._port:
+            raise RuntimeError("the collector has no port before it is started")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests since the start or `clear`, in the order they had been read."""
+        with self._changed:
+            return list(self._requests)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """
+        The events taken in, in the order of their requests.
+
+        One that was sent twice, as `drop="after"` makes clients do, is there twice.
+        """
+        return [event for r in self.requests if r.taken for event in r.events]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was wrong with the requests and their events, also refused ones."""
+        return [problem for r in self.requests for problem in r.problems]
+
+    def wait_for(self, count: int, timeout: float = 10) -> bool:
+        """
+        Wait until so many events have been taken in since the start or `clear`.
+
+        Args:
+            count: Events, those sent twice included.
+            timeout: Seconds.
+
+        Returns:
+            Whether they have.
+        """
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._counts["events"] >= count, timeout
+            )
+
+    def wait_for_requests(self, count: int, timeout: float = 10) -> bool:
+        """
+        Wait until so many requests have been read; their answers may still be due.
+
+        Args:
+            count: Requests since the start or `clear`, also refused and broken ones.
+            timeout: Seconds.
+
+        Returns:
+            Whether they have.
+        """
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._counts["requests"] >= count, timeout
+            )
+
+    def clear(self) -> None:
+        """Forget what came in; the script and `always` stay."""
+        with self._changed:
+            self._requests.clear()
+            self._counts = dict.fromkeys(_COUNTED, 0)
+
+    def script(self, *replies: Reply | int) -> None:
+        """
+        Answer the next POST requests with these, one each; then be well again.
+
+        They join those still waiting. A bare int is a status.
+        """
+        with self._changed:
+            self._script.extend(as_reply(reply) for reply in replies)
+
+    def always(
+        self, reply: Reply | int | Callable[[Request], Reply | int | None] | None
+    ) -> None:
+        """
+        Answer with this every POST request for which the script has nothing.
+
+        Args:
+            reply: A `Reply` or status; or a function that is given the request, with
+                the status it deserves, and returns one, or `None` for the usual answer;
+                or `None` to be well again. The function is called on the connections'
+                threads. If it raises, the answer is a 500 and there is a `Problem`.
+        """
+        with self._changed:
+            self._always = as_reply(reply) if isinstance(reply, int) else reply
+
+    def _scripted(self) -> Reply | None:
+        with self._changed:
+            return self._script.popleft() if self._script else None
+
+    def _receive(self, arrival: Arrival, scripted: Reply | None) -> Reply:
+        """Keep a request, and return its answer."""
+        request = Request(
+            arrival.method,
+            arrival.path,
+            arrival.headers,
+            arrival.raw,
+            arrival.arrived,
+            arrival.connection,
+        )
+        if scripted is not None and scripted.drop == "before":
+            return self._keep(request, scripted)
+        natural = self._judge(request, complete=arrival.complete)
+        request.status = natural.status
+        if scripted is None and request.method == "POST":
+            scripted = self._decide(request)
+        return self._keep(request, merge(natural, scripted))
+
+    def _judge(self, request: Request, *, complete: bool) -> Reply:
+        """Fill in what the request holds, and return the answer that it deserves."""
+        if request.method == "GET" and request.path == "/":
+            return Reply(200, body=self._summary())
+        try:
+            try:
+                self._read(request, complete=complete)
+            except RecursionError:
+                message = "the body is nested too deep"
+                raise _protocol.Refused(400, "invalid_json", message) from None
+        except _protocol.Refused as exc:
+            request.problems.append(Problem(f"{exc.code}: {exc.message}"))
+            body = answer_body(exc.status, exc.code, exc.message)
+            headers = (
+                {"Allow": "POST"} if exc.status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+            )
+            return Reply(exc.status, body=body, headers=headers)
+        return Reply(200, body=answer_body(200))
+
+    def _read(self, request: Request, *, complete: bool) -> None:
+        kind = _protocol.endpoint(request.path)
+        if kind is None:
+            raise _protocol.Refused(404, "not_found", "there is no such path")
+        if request.method != "POST":
+            raise _protocol.Refused(
+                405, "method_not_allowed", "events are sent by POST"
+            )
+        if not complete:
+            raise _protocol.Refused(
+                411, "length_required", "a length, and as many bytes"
+            )
+        headers = request.headers
+        request.body = _protocol.decompress(
+            request.raw, headers.get("Content-Encoding")
+        )
+        said = _protocol.parse(request.body)
+        request.write_key = _protocol.write_key(headers.get("Authorization"), said)
+        if self._write_key not in (None, request.write_key):
+            raise _protocol.Refused(401, "unauthorized", "the write key is another")
+        events = _protocol.events(kind, said, request.body)
+        request.events = events[: validation.MAX_REQUEST_EVENTS]
+        sent_at = said.get("sentAt")
+        request.sent_at = sent_at if isinstance(sent_at, str) else None
+        texts = validation.request_problems(
+            len(events), sent_at, headers.get("Content-Type")
+        )
+        request.problems += [Problem(text) for text in texts]
+        for event in request.events:
+            texts = validation.problems(event, kind)
+            request.problems += [Problem(text, event) for text in texts]
+
+    def _decide(self, request: Request) -> Reply | None:
+        decide = self._always
+        if not callable(decide):
+            return decide
+        try:
+            reply = decide(request)
+        except Exception as exc:  # noqa: BLE001
+            # It is the test's code on our thread: unseen, the test would only hang.
+            request.problems.append(Problem(f"always() raised {exc!r}"))
+            return Reply(500)
+        return None if reply is None else as_reply(reply)
+
+    def _keep(self, request: Request, reply: Reply) -> Reply:
+        broken = reply.drop in ("before", "middle", "after")
+        well = request.method == "POST" and request.status == HTTPStatus.OK
+        lost = reply.drop == "before" or not is_success(reply.status)
+        request.taken = well and not lost
+        request.status = None if broken else reply.status
+        with self._changed:
+            self._requests.append(request)
+            self._counts["requests"] += 1
+            self._counts["events"] += len(request.events) if request.taken else 0
+            self._counts["problems"] += len(request.problems)
+            self._changed.notify_all()
+        if self._on_request is not None:
+            self._on_request(request)
+        return reply
+
+    def _summary(self) -> bytes:
+        with self._changed:
+            return json.dumps(self._counts).encode()

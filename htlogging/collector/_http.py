@@ -1,0 +1,266 @@
+"""
+Connections → requests, and answers → bytes: as they should be, or as scripted.
+
+What an answer says is decided by `collector`. Here it is sent well, late, in pieces, in
+part or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import struct
+import threading
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from htlogging.collector._messages import Arrival, reason
+from htlogging.collector._protocol import MAX_RAW_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from htlogging.collector._messages import Reply
+
+# Bytes read or sent at a time.
+_CHUNK = 16_384
+# Seconds between the chunks of an endless answer: enough to be endless, no load.
+_PAUSE = 0.01
+# Seconds between looks whether to stop, for systems where `stop` cannot wake the thread
+# that accepts connections.
+_LOOK = 0.1
+
+
+class _Stop(Exception):
+    pass
+
+
+class Server(ThreadingHTTPServer):
+    """
+    An HTTP server on the loopback interface, a daemon thread for each connection.
+
+    Args:
+        port: 0 for one that is free.
+        scripted: Called when a POST comes; returns the answer that waits for it.
+        receive: Called with each request; returns the answer with status and body.
+
+    Raises:
+        OSError: The port cannot be had.
+    """
+
+    daemon_threads = True
+    # Ours to wait for: a client may keep a connection for as long as it likes.
+    block_on_close = False
+    # On Windows the option would let two servers share a port.
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        port: int,
+        scripted: Callable[[], Reply | None],
+        receive: Callable[[Arrival, Reply | None], Reply],
+    ) -> None:
+        self.scripted = scripted
+        self.receive = receive
+        self.stopping = threading.Event()  # wakes answers that are delayed
+        # Guards _open and _count; notified when a connection has ended. The accepting
+        # thread adds, the connections' threads take away. A forked child does not use
+        # it: it calls `abandon` and nothing else.
+        self._changed = threading.Condition()
+        self._open: dict[socket.socket, int] = {}
+        self._count = 0
+        super().__init__(("127.0.0.1", port), _Connection)
+
+    def serve(self) -> None:
+        """Accept connections until `stop`: a thread's life."""
+        with suppress(_Stop):
+            self.serve_forever(_LOOK)
+
+    def service_actions(self) -> None:
+        """End the loop of `serve`, after each look."""
+        if self.stopping.is_set():
+            raise _Stop
+
+    def stop(self, timeout: float) -> None:
+        """
+        Close the port and all connections, whatever their threads are doing.
+
+        Args:
+            timeout: Seconds to wait for the connections' threads.
+        """
+        self.stopping.set()
+        with suppress(OSError):
+            # Wakes the accepting thread on Linux; macOS refuses it on such a socket.
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                # Wakes a thread that reads or writes; closing would not.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._open, timeout)
+
+    def abandon(self) -> None:  # pragma: no cover  (tested in a forked child)
+        """
+        Close a forked child's copies of the sockets.
+
+        While they are open, a port that the parent closes still takes connections, and
+        a connection it drops still looks alive.
+        """
+        self.socket.close()
+        for connection in list(self._open):
+            with suppress(OSError):
+                os.close(connection.detach())
+
+    def number(self, connection: socket.socket) -> int:
+        """Return how many connections there were up to this one."""
+        return self._open[connection]
+
+    def server_bind(self) -> None:
+        """Bind; without HTTPServer's look-up of the host's name, which may be slow."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin a connection's thread."""
+        with self._changed:
+            self._count += 1
+            self._open[request] = self._count
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection, on its thread."""
+        super().shutdown_request(request)
+        with self._changed:
+            self._open.pop(request, None)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over a connection that broke, as clients under test let them."""
+
+
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # A short answer goes at once, not when the last one has been acknowledged.
+    disable_nagle_algorithm = True
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Print nothing."""
+
+    def answer(self) -> None:
+        """Take one request in and answer it."""
+        arrived = time.monotonic()
+        scripted = self.server.scripted() if self.command == "POST" else None
+        raw, complete = b"", True
+        if scripted is None or scripted.drop != "before":
+            raw, complete = self._read()
+        arrival = Arrival(
+            self.command,
+            self.path,
+            self.headers,
+            raw,
+            complete,
+            arrived,
+            self.server.number(self.connection),
+        )
+        reply = self.server.receive(arrival, scripted)
+        if not complete:
+            self.close_connection = True
+        if not self.server.stopping.wait(reply.delay):
+            self._send(reply)
+
+    do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815
+    do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815
+
+    def _read(self) -> tuple[bytes, bool]:
+        """
+        Read the body to its end; what is over the limit is not kept.
+
+        To the end, since closing a socket with bytes unread may cost the client the
+        answer. Without a length (chunked) there is no end that we know.
+        """
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            return b"", False
+        left, kept = int(length), bytearray()
+        while left:
+            data = self.rfile.read(min(left, _CHUNK))
+            if not data:
+                return bytes(kept), False
+            left -= len(data)
+            kept += data[: MAX_RAW_BYTES + 1 - len(kept)]
+        return bytes(kept), True
+
+    def _send(self, reply: Reply) -> None:
+        if reply.drop == "before":
+            self._reset()
+            return
+        if reply.drop == "after":
+            self.close_connection = True
+            return
+        head, body = self._bytes(reply)
+        if reply.drop == "middle":
+            self.connection.sendall(head + body[: len(body) // 2])
+            self._reset()
+        elif reply.endless:
+            self._send_endless(head)
+        elif reply.drip:
+            self._send_slowly(head + body, reply.drip)
+        else:
+            # One write: two would wait for each other's acknowledgement.
+            self.connection.sendall(head + body)
+        if reply.drop == "stale":
+            self.close_connection = True
+
+    def _bytes(self, reply: Reply) -> tuple[bytes, bytes]:
+        """Return an answer's head and body."""
+        status = reply.status or HTTPStatus.OK
+        body = reply.body or b""
+        headers = {"Content-Type": "application/json"}
+        if reply.endless:
+            headers["Transfer-Encoding"] = "chunked"
+        elif status == HTTPStatus.NO_CONTENT:
+            body = b""
+        elif status != HTTPStatus.NOT_MODIFIED:
+            headers["Content-Length"] = str(len(body))
+        if self.close_connection and reply.drop is None:
+            headers["Connection"] = "close"
+        if reply.retry_after is not None:
+            headers["Retry-After"] = str(reply.retry_after)
+        if reply.location is not None:
+            headers["Location"] = reply.location
+        headers.update(reply.headers)
+        lines = [f"HTTP/1.1 {status} {reason(status)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        return head, b"" if self.command == "HEAD" else body
+
+    def _send_endless(self, head: bytes) -> None:
+        self.close_connection = True
+        self.connection.sendall(head)
+        chunk = b"%x\r\n%s\r\n" % (_CHUNK, b" " * _CHUNK)
+        # It ends here or, as the client goes or `stop` breaks the connection, by OSError.
+        while not self.server.stopping.wait(_PAUSE):  # pragma: no branch
+            self.connection.sendall(chunk)
+
+    def _send_slowly(self, data: bytes, seconds: float) -> None:
+        for place in range(len(data)):
+            self.connection.sendall(data[place : place + 1])
+            if self.server.stopping.wait(seconds):
+                break
+
+    def _reset(self) -> None:
+        """Have the connection end with a RST when its thread lets go of it."""
+        self.close_connection = True
+        linger = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        # Now, or the end of the thread would send a FIN first, which is no reset.
+        self.connection.close()
