@@ -304,6 +304,12 @@ class TestPages:
         assert text.startswith("# ")
         assert len(re.findall(r"(?m)^# ", text)) == 1
 
+    @pytest.mark.parametrize("page", PAGES)
+    def test_begins_with_the_task(self, page):
+        """The first paragraph is one line that says what the page is for."""
+        begin = PAGES[page].split("\n\n")[1]
+        assert re.fullmatch(r"[A-Z].{20,98}\.", begin), begin
+
     @pytest.mark.parametrize(
         "path", [ROOT / "README.md", ROOT / "examples/README.md", *DOCS.glob("*.md")]
     )

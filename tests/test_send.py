@@ -199,7 +199,7 @@ class TestSend:
         assert told[4].startswith("line 7: event is empty")
         assert told[5] == "line 9: it is not UTF-8 text"
         assert told[6] == "line 10: it is nested too deep"
-        assert told[7] == "line 11: it is far too long"
+        assert told[7] == "line 11: it is far too long: more than 4 MiB"
         assert "SECRET" not in err
         assert numbers(collector) == [1, 2, 3]
 
@@ -442,8 +442,8 @@ class TestResume:
         status, out, err = printed(send(collector, file, "--resume"))
         assert (status, out) == (1, "")
         assert err == (
-            f"error: {file}: its first 5 lines are not those that were sent; "
-            "without --resume all are sent\n"
+            f"error: {file}: its first 5 lines differ from those that were sent; "
+            "run without --resume to send all lines\n"
         )
         assert collector.requests == []
         assert state_of(file) == before
@@ -452,7 +452,7 @@ class TestResume:
         """Without a state it begins at the first line, and says so."""
         status, out, err = printed(send(collector, file, "--resume"))
         assert (status, out) == (0, "5 events sent\n")
-        assert err == "nothing was sent before: from the first line on\n"
+        assert err == "no earlier run was found: sending from the first line\n"
 
     @pytest.mark.parametrize(
         "text", ["", "{}", "[]", '{"version": 2}', '{"version": 1}']
@@ -464,7 +464,7 @@ class TestResume:
         assert printed(ended) == (
             1,
             "",
-            f"error: {state}: not written by `send`; give another --state\n",
+            f"error: {state}: not written by `send`; name another with --state\n",
         )
         assert state.read_text() == text
 
@@ -473,7 +473,7 @@ class TestResume:
         (file.parent / "events.ndjson.sent").mkdir()
         status, out, err = printed(send(collector, file))
         assert (status, out) == (0, "5 events sent\n")
-        assert "how far it is cannot be kept: Is a directory; it is sent all" in err
+        assert "cannot save the resume position: Is a directory; sending goes on" in err
         ended = send(collector, file, "--state", file.parent)
         assert printed(ended)[:2] == (1, "")
         ended = send(collector, file, "--resume")

@@ -350,7 +350,7 @@ class TestShow:
         """An id that is not there: one line."""
         ended = spool("show", path, number)
         assert ended.returncode == 1
-        assert ended.stderr == f"error: {path}: there is no {number}\n"
+        assert ended.stderr == f"error: {path}: there is no event {number}\n"
 
 
 class TestDrop:
@@ -598,7 +598,7 @@ class TestReplay:
             process.kill()
             process.wait(HANG)
         assert ended.returncode == 1
-        assert ended.stderr == "error: another replay is under way\n"
+        assert ended.stderr == "error: another replay of this spool is running\n"
 
     def test_no_key(self, path):
         """Without a write key: a line that says where to put it."""
@@ -657,7 +657,7 @@ class TestForget:
         text = output("forget", path, "--user", "user1")
         assert text == (
             "1 waiting event and 1 dead letter removed\n"
-            "Events that a living process has taken up already, or holds in memory, "
+            "Events that a running process is sending, or holds in memory, "
             "may still be sent.\n"
         )
         assert traces(path, *self.TEXTS) == {"user2", "user2@example.com"}

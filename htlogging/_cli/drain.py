@@ -47,7 +47,7 @@ class Notes(Report):
 
     def failing(self, why: str, *, closing: bool = False) -> None:  # noqa: ARG002
         """Tell of each try that failed: somebody is watching."""
-        self._say(f"no success yet ({why})")
+        self._say(f"no success yet ({why}); trying again")
 
     def working(self) -> None:
         """Tell nothing: the progress does."""
@@ -111,16 +111,18 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-key",
         metavar="KEY",
-        help="default: HTEVENTS_WRITE_KEY, which other users do not see",
+        help="the write key; HTEVENTS_WRITE_KEY (the default) hides it from other users",
     )
     parser.add_argument(
-        "--host", metavar="URL", help="default: HTEVENTS_HOST, else Hightouch's"
+        "--host",
+        metavar="URL",
+        help="where to send (default: HTEVENTS_HOST, else Hightouch)",
     )
     parser.add_argument(
         "--max-retries",
         type=int,
         metavar="N",
-        help="tries after the first, when there is no answer (default: 10)",
+        help="how often to try again after an outage (default: 10)",
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 
+from htlogging._cli import docs
 from htlogging._cli.send import command as send
 from htlogging._cli.spool import command as spool
 from htlogging._cli.terminal import console
@@ -37,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m htlogging",
-        description="Customer events as structured log records: tools for the desk.",
+        description="Customer events as structured log records: the commands.",
+    )
+    console.add_example(
+        parser, "python -m htlogging demo", "python -m htlogging send --help"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (summary, add_arguments, run) in _COMMANDS.items():
@@ -53,13 +57,18 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=_port,
         default=8765,
-        help="where to listen on 127.0.0.1; 0 for a free one (default: %(default)s)",
+        help="the port on 127.0.0.1; 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
-        "--write-key", metavar="KEY", help="refuse requests with another key"
+        "--write-key", metavar="KEY", help="refuse requests with any other key"
     )
     parser.add_argument(
         "--json", action="store_true", help="print one event per line, as it was sent"
+    )
+    console.add_example(
+        parser,
+        "python -m htlogging collect",
+        "python -m htlogging collect --port 9000 --json > events.ndjson",
     )
 
 
@@ -93,8 +102,8 @@ def _collect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add none."""
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    console.add_example(parser, "python -m htlogging demo")
 
 
 def _demo(arguments: argparse.Namespace) -> int:  # noqa: ARG001  (it has none)
@@ -210,8 +219,13 @@ _COMMANDS: dict[
     ),
     "demo": (
         "Run a small application against a collector, and show what arrives.",
-        _no_arguments,
+        _demo_arguments,
         _demo,
+    ),
+    "docs": (
+        "Show the manual: its list of pages, a page, or the lines that have a word.",
+        docs.add_arguments,
+        lambda arguments: console.run(docs.run, arguments),
     ),
     "send": (
         "Send events from a file, one JSON object per line.",
@@ -219,7 +233,7 @@ _COMMANDS: dict[
         lambda arguments: console.run(send.run, arguments),
     ),
     "spool": (
-        "See, send again or take out what is in a spool's file.",
+        "Show, send again or remove what is in a spool's file.",
         spool.add_arguments,
         lambda arguments: console.run(spool.run, arguments),
     ),

@@ -1,4 +1,4 @@
-"""`python -m htlogging send`: events from a file, delivered."""
+"""`python -m htlogging send`: deliver events from a file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import closing
 from htlogging._cli.drain import add_target, pump, target
 from htlogging._cli.send.line_queue import LineQueue
 from htlogging._cli.send.resume import State
-from htlogging._cli.terminal.console import many, out, say
+from htlogging._cli.terminal.console import add_example, many, out, say
 from htlogging._command_error import Failed, Misused
 from htlogging._event.encoder import prefer_orjson
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 
-# Beside the input, where `--state` says nothing else.
+# Appended to the input's name when there is no `--state`.
 _SUFFIX = ".sent"
 
 
@@ -23,27 +23,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="one JSON object per line; gzipped if it ends in .gz; - is stdin",
+        help="a file with one JSON object per line; .gz means gzip, - means stdin",
     )
     add_target(parser)
     parser.add_argument(
-        "--max-event-size", type=int, metavar="BYTES", help="default: 32768"
+        "--max-event-size",
+        type=int,
+        metavar="BYTES",
+        help="refuse a larger event (default: 32768)",
     )
     parser.add_argument(
-        "--rate", type=_rate, metavar="N", help="events per second at most"
+        "--rate", type=_rate, metavar="N", help="send at most N events per second"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check all lines, send nothing"
+        "--dry-run", action="store_true", help="check every line and send nothing"
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on after what an earlier run delivered",
+        help="start after the lines that an earlier run sent",
     )
     parser.add_argument(
         "--state",
         metavar="PATH",
-        help=f"where to keep how far it is (default: FILE{_SUFFIX})",
+        help=f"the file that holds the resume position (default: FILE{_SUFFIX})",
+    )
+    add_example(
+        parser,
+        "python -m htlogging send orders.ndjson --dry-run",
+        "python -m htlogging send orders.ndjson --resume",
     )
 
 
@@ -58,11 +66,11 @@ def _rate(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the lines, and say what became of them."""
+    """Send the lines, and print how many were sent."""
     from htlogging._cli.send.reader import Input, Occurrences
 
     if arguments.file == "-" and arguments.resume and not arguments.state:
-        raise Misused("stdin has no place of its own for that: --resume needs --state")
+        raise Misused("stdin has no file beside it: --resume needs --state")
     prefer_orjson()
     settings = target(
         arguments, send=not arguments.dry_run, max_event_size=arguments.max_event_size
@@ -94,7 +102,7 @@ def _state_path(arguments: argparse.Namespace) -> str | None:
 
 
 def _begin(arguments: argparse.Namespace, lines: LineQueue) -> None:
-    """Go past what was sent before, or note that nothing is sent yet."""
+    """Skip what was sent before, or save that nothing is sent yet."""
     state = lines.state
     if arguments.resume and state.path is not None:
         lines.skip()
@@ -104,7 +112,7 @@ def _begin(arguments: argparse.Namespace, lines: LineQueue) -> None:
         except Failed as exc:
             if arguments.state is not None:
                 raise
-            lines.progress.note(f"{exc}; it is sent all the same")
+            lines.progress.note(f"{exc}; sending goes on without it")
             state.path = None
 
 

@@ -78,7 +78,7 @@ class LineQueue:
         """
         found = self.state.load()
         if found is None:
-            self.progress.note("nothing was sent before: from the first line on")
+            self.progress.note("no earlier run was found: sending from the first line")
             return
         for line in islice(self._left, found["lines"]):
             self.state.add(line)
@@ -88,8 +88,8 @@ class LineQueue:
             self._show()
         if self.state.digest.hexdigest() != found["sha256"]:
             raise Failed(
-                f"{self._source.path}: its first {many(found['lines'], 'line')} are "
-                "not those that were sent; without --resume all are sent"
+                f"{self._source.path}: its first {many(found['lines'], 'line')} differ "
+                "from those that were sent; run without --resume to send all lines"
             )
         for name in ("delivered", "invalid", "refused"):
             setattr(self.state, name, found[name])
@@ -151,7 +151,7 @@ class LineQueue:
 
     def _event(self, line: Line) -> bytes:
         if line.text is None:
-            raise LineError("it is far too long")
+            raise LineError("it is far too long: more than 4 MiB")
         given, message_id = self._message_id(line)
         return event_of(line.text, given, message_id, time.time(), self._limit)
 

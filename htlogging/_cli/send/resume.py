@@ -68,7 +68,7 @@ class State:
             with suppress(OSError):
                 os.unlink(draft)
             raise Failed(
-                f"{self.path}: how far it is cannot be kept: {exc.strerror}"
+                f"{self.path}: cannot save the resume position: {exc.strerror}"
             ) from None
 
     def load(self) -> dict[str, Any] | None:
@@ -93,5 +93,7 @@ class State:
             or found.get("version") != 1
             or not found.keys() >= _NAMES
         ):
-            raise Failed(f"{self.path}: not written by `send`; give another --state")
+            raise Failed(
+                f"{self.path}: not written by `send`; name another with --state"
+            )
         return found

@@ -1,4 +1,4 @@
-"""`python -m htlogging spool`: see what is in a spool, send it again, take it out."""
+"""`python -m htlogging spool`: show, send again and remove what is in a spool."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from itertools import chain, islice
 
 from htlogging._cli.drain import add_target, target
-from htlogging._cli.terminal.console import iso, many, out, reason, say
+from htlogging._cli.terminal.console import add_example, iso, many, out, reason, say
 from htlogging._cli.terminal.request_lines import ascii_json
 from htlogging._command_error import Failed, Misused
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from htlogging._queue.spool.admin import SpoolView
 
+_AN_ID = "an event id; may be given more than once"
 _STILL = (
-    "Events that a living process has taken up already, or holds in memory, may still "
-    "be sent."
+    "Events that a running process is sending, or holds in memory, may still be sent."
 )
 
 
@@ -29,45 +29,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     commands = parser.add_subparsers(metavar="ACTION", required=True)
 
-    def add(name: str, action: Any, summary: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, action: Any, summary: str, example: str = ""
+    ) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(
             name, help=summary, description=summary
         )
         command.add_argument("path", metavar="PATH", help="the spool's file")
         command.set_defaults(action=action)
+        command_line = f"python -m htlogging spool {name} events.spool{example}"
+        add_example(command, command_line)
         return command
 
-    command = add("status", _status, "Say what is in it, and how much.")
+    add_example(
+        parser,
+        "python -m htlogging spool status events.spool",
+        "python -m htlogging spool replay --help",
+    )
+    command = add("status", _status, "Show how many events wait and were refused.")
     _add_json(command, "one JSON object")
-    command = add("list", _list, "List events that wait, then dead letters.")
-    _add_json(command, "one JSON object per line, the event in it")
+    command = add("list", _list, "List the waiting events, then the dead letters.")
+    _add_json(command, "one JSON object per line, with the event in it")
     _add_which(command)
     command.add_argument(
-        "--limit", type=_count, metavar="N", help="so many at most (default: all)"
+        "--limit", type=_count, metavar="N", help="list at most N events (default: all)"
     )
-    command = add("show", _show, "Show one event as a whole.")
-    command.add_argument("id", metavar="ID", help="as `list` shows it")
-    _add_json(command, "the event's JSON alone, in a line")
-    _add_replay(add("replay", _replay, "Send dead letters again, under their ids."))
-    command = add("drop", _drop, "Take events out for good, without sending them.")
+    command = add("show", _show, "Show one event in full.", " 12")
+    command.add_argument("id", metavar="ID", help="an event's id, as `list` shows it")
+    _add_json(command, "only the event's JSON, on one line")
+    _add_replay(
+        add(
+            "replay",
+            _replay,
+            "Send dead letters again, under the same message ids.",
+            " --only-status 401",
+        )
+    )
+    command = add("drop", _drop, "Remove events without sending them.", " --dead --yes")
     which = _add_which(command)
-    which.add_argument("--id", action="append", metavar="ID", help="this one; again")
-    which.add_argument("--all", action="store_true", help="all of both kinds")
-    command.add_argument("--yes", action="store_true", help="do it")
+    which.add_argument("--id", action="append", metavar="ID", help=_AN_ID)
+    which.add_argument(
+        "--all", action="store_true", help="waiting events and dead letters"
+    )
+    command.add_argument("--yes", action="store_true", help="really remove them")
     command = add(
-        "forget", _forget, "Take out a user's events, to the last byte in the file."
+        "forget",
+        _forget,
+        "Remove every trace of a user's events from the file.",
+        " --user user123",
     )
     command.add_argument(
-        "--user", action="append", default=[], metavar="ID", help="a user id; again"
+        "--user",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a user id; may be given more than once",
     )
     command.add_argument(
-        "--anonymous", action="append", default=[], metavar="ID", help="an anonymous id"
+        "--anonymous",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="an anonymous id; may be given more than once",
     )
-    command.add_argument("--dry-run", action="store_true", help="only say how many")
+    command.add_argument(
+        "--dry-run", action="store_true", help="print how many, and remove nothing"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen one."""
+    """Run the chosen subcommand."""
     return int(arguments.action(arguments))
 
 
@@ -77,8 +108,8 @@ def _add_json(command: argparse.ArgumentParser, what: str) -> None:
 
 def _add_which(command: argparse.ArgumentParser) -> Any:
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--dead", action="store_true", help="dead letters only")
-    which.add_argument("--waiting", action="store_true", help="events that wait only")
+    which.add_argument("--dead", action="store_true", help="only dead letters")
+    which.add_argument("--waiting", action="store_true", help="only waiting events")
     return which
 
 
@@ -88,12 +119,13 @@ def _add_replay(command: argparse.ArgumentParser) -> None:
         action="append",
         type=_status_number,
         metavar="STATUS",
-        help="only letters refused with this HTTP status; again; `none`: no answer",
+        help="only dead letters with this HTTP status, or `none` for those without an "
+        "answer; may be given more than once",
     )
     command.add_argument(
         "--waiting",
         action="store_true",
-        help="first, also events whose process died before it sent them",
+        help="first send events whose process died before it sent them",
     )
     add_target(command)
 
@@ -173,7 +205,7 @@ def _show(arguments: argparse.Namespace) -> int:
             )
             rows = view.read(query, *key)
     if not rows:
-        raise Failed(f"{arguments.path}: there is no {arguments.id}")
+        raise Failed(f"{arguments.path}: there is no event {arguments.id}")
     at, *why, body = rows[0]
     if arguments.json:
         out(_as_sent(body))

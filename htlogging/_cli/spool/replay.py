@@ -221,7 +221,7 @@ def replay(
         Failed: Somebody else is doing so.
     """
     if not view.hold_replay():
-        raise Failed("another replay is under way")
+        raise Failed("another replay of this spool is running")
 
     def settled() -> None:
         done = sum(source.delivered + source.refused for source in sources)

@@ -23,6 +23,15 @@ _REDRAW = 0.1
 _BAR = 24  # characters
 
 
+def add_example(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Show command lines at the end of a command's `--help`, as they are typed."""
+    import argparse
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    title = "example:" if len(lines) == 1 else "examples:"
+    parser.epilog = "\n  ".join((title, *lines))
+
+
 def run(
     command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
 ) -> int:
