@@ -290,16 +290,16 @@ class TestConnection:
         """A slow answer takes nothing from the time of the request after it."""
 
         def slow(connection):
-            server.over.wait(0.2)
+            server.over.wait(0.3)
             connection.sendall(OK)
             with connection.makefile("rb") as lines:
                 while server._read(lines):
-                    server.over.wait(0.2)
+                    server.over.wait(0.3)
                     connection.sendall(OK)
 
         server.script = [slow]
-        for _ in range(3):
-            assert post(transport, timeout=0.4).status == 200
+        for _ in range(10):  # together longer than one may take
+            assert post(transport, timeout=2.5).status == 200
         assert server.connections == 1
 
 
@@ -363,7 +363,9 @@ class TestAnswer:
                 connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         server.script = [interim]
-        assert fail(transport, timeout=0.3).reason == "ReadTimeout: TimeoutError"
+        # http.client itself reads no more than 100 of them, from 3.14 on.
+        bounded = {"ReadTimeout: TimeoutError", "ConnectionError: HTTPException"}
+        assert fail(transport, timeout=0.3).reason in bounded
 
     def test_what_comes_after_the_deadline_is_not_read(self):
         """Bytes that are there already do not make up for the time gone by."""
