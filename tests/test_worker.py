@@ -97,10 +97,10 @@ def refused_url():
         return gone.url
 
 
-def run(script, *args, code=0):
+def run(script, *args, code=0, options=()):
     """Run a script to its end, and return its standard output and error."""
     done = subprocess.run(
-        [sys.executable, "-c", script, *args],
+        [sys.executable, *options, "-c", script, *args],
         capture_output=True,
         check=False,
         text=True,
@@ -462,6 +462,60 @@ for n in range(count):
         assert not gate.is_set()
         assert out.replace("network", "shutdown") == "shutdown 3\n"
         assert "3 events failed" in err
+
+
+class TestContext:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            pytest.param(
+                ("-X", "thread_inherit_context=1"),
+                marks=pytest.mark.skipif(
+                    sys.version_info < (3, 14), reason="not before 3.14"
+                ),
+            ),
+        ],
+        ids=["default", "inherit"],
+    )
+    def test_is_empty(self, collector, options):
+        """
+        A sender has nothing of the request that started it, and keeps none alive.
+
+        Free-threaded builds, and others by an option, give threads their maker's context.
+        """
+        collector.always(401)
+        script = """
+import contextvars, gc, sys, weakref
+import htlogging
+from htlogging.htevents import Client
+
+class Request:
+    pass
+
+request = contextvars.ContextVar("request", default=None)
+
+def serve():
+    mine = Request()
+    request.set(mine)
+    with htlogging.bound(tenant="acme"):
+        client.track("u", "first")
+    return weakref.ref(mine)
+
+def on_error(_error, events):
+    print(request.get(), client.track("u", "second")[1]["properties"])
+
+client = Client("K", host=sys.argv[1], on_error=on_error, max_retries=0)
+alive = contextvars.Context().run(serve)
+client.flush()
+gc.collect()
+print(alive())
+client.join()
+"""
+        out, _ = run(script, collector.url, options=options)
+        assert out.splitlines()[0] == "None {}"
+        assert "None" in out.splitlines()[1:]
+        assert "Request" not in out
 
 
 class TestStats:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from contextlib import closing, suppress
+from contextvars import Context
 
 from htlogging._delivery.request import room
 from htlogging._event.encoder import prefer_orjson
@@ -239,7 +240,10 @@ class Worker:
                     thread = threading.Thread(
                         target=self._run, name=f"htlogging-{n}", daemon=True
                     )
-                    thread.start()
+                    # With an empty context. A copy of the caller's, which free-threaded
+                    # builds (sys.flags.thread_inherit_context) and gevent give to a
+                    # new thread, would keep a request alive as long as the sender.
+                    Context().run(thread.start)
                     self._threads.append(thread)
             except RuntimeError:
                 # No thread to be had: at the interpreter's end, or out of resources.

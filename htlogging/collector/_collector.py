@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from contextvars import Context
 from http import HTTPStatus
 
 from htlogging._event import validation
@@ -90,9 +91,11 @@ class Collector:
             self._port = server.server_port
             fork.register(self)
             # Accepts until `stop`; at exit it dies in the middle of whatever it does.
-            threading.Thread(
+            thread = threading.Thread(
                 target=server.serve, name="htlogging-collector", daemon=True
-            ).start()
+            )
+            # With an empty context: what is bound where it starts is not the server's.
+            Context().run(thread.start)
         return self
 
     def stop(self) -> None:
