@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "htlogging"
 # above its own, and nothing else. Within a folder no modules import in a circle.
 LAYERS = """
 exceptions context types _version _command_error
-_process _stats
+_process _stats _checks
 _settings _report
 _event
 _queue

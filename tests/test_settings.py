@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from htlogging._settings import DEFAULT_HOST, DEFAULTS, MAX_KEY, Settings
+from htlogging._checks import DEFAULT_HOST, MAX_KEY
+from htlogging._settings import DEFAULTS, TABLE, Settings
 from htlogging.exceptions import InvalidSetting
 
 SECRET = "s3cr3t"
@@ -16,8 +17,9 @@ SECRET = "s3cr3t"
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    monkeypatch.delenv("HTEVENTS_WRITE_KEY", raising=False)
-    monkeypatch.delenv("HTEVENTS_HOST", raising=False)
+    for row in TABLE.values():
+        if row.variable:
+            monkeypatch.delenv(row.variable, raising=False)
 
 
 def make(**given):
@@ -48,6 +50,7 @@ class TestDefaults:
             "sync_mode": False,
             "debug": False,
             "on_error": None,
+            "on_invalid": "raise",
             "max_queue_size": 10_000,
             "upload_size": None,
             "upload_interval": 0.5,
@@ -94,6 +97,7 @@ class TestAccepted:
             ("max_event_size", 256, 256),
             ("max_event_size", 470_000, 470_000),
             ("overflow", "block", "block"),
+            ("on_invalid", "report", "report"),
             ("spool_sync", "full", "full"),
             ("spool_max_bytes", 2**20, 2**20),
             ("spool_max_age", 1, 1.0),
@@ -111,6 +115,56 @@ class TestAccepted:
         value = getattr(make(**{name: given}), name)
         assert value == kept
         assert type(value) is type(kept)
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize("text", ["0", "false", "False", "FALSE", " 0 "])
+    def test_send_off(self, text, monkeypatch):
+        """HTEVENTS_SEND=0 needs no key, and no code turns sending on again."""
+        monkeypatch.setenv("HTEVENTS_SEND", text)
+        assert Settings({}).send is False
+        assert Settings({"write_key": "KEY", "send": True}).send is False
+
+    @pytest.mark.parametrize("text", ["1", "true", "True"])
+    def test_send_on(self, text, monkeypatch):
+        """HTEVENTS_SEND=1 is the default; the code's word holds."""
+        monkeypatch.setenv("HTEVENTS_SEND", text)
+        assert make().send is True
+        assert make(send=False).send is False
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "name", "values"),
+        [
+            ("HTEVENTS_DEBUG", "1", "debug", (True, False)),
+            ("HTEVENTS_DEBUG", "true", "debug", (True, False)),
+            ("HTEVENTS_DEBUG", "0", "debug", (False, True)),
+            ("HTEVENTS_ON_INVALID", "report", "on_invalid", ("report", "raise")),
+            ("HTEVENTS_SPOOL", "/a/b", "spool", ("/a/b", "/c")),
+        ],
+    )
+    def test_where_the_code_says_nothing(
+        self, variable, text, name, values, monkeypatch
+    ):
+        """A variable holds where the setting is not given or `None`."""
+        value, other = values
+        monkeypatch.setenv(variable, text)
+        assert getattr(make(), name) == value
+        assert getattr(make(**{name: None}), name) == value
+        assert getattr(make(**{name: other}), name) == other
+        monkeypatch.setenv(variable, "")
+        assert getattr(make(), name) == DEFAULTS[name]
+
+    @pytest.mark.parametrize("variable", ["HTEVENTS_SEND", "HTEVENTS_DEBUG"])
+    @pytest.mark.parametrize("text", ["no", "off", "2", SECRET])
+    def test_other_text(self, variable, text, monkeypatch):
+        """What a text might mean is not guessed; the message names the variable."""
+        monkeypatch.setenv(variable, text)
+        assert refuse().startswith(f"the environment variable {variable} must be 0 or")
+
+    def test_other_word(self, monkeypatch):
+        """A choice from the environment is checked as one from the code."""
+        monkeypatch.setenv("HTEVENTS_ON_INVALID", "ignore")
+        assert refuse().startswith("on_invalid must be 'raise' (the facade raises")
 
 
 class TestSpool:

@@ -143,6 +143,9 @@ def target(arguments: argparse.Namespace, **more: object) -> Settings:
         **more,
     }
     try:
-        return Settings(given)
+        settings = Settings(given)
     except InvalidSetting as exc:
         raise Failed(str(exc)) from None
+    if not settings.send and more.get("send") is not False:
+        raise Failed("HTEVENTS_SEND is 0: nothing is sent; unset it to send")
+    return settings

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
+    from htlogging.exceptions import DeliveryError
+
     P = ParamSpec("P")
     R = TypeVar("R")
 
@@ -47,9 +49,10 @@ host: str | None = DEFAULTS["host"]
 send: bool = DEFAULTS["send"]
 sync_mode: bool = DEFAULTS["sync_mode"]
 debug: bool = DEFAULTS["debug"]
-on_error: Callable[[Exception, list[dict[str, Any]]], object] | None = DEFAULTS[
+on_error: Callable[[DeliveryError, list[dict[str, Any]]], object] | None = DEFAULTS[
     "on_error"
 ]
+on_invalid: Literal["raise", "report"] = DEFAULTS["on_invalid"]
 max_queue_size: int = DEFAULTS["max_queue_size"]
 upload_size: int | None = DEFAULTS["upload_size"]
 upload_interval: float = DEFAULTS["upload_interval"]
@@ -101,7 +104,9 @@ def _take_off() -> None:
 
 def _make_handler() -> HtEventsHandler:
     global _made  # noqa: PLW0603
-    given = {name: globals()[name] for name in DEFAULTS}
+    # What still has its default was not said: there the environment's word holds.
+    given = {n: globals()[n] for n in DEFAULTS if globals()[n] is not DEFAULTS[n]}
+    given.setdefault("write_key", None)
     # A setting that is misspelt would else be a mere attribute that nobody reads. Names
     # with two underscores are Python's: a warning leaves a __warningregistry__.
     strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
