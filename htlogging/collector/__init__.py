@@ -13,6 +13,7 @@ and what came in can be looked at::
         assert not collector.problems
 
 It can also be told to misbehave as networks and servers do: `script`, `always`, `Reply`.
+With `Tokens` it has an OAuth token endpoint as well.
 
 It refuses with a 4xx what the receiver refuses: a request that is not JSON by RFC 8259,
 has no `batch` of objects, an event over 32,768 bytes or more than 500 KB, or no write
@@ -25,5 +26,6 @@ from __future__ import annotations
 
 from htlogging.collector._collector import Collector
 from htlogging.collector._messages import Problem, Reply, Request
+from htlogging.collector._token import Tokens
 
-__all__ = ["Collector", "Problem", "Reply", "Request"]
+__all__ = ["Collector", "Problem", "Reply", "Request", "Tokens"]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from htlogging.collector._messages import Arrival
+    from htlogging.collector._token import Tokens
 
 _COUNTED = ("requests", "events", "problems")
 
@@ -49,6 +50,8 @@ class Collector:
         keep: How many requests to remember; `None` for all.
         on_request: Called with each request before it is answered, on the connection's
             thread: for several connections at the same time.
+        tokens: An OAuth token endpoint at `/token`; requests to it are not among
+            `requests`, and are not answered by `script` and `always`.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Collector:
         *,
         keep: int | None = None,
         on_request: Callable[[Request], None] | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self._port = port
+        self._tokens = tokens
         self._write_key = write_key
         self._on_request = on_request
         self._server: _http.Server | None = None
@@ -209,12 +214,20 @@ class Collector:
         with self._changed:
             self._always = as_reply(reply) if isinstance(reply, int) else reply
 
-    def _scripted(self) -> Reply | None:
+    def _is_for_token(self, path: str) -> bool:
+        end = path.partition("?")[0].rstrip("/").endswith("/token")
+        return self._tokens is not None and end
+
+    def _scripted(self, path: str) -> Reply | None:
+        if self._is_for_token(path):
+            return None
         with self._changed:
             return self._script.popleft() if self._script else None
 
     def _receive(self, arrival: Arrival, scripted: Reply | None) -> Reply:
         """Keep a request, and return its answer."""
+        if self._tokens is not None and self._is_for_token(arrival.path):
+            return self._tokens.receive(arrival)
         request = Request(
             arrival.method,
             arrival.path,
@@ -270,6 +283,8 @@ class Collector:
         request.write_key = _protocol.write_key(headers.get("Authorization"), said)
         if self._write_key not in (None, request.write_key):
             raise _protocol.Refused(401, "unauthorized", "the write key is another")
+        if self._tokens and not self._tokens.knows(headers.get("Authorization")):
+            raise _protocol.Refused(401, "unauthorized", "the token is not valid")
         events = _protocol.events(kind, said, request.body)
         request.events = events[: validation.MAX_REQUEST_EVENTS]
         sent_at = said.get("sentAt")

@@ -46,7 +46,8 @@ class Server(ThreadingHTTPServer):
 
     Args:
         port: 0 for one that is free.
-        scripted: Called when a POST comes; returns the answer that waits for it.
+        scripted: Called with its path when a POST comes; returns the answer that
+            waits for it.
         receive: Called with each request; returns the answer with status and body.
 
     Raises:
@@ -63,7 +64,7 @@ class Server(ThreadingHTTPServer):
     def __init__(
         self,
         port: int,
-        scripted: Callable[[], Reply | None],
+        scripted: Callable[[str], Reply | None],
         receive: Callable[[Arrival, Reply | None], Reply],
     ) -> None:
         self.scripted = scripted
@@ -158,7 +159,7 @@ class _Connection(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Take one request in and answer it."""
         arrived = time.monotonic()
-        scripted = self.server.scripted() if self.command == "POST" else None
+        scripted = self.server.scripted(self.path) if self.command == "POST" else None
         raw, complete = b"", True
         if scripted is None or scripted.drop != "before":
             raw, complete = self._read()
