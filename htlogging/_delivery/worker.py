@@ -11,7 +11,7 @@ from contextvars import Context
 
 from htlogging._delivery.request import room
 from htlogging._event.encoder import prefer_orjson
-from htlogging._process import fork, shutdown
+from htlogging._process import hosts, shutdown
 from htlogging._process.suppression import is_sending, sending
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 
@@ -226,7 +226,7 @@ class Worker:
             if self._alive() or self._starting or self._over:
                 return
             self._threads.clear()
-            if not fork.may_start_threads():
+            if not hosts.may_start_threads():
                 self._wait_for_more()
                 return
             self._starting = True
@@ -258,7 +258,7 @@ class Worker:
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
-        fork.leave_signals_to_others()
+        hosts.leave_signals_to_others()
         transport = self._make_transport()
         patience = Patience(self, math.inf)
         with sending(), closing(transport):

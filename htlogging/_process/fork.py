@@ -12,7 +12,6 @@ finds that out by the process's number.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 
@@ -54,31 +53,6 @@ def notice() -> None:
         with _noticing:
             if os.getpid() != _pid:
                 _in_child()
-
-
-def may_start_threads() -> bool:
-    """
-    Tell whether threads may be started; not in uWSGI's master, before it forks.
-
-    A thread that runs while uWSGI forks may hold the interpreter's lock: its copy in the
-    child does so for ever.
-    """
-    uwsgi = _uwsgi()
-    return uwsgi is None or bool(uwsgi.worker_id() or uwsgi.mule_id())
-
-
-def leave_signals_to_others() -> None:
-    """Block signals in uWSGI: its handlers end the process on the thread they are on."""
-    if _uwsgi() is not None:
-        import signal
-
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-
-
-def _uwsgi() -> Any:
-    """Return the module that there is in a process of uWSGI."""
-    uwsgi = sys.modules.get("uwsgi")
-    return uwsgi if hasattr(uwsgi, "worker_id") else None
 
 
 def _in_child() -> None:

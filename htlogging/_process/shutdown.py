@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import sys
 import time
 import weakref
 
-from htlogging._process import fork
+from htlogging._process import fork, hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +51,7 @@ def register(handler: Closable) -> None:
 def hold(handler: Closable) -> None:
     """Keep a handler that has events, and have it closed when this process ends."""
     _busy.add(handler)
-    _hook_multiprocessing()
-    _hook_celery()
+    hosts.watch_end(_at_child_exit)
 
 
 def let_go(handler: Closable) -> None:
@@ -96,54 +93,8 @@ def _at_exit() -> None:
         handler.nudge()
 
 
-# The process for which the hook below is set.
-_hooked = 0
-
-
-def _hook_multiprocessing() -> None:
-    """
-    Close handlers at the end of a `multiprocessing` child.
-
-    Such a child runs no atexit hooks (up to 3.12), or none of its parent's (3.13).
-    """
-    global _hooked  # noqa: PLW0603
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or _hooked == os.getpid() or process.parent_process() is None:
-        return
-    from multiprocessing.util import Finalize
-
-    _hooked = os.getpid()
-    # The lowest priority: after the application's own.
-    Finalize(None, _at_child_exit, exitpriority=-100)
-
-
-# Whether the hook below is set. Forked children have it.
-_hooked_celery = False
-
-
-def _hook_celery() -> None:
-    """
-    Close handlers at the end of a process of Celery's pool.
-
-    Such a process ends by `os._exit`; the signal is sent in it just before.
-    """
-    global _hooked_celery  # noqa: PLW0603
-    if _hooked_celery:
-        return
-    signals = sys.modules.get("celery.signals")
-    # Half there while another thread imports it: a later event comes here again.
-    signal = getattr(signals, "worker_process_shutdown", None)
-    if signal is not None:
-        # Once, should two threads come here: receivers are known by their uid.
-        signal.connect(_at_celery_exit, weak=False, dispatch_uid="htlogging")
-        _hooked_celery = True
-
-
-def _at_celery_exit(**_: object) -> None:
-    _at_child_exit()
-
-
 def _at_child_exit() -> None:
+    """Close all handlers: nobody will after us."""
     _at_exit()
     for handler in list(_handlers):
         handler.close()

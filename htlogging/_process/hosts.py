@@ -1,0 +1,139 @@
+"""
+Hosts that fork or end a process in a way of their own, in one table.
+
+Whatever ends by `os._exit` runs no atexit hook. `watch_end`, called with the first
+events of a process, finds out who will end it and asks to be told before. What cannot be
+asked (Ray, Spark, RQ) needs a line in the application: docs/servers.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    # Closes all handlers of this process.
+    Close = Callable[[], None]
+
+# The process that imported this module.
+_home = os.getpid()
+
+# Host → the process in which it has been asked. Two threads may come here at once, and
+# ask twice: all handlers are closed once all the same. A forked child has other numbers.
+_asked: dict[str, int] = {}
+
+
+def watch_end(close: Close) -> None:
+    """
+    Have `close` called before this process ends, where atexit hooks would not do it.
+
+    Called often: a host may be imported, and atexit be cleared, at any time.
+    """
+    for host in (_multiprocessing, _celery, _cleared_atexit):
+        host(close)
+
+
+def _multiprocessing(close: Close) -> None:
+    """Its children run no atexit hooks (up to 3.12), or none of the parent's (3.13)."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or _asked.get("multiprocessing") == os.getpid():
+        return
+    if process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        _asked["multiprocessing"] = os.getpid()
+        # The lowest priority: after the application's own.
+        Finalize(None, close, exitpriority=-100)
+
+
+def _celery(close: Close) -> None:
+    """Its pool's processes end by `os._exit`, and send a signal just before."""
+    if "celery" in _asked:  # forked children have the connection, too
+        return
+    # Half there while another thread imports it: a later event comes here again.
+    signals = sys.modules.get("celery.signals")
+    signal = getattr(signals, "worker_process_shutdown", None)
+    if signal is not None:
+        signal.connect(lambda **_: close(), weak=False, dispatch_uid="htlogging")
+        _asked["celery"] = os.getpid()
+
+
+class _Hook:
+    """An atexit hook that is held by atexit alone, so that its end can be seen."""
+
+    def __init__(self, close: Close) -> None:
+        self._close = close
+
+    def __call__(self) -> None:
+        self._close()
+
+
+def _register(close: Close) -> weakref.ref[_Hook]:
+    hook = _Hook(close)
+    atexit.register(hook)
+    return weakref.ref(hook)
+
+
+def _nothing() -> None:
+    pass
+
+
+# Dead when somebody has cleared atexit: the hooks of `logging` and ours went with it.
+_alive = _register(_nothing)
+
+
+def _cleared_atexit(close: Close) -> None:
+    """
+    Airflow's supervisor clears atexit in a task's process.
+
+    It runs what was registered since, then ends by `os._exit`. When this module is
+    imported only after that, nothing tells; then every forked process gets the hook.
+    """
+    global _alive  # noqa: PLW0603
+    pid = os.getpid()
+    if _alive() is None or (
+        pid == _home and _asked.setdefault("atexit", 0) != pid and _was_forked()
+    ):
+        _alive = _register(close)
+    _asked["atexit"] = pid
+
+
+def _was_forked() -> bool:
+    """Return whether this process was forked and runs no program of its own; Linux."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return bool(int(fields[6]) & 0x40)  # proc(5): flags; PF_FORKNOEXEC
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def may_start_threads() -> bool:
+    """
+    Return whether threads may be started; not in uWSGI's master, before it forks.
+
+    A thread that runs while uWSGI forks may hold the interpreter's lock: its copy in the
+    child does so for ever.
+    """
+    uwsgi = _uwsgi()
+    return uwsgi is None or bool(uwsgi.worker_id() or uwsgi.mule_id())
+
+
+def leave_signals_to_others() -> None:
+    """Block signals in uWSGI: its handlers end the process on the thread they are on."""
+    if _uwsgi() is not None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _uwsgi() -> Any:
+    """Return the module that there is in a process of uWSGI."""
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi if hasattr(uwsgi, "worker_id") else None
