@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from htlogging._handler import HtEventsHandler
 from htlogging._version import __version__
-from htlogging.context import bind, bound, clear, get, unbind
+from htlogging.context import bind, bound, clear, get, scope, unbind
 from htlogging.exceptions import (
     DeliveryError,
     EventTooLarge,
     HtLoggingError,
     InvalidEvent,
+    InvalidField,
     InvalidSetting,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "HtEventsHandler",
     "HtLoggingError",
     "InvalidEvent",
+    "InvalidField",
     "InvalidSetting",
     "__version__",
     "bind",
@@ -37,6 +39,7 @@ __all__ = [
     "clear",
     "get",
     "htevents",
+    "scope",
     "unbind",
 ]
 
@@ -53,3 +56,7 @@ def __getattr__(name: str) -> object:
 
         return import_module("htlogging.htevents")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

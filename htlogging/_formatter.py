@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from htlogging import context
+from htlogging._bindings import current
 from htlogging._event import builder
 from htlogging._event.encoder import encode, prefer_orjson
 from htlogging._event.record import CALL
@@ -84,7 +84,7 @@ class HtEventsFormatter(JsonFormatter):
         fork.notice()  # before an id is drawn
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
-        return builder.build(log_data, context.get(), str(name), created)
+        return builder.build(log_data, current(), str(name), created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""

@@ -9,7 +9,7 @@ import threading
 import time
 from logging.handlers import QueueHandler
 
-from htlogging import context
+from htlogging._bindings import current
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._event import builder
@@ -220,7 +220,7 @@ class HtEventsHandler(QueueHandler):
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
         fork.notice()
-        bound = context.current()
+        bound = current()
         try:
             if bound:
                 fields = builder.fields_of(given)

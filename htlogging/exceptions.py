@@ -5,13 +5,14 @@ The errors, one class for each decision a caller can take.
 
     HtLoggingError
     ├── InvalidEvent        the event cannot be sent as it is: mend the call
-    │   └── EventTooLarge   it is over `max_event_size`: send less of it
+    │   ├── EventTooLarge   it is over `max_event_size`: send less of it
+    │   └── InvalidField    what was to be bound goes into no event: mend that call
     ├── InvalidSetting      the configuration cannot work: mend it
     └── DeliveryError       the server, or the way to it, refused: look, then send again
 
 `InvalidEvent` and `InvalidSetting` are `ValueError` and `AssertionError` too, and
 `EventTooLarge` is a `RuntimeError` too: code written against events-sdk-python
-catches these. No message holds a value of an event or a write key.
+catches these. `InvalidField` is a `TypeError` too, as for any call's wrong argument. No message holds a value of an event or a write key.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "EventTooLarge",
     "HtLoggingError",
     "InvalidEvent",
+    "InvalidField",
     "InvalidSetting",
 ]
 
@@ -56,6 +58,10 @@ class EventTooLarge(InvalidEvent, RuntimeError):
             f"the event's JSON {size}; max_event_size is {self.limit:,} bytes: "
             "send less in it, or split it into several events"
         )
+
+
+class InvalidField(InvalidEvent, TypeError):
+    """`bind`, `bound` or `scope` was given a field that no event can have."""
 
 
 class InvalidSetting(HtLoggingError, ValueError, AssertionError):

@@ -1,5 +1,6 @@
 """The facade `htevents` and clients: calls that are records, and so events."""
 
+import asyncio
 import copy
 import inspect
 import logging
@@ -900,6 +901,37 @@ class TestFlushJoinShutdown:
             with pytest.raises(LookupError):
                 function(f"call {n}")
             assert len(collector.events) == n + 2
+
+    def test_flushed_decorates_coroutines_and_generators(self, facade, collector):
+        """They have delivered when they are done; an event loop goes on meanwhile."""
+
+        @facade.flushed()
+        async def coroutine():
+            facade.track("u", "coroutine")
+
+        @facade.flushed()
+        def generator():
+            yield facade.track("u", "generator")
+
+        @facade.flushed()
+        async def stream():
+            yield facade.track("u", "stream")
+
+        async def main():
+            answered = threading.Event()
+            loop = asyncio.get_running_loop()
+            # The answer waits for the loop, so a blocked one would never have it.
+            collector.always(lambda _: answered.wait(GUARD) and None)
+            loop.call_later(0.01, answered.set)
+            await coroutine()
+            assert answered.is_set()
+            assert len(collector.events) == 1
+            assert [n async for n in stream()]
+            assert len(collector.events) == 2
+
+        asyncio.run(main())
+        assert list(generator())
+        assert len(collector.events) == 3
 
     def test_flushed_makes_no_client(self, facade):
         """A block without an event needs no write key, and its error is its own."""

@@ -10,10 +10,11 @@ PACKAGE = Path(__file__).parent.parent / "htlogging"
 # From the ground up: a unit (a module, or a folder with all in it) imports from rows
 # above its own, and nothing else. Within a folder no modules import in a circle.
 LAYERS = """
-exceptions context types _version _command_error
-_process _stats _checks
+exceptions types _version _block _command_error
+_process _stats _checks _bindings
 _settings _report
 _event
+context
 _queue
 _delivery
 _formatter _handler

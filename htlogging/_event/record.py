@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from htlogging import context
+from htlogging._bindings import current
 from htlogging._event import builder
 from htlogging._process import fork
 
@@ -68,7 +68,7 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
     name = record.msg
     if type(name) is not str:
         name = str(name)
-    return builder.build(own, context.current(), name, record.created)
+    return builder.build(own, current(), name, record.created)
 
 
 def has_fields(record: logging.LogRecord) -> bool:

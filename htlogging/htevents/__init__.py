@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from contextlib import contextmanager
 
 from htlogging._event.record import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
 from htlogging._settings import DEFAULTS
+from htlogging.htevents._flushed import FlushedBlock
 from htlogging.htevents.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
     from htlogging.exceptions import DeliveryError
@@ -138,23 +138,32 @@ join = _on_client(Client.join)
 shutdown = _on_client(Client.shutdown)
 
 
-@contextmanager
-def flushed(timeout: float | None = 5.0) -> Iterator[None]:
+def flushed(timeout: float | None = 5.0) -> FlushedBlock:
     """
-    Flush when a `with` block or, as a decorator, each call of a function ends.
+    Flush when a `with` block or, as a decorator, each call ends.
 
-    For functions whose process is frozen once they have returned, as AWS Lambda does.
-    Not for `async def`: use `with` inside it.
+    For functions whose process is frozen once they have returned, as AWS Lambda does. It
+    decorates functions, coroutines, generators and async generators; in a coroutine the
+    event loop goes on meanwhile.
 
     Args:
         timeout: Seconds, as in `flush`. What is not delivered by then waits for the
             next call.
+
+    Raises:
+        TypeError: The timeout is no number: `@flushed` lacks its `()`, say.
     """
-    try:
-        yield
-    finally:
-        if default_client is not None:  # else nothing was logged
-            flush(timeout)
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        raise TypeError(
+            f"timeout must be seconds or None, not {type(timeout).__name__}; as a "
+            "decorator it is written @flushed()"
+        )
+    return FlushedBlock(functools.partial(_flush_all, timeout))
+
+
+def _flush_all(timeout: float | None) -> None:
+    if default_client is not None:  # else nothing was logged
+        flush(timeout)
 
 
 _NAMES = frozenset(globals()) | {"_NAMES"}

@@ -1,0 +1,214 @@
+"""
+A `with` block that is a decorator, too: of functions, coroutines and generators.
+
+A generator is suspended between its steps, and its caller goes on in the same context.
+So a block has four moments, not two: it is resumed and paused around each step, and
+ends with the last.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from typing_extensions import Self
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Block:
+    """
+    The common part; what a block does is in `resume`, `pause` and `end`.
+
+    One block is for one `with` at a time. As a decorator it takes a fresh copy of
+    itself for each call, so recursion, threads and tasks are fine.
+    """
+
+    _active = False
+
+    def fresh(self) -> Self:
+        """Return a block that does the same and has not begun."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Begin, or go on after `pause`."""
+
+    def pause(self) -> None:
+        """Leave all as it was before `resume`."""
+
+    def end(self) -> None:
+        """End for good, after the last `pause`."""
+
+    async def end_async(self) -> None:
+        """Do as `end` does, without holding up an event loop."""
+        self.end()
+
+    def __enter__(self) -> None:
+        if self._active:
+            raise TypeError(
+                f"this {type(self).__name__} block is in use already: make one for "
+                "each `with`"
+            )
+        self._active = True
+        self.resume()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._active = False
+        try:
+            self.pause()
+        finally:
+            self.end()
+
+    def __call__(self, function: F) -> F:
+        """
+        Decorate a function, coroutine function, generator or async generator.
+
+        Raises:
+            TypeError: It is none of these; decorate a class's methods.
+        """
+        # A class: its call makes an object and runs none of the methods.
+        not_these = (type, staticmethod, classmethod)
+        if isinstance(function, not_these) or not callable(function):
+            kind = "class" if isinstance(function, type) else type(function).__name__
+            raise TypeError(
+                f"this decorates functions, coroutines and generators, not a {kind}; "
+                "it goes below @staticmethod and @classmethod, and on each method"
+            )
+        # Late: an application that decorates has it anyway, the others need not.
+        import inspect
+
+        # An object's `__call__`, where it has one, says what the call returns.
+        given: Any = function
+        call = given if hasattr(given, "__code__") else given.__call__
+        wrapper: Any = self._function
+        for is_one, wrap in (
+            (inspect.isasyncgenfunction, self._async_generator),
+            (inspect.iscoroutinefunction, self._coroutine),
+            (inspect.isgeneratorfunction, self._generator),
+        ):
+            if is_one(given) or is_one(call):
+                wrapper = wrap
+                break
+        decorated: Any = functools.update_wrapper(wrapper(given), given)
+        return decorated  # type: ignore[no-any-return]
+
+    def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self.fresh():
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    def _coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            block = self.fresh()
+            closed = False
+            block.resume()
+            try:
+                return await function(*args, **kwargs)
+            except GeneratorExit:  # closed half way: nothing can be awaited any more
+                closed = True
+                raise
+            finally:
+                block.pause()
+                if closed:
+                    block.end()
+                else:
+                    await block.end_async()
+
+        return wrapper
+
+    def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        # A generator function itself: frameworks ask `inspect` what it is.
+        def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            block = self.fresh()
+            generator = function(*args, **kwargs)
+            try:
+                return (yield from _steps(block, generator))
+            finally:
+                block.end()
+
+        return wrapper
+
+    def _async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            block = self.fresh()
+            generator = function(*args, **kwargs)
+            step = _begin(generator)
+            try:
+                while True:
+                    block.resume()
+                    try:
+                        item = await step
+                    except StopAsyncIteration:
+                        return
+                    finally:
+                        block.pause()
+                    try:
+                        step = generator.asend((yield item))
+                    except GeneratorExit:
+                        block.resume()
+                        try:
+                            await generator.aclose()
+                        finally:
+                            block.pause()
+                        raise
+                    except BaseException as exc:  # noqa: BLE001  (thrown in: for it)
+                        step = generator.athrow(exc)
+            finally:
+                await block.end_async()
+
+        return wrapper
+
+
+def _begin(generator: AsyncGenerator[Any, Any]) -> Any:
+    """
+    Return an async generator's first step.
+
+    Without the event loop's hooks: at its end it closes all that it knows of, side by
+    side. It knows the wrapper, which closes this one in the block.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _steps(
+    block: Block, generator: Generator[Any, Any, Any]
+) -> Generator[Any, Any, Any]:
+    """Go through a generator, the block being on while its own code runs."""
+    value, error = None, None
+    while True:
+        block.resume()
+        try:
+            item = generator.send(value) if error is None else generator.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            block.pause()
+        value, error = None, None
+        try:
+            value = yield item
+        except GeneratorExit:
+            block.resume()
+            try:
+                generator.close()
+            finally:
+                block.pause()
+            raise
+        except BaseException as exc:  # noqa: BLE001  (thrown in: for the generator)
+            error = exc
