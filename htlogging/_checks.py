@@ -188,8 +188,8 @@ def host_url(host: str) -> str:
         return host
     if any(c <= " " or c in "?#\x7f" for c in host):
         raise InvalidSetting(
-            "host must be scheme, name, port and path alone: no spaces or line "
-            "breaks, no ? and no #; mend host, or HTEVENTS_HOST"
+            "host must be only scheme, name, port and path: no spaces or line "
+            "breaks, no ? and no #; correct host or HTEVENTS_HOST"
         )
     scheme, sep, rest = host.partition("://")
     if scheme.lower() not in ("http", "https") or not sep:
@@ -199,14 +199,14 @@ def host_url(host: str) -> str:
         )
     if "@" in rest.partition("/")[0]:
         raise InvalidSetting(
-            "host must hold no user and password: the write key is what is sent; "
-            "mend host, or HTEVENTS_HOST"
+            "host must have no user and password: the write key is sent instead; "
+            "correct host or HTEVENTS_HOST"
         )
     found = re.fullmatch(_HOST, f"{scheme.lower()}://{rest}")
     if found is None or not 0 < int(found[1] or 443) < 2**16:
         raise InvalidSetting(
             "host must have a name, and its port must be 1 to 65535, such as "
-            f"{DEFAULT_HOST} or http://localhost:8080; mend host, or HTEVENTS_HOST"
+            f"{DEFAULT_HOST} or http://localhost:8080; correct host or HTEVENTS_HOST"
         )
     return host.rstrip("/")
 
@@ -218,13 +218,13 @@ def write_key(key: str, *, lost: bool) -> str:
         lost = lost and (3, 12) <= sys.version_info < (3, 12, 4)
         raise InvalidSetting(
             "no write key; set write_key, or the environment variable "
-            "HTEVENTS_WRITE_KEY (to send nothing, say send=False)"
+            "HTEVENTS_WRITE_KEY (to send nothing, set send=False)"
             + ('; in dictConfig write "()" instead of "class"' if lost else "")
         )
     if not key.isascii() or not key.isprintable() or " " in key or ":" in key:
         raise InvalidSetting(
             "write_key must be printable ASCII without spaces or colons; "
-            "look for a line break or a blank that was copied with it"
+            "look for a line break or a space that was copied with it"
         )
     if len(key) > MAX_KEY:
         raise InvalidSetting(
@@ -250,7 +250,7 @@ def _proxy_key(key: Any) -> str:
     if not (isinstance(key, str) and re.fullmatch(_PROXY_KEY, key)):
         raise InvalidSetting(
             "proxies must have the keys 'http', 'https', 'all' (each alone or with "
-            "://name) or 'no_proxy'; mend the key, small letters included"
+            "://name) or 'no_proxy'; correct the key, small letters included"
         )
     return key
 
@@ -260,7 +260,7 @@ def _proxy(key: str, url: Any) -> str:
     if not isinstance(url, str):
         raise InvalidSetting(
             f"proxies[{key!r}] must be a str, not {type(url).__name__}; "
-            "leave out what has no proxy"
+            "leave out a host without a proxy"
         )
     if key == "no_proxy":
         return url
@@ -269,6 +269,6 @@ def _proxy(key: str, url: Any) -> str:
         raise InvalidSetting(
             f"proxies[{key!r}] must be a URL such as http://proxy:3128 or "
             "http://user:password@proxy:3128 (http, https, socks4, socks5); percent-"
-            "encode what else is in the password"
+            "encode other characters of the password"
         )
     return full

@@ -72,7 +72,7 @@ class HtEventsHandler(QueueHandler):
     ) -> None:
         if isinstance(queue, str):
             raise InvalidSetting(
-                "settings have names: write HtEventsHandler(write_key=...)"
+                "settings are given by name: write HtEventsHandler(write_key=...)"
             )
         # Before logging hears of the handler: an invalid one shall not be in its list.
         self._settings = Settings(settings)
@@ -285,7 +285,9 @@ class HtEventsHandler(QueueHandler):
         if not waiting:
             self._counters.add("dropped")
             self._report.lost(
-                "dropped", 1, f"{self._settings.max_queue_size} are queued already"
+                "dropped",
+                1,
+                f"the queue is full (max_queue_size: {self._settings.max_queue_size})",
             )
         return waiting
 

@@ -115,12 +115,12 @@ class Report:
             _say("on_error raised %s", type(exc).__name__)
 
     def unspooled(self, why: str) -> None:
-        """Tell that the spool cannot be used, and events go by memory."""
+        """Tell that the spool cannot be used, and events are kept in memory."""
         now = self._clock()
         with self._lock:
             tell = self._may_tell("spool", now)
         if tell:
-            _say("the spool cannot be used (%s); events go by memory", why)
+            _say("the spool cannot be used (%s); events are kept in memory", why)
 
     def stays(self, count: int) -> None:
         """Tell of events that are left in the spool, at the end."""

@@ -4,11 +4,11 @@ The errors, one class for each decision a caller can take.
 ::
 
     HtLoggingError
-    ├── InvalidEvent        the event cannot be sent as it is: mend the call
-    │   ├── EventTooLarge   it is over `max_event_size`: send less of it
-    │   └── InvalidField    what was to be bound goes into no event: mend that call
-    ├── InvalidSetting      the configuration cannot work: mend it
-    └── DeliveryError       the server, or the way to it, refused: look, then send again
+    ├── InvalidEvent        the event cannot be sent as it is: correct the call
+    │   ├── EventTooLarge   it is over `max_event_size`: send less in it
+    │   └── InvalidField    a field cannot be bound: correct that call
+    ├── InvalidSetting      the configuration cannot work: correct it
+    └── DeliveryError       the server refused, or could not be reached
 
 `InvalidEvent` and `InvalidSetting` are `ValueError` and `AssertionError` too, and
 `EventTooLarge` is a `RuntimeError` too: code written against events-sdk-python
@@ -40,8 +40,8 @@ class EventTooLarge(InvalidEvent, RuntimeError):
     An event is larger than `max_event_size`; it was not accepted.
 
     Args:
-        size: UTF-8 bytes of its compact JSON, or `None` when encoding was stopped
-            because the size was sure to pass the limit.
+        size: UTF-8 bytes of its compact JSON; `None` if encoding was stopped because
+            the limit was certain to be exceeded.
         limit: The `max_event_size` in force, bytes.
     """
 
@@ -52,7 +52,9 @@ class EventTooLarge(InvalidEvent, RuntimeError):
 
     def __str__(self) -> str:
         size = (
-            "would be far larger" if self.size is None else f"has {self.size:,} bytes"
+            "would be far larger than allowed"
+            if self.size is None
+            else f"has {self.size:,} bytes"
         )
         return (
             f"the event's JSON {size}; max_event_size is {self.limit:,} bytes: "
@@ -74,9 +76,9 @@ class DeliveryError(HtLoggingError):
 
     Args:
         status: The HTTP status, or `None` when there was no answer.
-        code: A word for the cause: the server's own `code` where it sent one, else
-            the status as text, or for example `network`, `shutdown`.
-        message: What the server said or what went wrong, in a sentence, shortened.
+        code: A word for the cause: the `code` of the server's answer if it has one,
+            else the status as text, or for example `network` or `shutdown`.
+        message: What the server said or what went wrong: one sentence, shortened.
         tries: How many times the events were sent.
     """
 

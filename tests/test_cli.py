@@ -115,7 +115,7 @@ class TestCollect:
             assert process.line().strip().startswith("! request: sentAt must be")
             post(url, b"[]")
             assert process.line().endswith("  refused 400 Bad Request  POST /v1/batch")
-            refusal = "! invalid_request: the body is no JSON object"
+            refusal = "! invalid_request: the body is not a JSON object"
             assert process.line().strip() == refusal
             assert requests.get(url, timeout=HANG).json() == {
                 "requests": 4,

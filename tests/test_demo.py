@@ -168,7 +168,7 @@ print(json.dumps(client.stats))
     def test_an_application_that_does_not_tell(self, capfd, code):
         """Without its counters there is nothing to compare with."""
         assert demo_command.run(app=("-c", code)) == 1
-        assert "did not tell its counters" in capfd.readouterr().err
+        assert "did not print its counters" in capfd.readouterr().err
 
     def test_a_collector_that_does_not_start(self, capfd, tmp_path, monkeypatch):
         """What it said instead of its address is told."""
@@ -198,7 +198,7 @@ class TestEnd:
         """When time is up, at the very start or later, the children are killed."""
         assert demo_command.run(seconds, app=("-c", ENDLESS)) == 1
         said = capfd.readouterr().err.splitlines()
-        assert said.pop() == f"FAILED: it was not over within {seconds} s"
+        assert said.pop() == f"FAILED: it did not end within {seconds} s"
         for line in said:
             assert is_gone(int(line.split()[1]))
 

@@ -198,7 +198,7 @@ class TestSend:
         assert told[3].startswith("line 6: user_id must be a str that is not empty")
         assert told[4].startswith("line 7: event is empty")
         assert told[5] == "line 9: it is not UTF-8 text"
-        assert told[6] == "line 10: it is nested too deep"
+        assert told[6] == "line 10: it is nested too deeply"
         assert told[7] == "line 11: it is far too long: more than 4 MiB"
         assert "SECRET" not in err
         assert numbers(collector) == [1, 2, 3]
@@ -582,14 +582,14 @@ class TestLines:
         [
             ({"timestamp": 1710235800}, "timestamp must be ISO 8601"),
             ({"timestamp": "yesterday"}, "timestamp must be ISO 8601"),
-            ({"timestamp": "2024-02-30"}, "there is not"),
-            ({"timestamp": "2024-02-03T25:00:00Z"}, "there is not"),
-            ({"timestamp": "2024-02-03T01:00:00+99:00"}, "there is not"),
+            ({"timestamp": "2024-02-30"}, "does not exist"),
+            ({"timestamp": "2024-02-03T25:00:00Z"}, "does not exist"),
+            ({"timestamp": "2024-02-03T01:00:00+99:00"}, "does not exist"),
             ({"type": ...}, "type must be one of these"),
             ({"type": "trakc"}, "type must be one of these"),
             ({"type": ["track"]}, "type must be one of these"),
             ({"propertes": {}}, "no such field: propertes"),
-            ({"userId": "u"}, "user_id is there under two names"),
+            ({"userId": "u"}, "user_id is given under two names"),
             ({"group_id": "g"}, "group_id does not go with track"),
             ({"event": ...}, "event is empty"),
             ({"traits": {"a": 1}}, "traits does not go with track"),
@@ -607,8 +607,8 @@ class TestLines:
     @pytest.mark.parametrize(
         ("text", "why"),
         [
-            (b"[]", "no JSON object"),
-            (b'{"a": NaN}', "NaN is no JSON value"),
+            (b"[]", "not a JSON object"),
+            (b'{"a": NaN}', "NaN is not a JSON value"),
             (b"{" + b'"a":1' * 2 + b"}", "it is not JSON: Expecting"),
             (b'{"a": "\xff"}', "not UTF-8"),
         ],

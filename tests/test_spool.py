@@ -699,7 +699,7 @@ class TestUnusable:
         assert stats.delivered == stats.unspooled == 3
         assert balances(stats)
         (line,) = [line for line in caplog.messages if "the spool" in line]
-        assert line == f"the spool cannot be used ({reason}); events go by memory"
+        assert line == f"the spool cannot be used ({reason}); events are kept in memory"
 
     def test_garbage(self, make_handler, collector, caplog, path):
         """What is no database is left alone."""
@@ -865,7 +865,7 @@ class TestUnusable:
 
 class TestDiskFull:
     def test_file_size_limit(self, run, collector):
-        """At the limit of a file's size events go by memory, and all arrive."""
+        """At the limit of a file's size events are kept in memory, and all arrive."""
         script = """
             import resource
             from htlogging.htevents import Client
@@ -915,7 +915,7 @@ class TestDiskFull:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
     def test_read_only(self, run, collector):
-        """Where nothing may be written, events go by memory."""
+        """Where nothing may be written, events are kept in memory."""
         script = """
             import os, tempfile
             from htlogging._queue.spool import queue

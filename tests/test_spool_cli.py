@@ -210,7 +210,7 @@ class TestErrors:
         connection.close()
         for path, why in (
             (text, "file is not a database"),
-            (database, "a database of another program, no spool"),
+            (database, "not a spool but a database of another program"),
         ):
             ended = spool("status", path)
             assert ended.returncode == 1
@@ -231,7 +231,7 @@ class TestErrors:
         os.chown(path, 12345, -1)
         ended = spool("drop", path, "--all", "--yes")
         assert ended.returncode == 1
-        assert ended.stderr == f"error: {path}: not a file of this user's\n"
+        assert ended.stderr == f"error: {path}: the file belongs to another user\n"
         assert len(listed(path)) == 8
 
     @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ class TestDrop:
         """All of the ids, or none."""
         ended = spool("drop", path, "--id", "1", "--id", "99", "--yes")
         assert ended.returncode == 1
-        assert ended.stderr == "error: there is no 99; nothing was dropped\n"
+        assert ended.stderr == "error: there is no event 99; nothing was dropped\n"
         assert len(listed(path)) == 8
 
 

@@ -102,7 +102,7 @@ class TestCheck:
         """He says where it leads: to a file of ours that is none of his business."""
         (tmp_path / "spool").symlink_to(tmp_path / "file")
         os.chown(tmp_path / "spool", NOBODY, NOBODY, follow_symlinks=False)
-        assert "somebody else's link" in refuse(tmp_path / "spool")
+        assert "a link of another user" in refuse(tmp_path / "spool")
 
     @needs_root
     def test_folder_that_cannot_be_looked_into(self, tmp_path):
@@ -126,7 +126,7 @@ class TestCheck:
             check=True,
             timeout=60,
         )
-        assert ended.stdout == "spool cannot be there: Permission denied\n"
+        assert ended.stdout == "spool cannot be used: Permission denied\n"
 
 
 class TestMake:

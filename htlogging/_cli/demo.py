@@ -105,7 +105,7 @@ class _Watchdog:
         self._lock = threading.RLock()
         self._children: list[_Process] = []
         self.reason: str | None = None
-        late = f"it was not over within {seconds:g} s"
+        late = f"it did not end within {seconds:g} s"
         self._timer = threading.Timer(seconds, self.end, [late])
 
     def __enter__(self) -> Self:
@@ -229,7 +229,7 @@ def _shown(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(line)
         except ValueError:
-            raise _Failed("the collector broke off within an event") from None
+            raise _Failed("the collector stopped in the middle of an event") from None
         taken = Request("POST", "/v1/batch", Message(), b"", 0.0, 1, events=[event])
         taken.taken = True
         for text in pretty.of(taken, datetime.now().astimezone()):
@@ -246,7 +246,7 @@ def _counters(app: _Process) -> dict[str, int]:
     try:
         counters: dict[str, int] = json.loads(said[-1])
     except (IndexError, ValueError):
-        raise _Failed("the application did not tell its counters") from None
+        raise _Failed("the application did not print its counters") from None
     return counters
 
 

@@ -87,9 +87,9 @@ def parse(line: bytes) -> dict[str, Any]:
     except ValueError as exc:
         raise LineError(f"it is not JSON: {exc}") from None
     except RecursionError:
-        raise LineError("it is nested too deep") from None
+        raise LineError("it is nested too deeply") from None
     if not isinstance(given, dict):
-        raise LineError("it is no JSON object")
+        raise LineError("it is not a JSON object")
     return given
 
 
@@ -128,7 +128,7 @@ def event_of(
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _build(given: dict[str, Any], message_id: str, created: float) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _build(given: dict[str, Any], message_id: str, created: float) -> dict[str, 
         if value is None:
             continue
         if field in fields:
-            raise LineError(f"{_plain(field)} is there under two names")
+            raise LineError(f"{_plain(field)} is given under two names")
         fields[field] = value
     kind = fields.get("ht_type")
     if not isinstance(kind, str) or kind not in validation.REQUIRED:
@@ -168,7 +168,7 @@ def _when(value: object) -> datetime:
         micros = int((fraction or "0").ljust(6, "0")[:6])
         return when.replace(microsecond=micros, tzinfo=_zone(offset))
     except ValueError:
-        raise LineError("timestamp is a day or time that there is not") from None
+        raise LineError("timestamp is a day or time that does not exist") from None
 
 
 def _zone(offset: str | None) -> timezone:

@@ -167,7 +167,7 @@ class _Printer:
             try:
                 self._put(_json_lines(request), sys.stdout)
             except RecursionError:  # pragma: no cover  (depends on the interpreter)
-                self.note("! an event is nested too deep to print")
+                self.note("! an event is nested too deeply to print")
         self._put(self._lines.of(request, datetime.now().astimezone()), self._notes)
 
     def _put(self, lines: Iterable[str], file: TextIO) -> None:

@@ -107,11 +107,11 @@ def _identity(event: dict[str, Any], kind: str) -> list[str]:
     message_id = event.get("messageId")
     found = []
     if not isinstance(message_id, str) or not message_id:
-        found.append("messageId must be a string, not empty")
+        found.append("messageId must be a non-empty string")
     elif len(message_id) > _MAX_MESSAGE_ID:
         found.append(f"messageId has more than {_MAX_MESSAGE_ID} characters")
     found += [
-        f"{name} must be a string, not empty"
+        f"{name} must be a non-empty string"
         for name in (*_IDS, "event")
         if event.get(name) is not None and not _is_text(event[name])
     ]

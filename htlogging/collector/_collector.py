@@ -252,7 +252,7 @@ class Collector:
             try:
                 self._read(request, complete=complete)
             except RecursionError:
-                message = "the body is nested too deep"
+                message = "the body is nested too deeply"
                 raise _protocol.Refused(400, "invalid_json", message) from None
         except _protocol.Refused as exc:
             request.problems.append(Problem(f"{exc.code}: {exc.message}"))
@@ -266,14 +266,14 @@ class Collector:
     def _read(self, request: Request, *, complete: bool) -> None:
         kind = _protocol.endpoint(request.path)
         if kind is None:
-            raise _protocol.Refused(404, "not_found", "there is no such path")
+            raise _protocol.Refused(404, "not_found", "the path is unknown")
         if request.method != "POST":
-            raise _protocol.Refused(
-                405, "method_not_allowed", "events are sent by POST"
-            )
+            raise _protocol.Refused(405, "method_not_allowed", "send events with POST")
         if not complete:
             raise _protocol.Refused(
-                411, "length_required", "a length, and as many bytes"
+                411,
+                "length_required",
+                "the request needs a length, and that many bytes",
             )
         headers = request.headers
         request.body = _protocol.decompress(
@@ -282,7 +282,7 @@ class Collector:
         said = _protocol.parse(request.body)
         request.write_key = _protocol.write_key(headers.get("Authorization"), said)
         if self._write_key not in (None, request.write_key):
-            raise _protocol.Refused(401, "unauthorized", "the write key is another")
+            raise _protocol.Refused(401, "unauthorized", "the write key is wrong")
         if self._tokens and not self._tokens.knows(headers.get("Authorization")):
             raise _protocol.Refused(401, "unauthorized", "the token is not valid")
         events = _protocol.events(kind, said, request.body)

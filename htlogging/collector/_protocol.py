@@ -63,7 +63,11 @@ def decompress(raw: bytes, encoding: str | None) -> bytes:
     """
     encoding = (encoding or "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
-        raise Refused(415, "unsupported_encoding", "only gzip is understood")
+        raise Refused(
+            415,
+            "unsupported_encoding",
+            "the only Content-Encoding that is supported is gzip",
+        )
     if len(raw) > MAX_RAW_BYTES:
         raise _too_large()
     body = raw
@@ -72,9 +76,11 @@ def decompress(raw: bytes, encoding: str | None) -> bytes:
         try:
             body = stream.decompress(raw, MAX_REQUEST_BYTES + 1)
         except zlib.error:
-            raise Refused(400, "invalid_gzip", "the body is no gzip") from None
+            raise Refused(400, "invalid_gzip", "the body is not gzip") from None
         if len(body) <= MAX_REQUEST_BYTES and (not stream.eof or stream.unused_data):
-            raise Refused(400, "invalid_gzip", "the gzip does not end with the body")
+            raise Refused(
+                400, "invalid_gzip", "the gzip data and the body do not end together"
+            )
     if len(body) > MAX_REQUEST_BYTES:
         raise _too_large()
     return body
@@ -100,7 +106,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except ValueError as exc:
         raise Refused(400, "invalid_json", f"the body is not JSON: {exc}") from None
     if not isinstance(value, dict):
-        raise Refused(400, "invalid_request", "the body is no JSON object")
+        raise Refused(400, "invalid_request", "the body is not a JSON object")
     return value
 
 
@@ -118,7 +124,9 @@ def write_key(authorization: str | None, body: dict[str, Any]) -> str:
     if scheme.lower() == "basic":
         key = _basic(rest)
         if inside not in (None, key):
-            raise Refused(401, "unauthorized", "header and body have different keys")
+            raise Refused(
+                401, "unauthorized", "the write keys in header and body differ"
+            )
     elif authorization is None or scheme.lower() == "bearer":
         key = inside
     else:
@@ -144,10 +152,10 @@ def events(kind: str, body: dict[str, Any], text: bytes) -> list[dict[str, Any]]
     if kind == "batch":
         batch = body.get("batch")
         if not isinstance(batch, list):
-            raise Refused(400, "invalid_request", "there is no array named batch")
+            raise Refused(400, "invalid_request", "the body has no array named batch")
         for number, event in enumerate(batch):
             if not isinstance(event, dict):
-                raise Refused(400, "invalid_event", f"batch[{number}] is no object")
+                raise Refused(400, "invalid_event", f"batch[{number}] is not an object")
         found = batch
     else:
         event = {k: v for k, v in body.items() if k not in ("sentAt", "writeKey")}
@@ -234,7 +242,7 @@ def _int(digits: str) -> int | float:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _decoder = json.JSONDecoder(parse_int=_int, parse_constant=_no_constant)

@@ -131,7 +131,7 @@ def as_text(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:  # pragma: no cover  (depends on the interpreter)
-        return "(nested too deep to show)"
+        return "(nested too deeply to show)"
 
 
 def clean(text: str) -> str:

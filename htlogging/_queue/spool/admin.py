@@ -62,14 +62,16 @@ class SpoolView:
         self._name = path
         self._lock = LockFile(f"{self.path}-lock")
         if fcntl is None:  # pragma: no cover
-            raise Failed("a spool needs POSIX (locks of files); there is none here")
+            raise Failed(
+                "a spool needs POSIX file locks, which this system does not have"
+            )
         if not os.path.exists(self.path):
             raise Failed(f"{path}: no such file")
         if change:
             try:
                 location.check_owner(self.path)
             except InvalidSetting:
-                raise Failed(f"{path}: not a file of this user's") from None
+                raise Failed(f"{path}: the file belongs to another user") from None
         with self.translated():
             # mode=rw: unlike the default, it makes no file.
             uri = f"file:{quote(self.path)}?mode=rw"
@@ -81,7 +83,7 @@ class SpoolView:
     def _check(self) -> int:
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
-            raise Failed(f"{self._name}: a database of another program, no spool")
+            raise Failed(f"{self._name}: not a spool but a database of another program")
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise Failed(f"{self._name}: written by a later version of htlogging")

@@ -313,7 +313,7 @@ class SpoolFile:
             self._writer.execute(kept).fetchall()
         if self._writer.in_transaction:
             # A signal handler within `transaction`: it would wait for its COMMIT.
-            raise SpoolUnavailable("it is being written to", passing=True)
+            raise SpoolUnavailable("another process is writing to it", passing=True)
         self._logged += 1
         return self._writer
 

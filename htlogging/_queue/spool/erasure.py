@@ -66,7 +66,7 @@ def drop_ids(view: SpoolView, ids: Iterable[str]) -> int:
             table, key = row_of(text)
             found = connection.execute(_DELETE[table], key).rowcount
             if not found:
-                raise Failed(f"there is no {text}; nothing was dropped")
+                raise Failed(f"there is no event {text}; nothing was dropped")
             count += found
     return count
 

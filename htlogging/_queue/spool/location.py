@@ -22,13 +22,13 @@ def check(path: str) -> None:
             link, or a link to somebody else's file; or the file has a second name.
     """
     if os.name != "posix":  # pragma: no cover  (Windows)
-        raise InvalidSetting("spool needs POSIX (locks of files); leave it out here")
+        raise InvalidSetting(
+            "spool needs POSIX file locks, which this system does not have; remove it"
+        )
     with suppress(OSError):  # the folder's check says it
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
-            raise InvalidSetting(
-                "spool is somebody else's link; take a path of your own"
-            )
+            raise InvalidSetting("spool is a link of another user; choose another path")
     real = os.path.realpath(path)
     for folder in {os.path.dirname(os.path.abspath(path)), os.path.dirname(real)}:
         _check_folder(folder)
@@ -40,7 +40,7 @@ def _check_folder(folder: str) -> None:
         mode = os.stat(folder).st_mode
     except OSError as exc:
         raise InvalidSetting(
-            f"spool must be in a folder that is there: {exc.strerror}; make it first"
+            f"spool must be in a folder that exists: {exc.strerror}; make it first"
         ) from None
     if not stat.S_ISDIR(mode):
         raise InvalidSetting("spool must be in a folder, not below a file")
@@ -64,20 +64,20 @@ def check_owner(path: str) -> None:
         except FileNotFoundError:
             continue
         except OSError as exc:
-            raise InvalidSetting(f"spool cannot be there: {exc.strerror}") from None
+            raise InvalidSetting(f"spool cannot be used: {exc.strerror}") from None
         if not stat.S_ISREG(found.st_mode):
             raise InvalidSetting(
-                f"spool{suffix} must be a file, or a path where none is yet"
+                f"spool{suffix} must be a file, or a path that does not exist yet"
             )
         if found.st_uid != os.geteuid():
             raise InvalidSetting(
-                f"spool{suffix} belongs to another user; take a path of your own"
+                f"spool{suffix} belongs to another user; choose another path"
             )
         if found.st_nlink > 1:
             # SQLite's log has its name from the path: with two paths there would be
             # two logs for one file (sqlite.org/howtocorrupt.html, 2.5).
             raise InvalidSetting(
-                f"spool{suffix} has a second name (a hard link); take that away"
+                f"spool{suffix} has a second name (a hard link); remove it"
             )
 
 

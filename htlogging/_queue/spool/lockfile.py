@@ -104,7 +104,7 @@ class LockFile:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             os.close(fd)
-            raise PermissionError(0, "the file of its locks is somebody else's")
+            raise PermissionError(0, "its lock file belongs to another user")
         self._identity = found.st_dev, found.st_ino
         return fd
 

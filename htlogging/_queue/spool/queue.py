@@ -45,7 +45,7 @@ class SpoolQueue:
     Args:
         settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size,
             and where events go.
-        report: Where it is told that events go by memory.
+        report: Where it is told that events are kept in memory.
         counters: Where those are counted.
         evicted: Called with events that had to leave the file, and why; on a sending
             thread, or in `flush`. It calls `evicted`.

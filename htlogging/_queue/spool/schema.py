@@ -100,7 +100,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if pragma("journal_mode = WAL") != "wal":
-            raise SpoolUnavailable("its file system has no shared memory")
+            raise SpoolUnavailable("its file system does not support shared memory")
         connection.executescript(_SCHEMA)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA journal_size_limit = 1048576").fetchall()
