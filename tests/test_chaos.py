@@ -11,6 +11,7 @@ from soak.chaos import Chaos
 ROUNDS = int(os.environ.get("HTLOGGING_CHAOS_ROUNDS", "200"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no kill -9 here")
 class TestChaos:
     def test_every_event_whose_call_returned_arrives(self, tmp_path):

@@ -84,6 +84,7 @@ class TestCalls:
         assert count <= 140
 
 
+@pytest.mark.slow
 class TestMemory:
     def test_queued_event(self, client):
         """A queued event takes its bytes and little more, whatever encoded it."""

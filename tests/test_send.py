@@ -499,6 +499,7 @@ class TestRealEvents:
                     found.append((kind, given))
         return found
 
+    @pytest.mark.slow
     def test_killed_and_resumed(self, collector, tmp_path):
         """Each event within the limit arrives once, as given; ids never change."""
         path = tmp_path / "events.ndjson"

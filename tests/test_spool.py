@@ -1287,6 +1287,7 @@ class TestProcesses:
         assert names(collector) == Counter(f"e{n}" for n in range(11))
         assert rows(path) == []
 
+    @pytest.mark.slow
     def test_fork_under_load(self, run, collector):
         """Forks while threads write, read, configure and flush: nobody hangs."""
         out, _ = run("""
@@ -1365,6 +1366,7 @@ class TestProcesses:
         assert handler.flush(HANG)
         assert names(collector) == Counter(["mine"])
 
+    @pytest.mark.slow
     @pytest.mark.skipif(
         not os.path.exists("/proc/self/status"), reason="no /proc to read it from"
     )
