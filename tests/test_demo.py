@@ -186,7 +186,7 @@ print(json.dumps(client.stats))
 
     def test_a_collector_that_is_killed(self):
         """A line that ends within an event is a failure, not an event."""
-        with pytest.raises(demo_command._Failed, match="broke off"):
+        with pytest.raises(demo_command._Failed, match="stopped in the middle"):
             list(demo_command._shown(iter(['{"type": "tr'])))
 
 
