@@ -1,8 +1,8 @@
 """
 Customer events as structured log records, delivered to Hightouch.
 
-README tells the three ways in: a handler for `logging.config.dictConfig`, the facade
-`htevents`, and a client of its own.
+There are three ways in: a handler for `logging.config.dictConfig`, the facade `htevents`,
+and a client of its own. docs/quickstart.md shows them.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # PEP 562: python-json-logger is imported by those who format, the facade by those
-    # who call it.
+    # PEP 562: python-json-logger is imported when the formatter is used, the facade when
+    # it is called.
     if name == "HtEventsFormatter":
         from htlogging._formatter import HtEventsFormatter
 

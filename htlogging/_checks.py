@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    # Name, value → the value to keep; else `InvalidSetting`, which names it.
+    # Name, value → the value to keep; or `InvalidSetting`, which names the setting.
     Check = Callable[[str, Any], Any]
 
 DEFAULT_HOST = "https://us-east-1.hightouch-events.com"
 
-# Characters. No key is near it; with it, the rest of the body has a bound.
+# Characters. No real key is near it. It bounds the size of the rest of a body.
 MAX_KEY = 1_000
 
-# Patterns, compiled where they are used: that takes longer than importing this module.
-# A host: its name (or address) and port, then a path. What `requests` would refuse
-# only when it sends, and then at every try, is refused here.
+# Patterns, compiled when they are used: compiling takes longer than importing this module.
+# A host: its name (or address) and port, then a path. `requests` would refuse a bad one
+# only when it sends, and at every try; so it is refused here.
 _HOST = (
     r"https?://(?:[^/:@\[\]\\.*]+(?:\.[^/:@\[\]\\.]+)*\.?|\[[0-9a-fA-F:.]+\])"
     r"(?::([0-9]{1,5}))?(?:/[^\\]*)?"
@@ -33,19 +33,19 @@ _HOST = (
 # A proxy: `requests` takes these, SOCKS with its extra.
 _PROXY = r"(?i:https?|socks[45]|socks4a|socks5h)://[^\s/?#]+/?"
 
-# What `requests` looks proxies up by; others it would never use.
+# The keys that `requests` looks up proxies by; it would never use others.
 _PROXY_KEY = r"(?:https?|all)(?:://[^\s/@]+)?|no_proxy"
 
 
 def flag(name: str, value: Any) -> bool:
-    """Accept True and False alone."""
+    """Accept only True and False."""
     if not isinstance(value, bool):
         raise _wrong(name, "True or False", value)
     return value
 
 
 def text(name: str, value: Any) -> str:
-    """Accept a str; `host` and `write_key` look into it later."""
+    """Accept a str; `host_url` and `write_key` check its content later."""
     if not isinstance(value, str):
         raise _wrong(name, "a str", value)
     return value
@@ -53,7 +53,7 @@ def text(name: str, value: Any) -> str:
 
 class Integer:
     """
-    An int of a range.
+    An int within a range.
 
     Args:
         low: The smallest.
@@ -75,11 +75,11 @@ class Integer:
 
 class Seconds:
     """
-    A number of seconds of a range; kept as a float.
+    A number of seconds within a range, as a float.
 
     Args:
-        low: The fewest.
-        high: The most.
+        low: The smallest.
+        high: The largest.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -101,7 +101,7 @@ class Choice:
     One of a few words.
 
     Args:
-        words: Each with what it does.
+        words: Each word, with what it does.
     """
 
     def __init__(self, words: dict[str, str]) -> None:
@@ -117,11 +117,11 @@ class Choice:
 
 
 def function(name: str, value: Any) -> Any:
-    """Accept what is callable; what is falsy is none."""
+    """Accept a callable; a falsy value means none."""
     if callable(value):
         return value
     if not value:
-        return None  # False, as code written for events-sdk-python has it
+        return None  # False is what code written for events-sdk-python passes
     raise InvalidSetting(
         f"{name} must be callable as {name}(exception, events), not "
         f"{type(value).__name__}; in dictConfig write ext://package.function"
@@ -136,7 +136,7 @@ def path(name: str, value: Any) -> str:
         given = None
     if not isinstance(given, str) or not given or "\0" in given:
         raise _wrong(name, "a path of a file, as a str or a Path", value)
-    # Where the process is now: a daemon may change its folder later.
+    # Absolute from now on: a daemon may change its folder later.
     return os.path.abspath(given)
 
 
@@ -147,8 +147,8 @@ def from_environment(variable: str, said: str, check: Check, name: str) -> Any:
     Args:
         variable: Its name, for the message.
         said: Its text, not empty.
-        check: Of the setting.
-        name: The setting's.
+        check: The setting's check.
+        name: The setting's name.
     """
     if check is not flag:
         return check(name, said)
@@ -165,8 +165,8 @@ def from_environment(variable: str, said: str, check: Check, name: str) -> Any:
 def _wrong(name: str, expected: str, value: Any) -> InvalidSetting:
     hint = ""
     if isinstance(value, str):
-        # From a file or the environment. A guess at what "no" or "1_0" shall mean
-        # would be wrong for some, so none is made.
+        # From a file or the environment. A guess at the meaning of "no" or "1_0" would
+        # be wrong for some users.
         hint = "; strings are not converted: leave out the quotes, or convert it"
     elif name in ("write_key", "host"):
         hint = "; decode bytes, and give a secret's text rather than its wrapper"
@@ -176,14 +176,14 @@ def _wrong(name: str, expected: str, value: Any) -> InvalidSetting:
 
 
 def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
-    # Not every int has a str: from 4,301 digits on, Python refuses.
+    # Python refuses to make a str of an int of more than 4,300 digits.
     far = isinstance(value, int) and abs(value) >= 10**18
     given = "an int far beyond" if far else f"{value}"
     return InvalidSetting(f"{name} must be {expected}, not {given}")
 
 
 def host_url(host: str) -> str:
-    """Return a host without the slash at its end."""
+    """Check a host, and return it without a slash at the end."""
     if host == DEFAULT_HOST:
         return host
     if any(c <= " " or c in "?#\x7f" for c in host):
@@ -212,7 +212,7 @@ def host_url(host: str) -> str:
 
 
 def write_key(key: str, *, lost: bool) -> str:
-    """Return a write key that a header can hold; `lost`: no setting came at all."""
+    """Check a write key: a header must hold it. `lost`: no setting was given at all."""
     if not key:
         # dictConfig of 3.12.0-3.12.3 drops a QueueHandler's settings (gh-111615).
         lost = lost and (3, 12) <= sys.version_info < (3, 12, 4)

@@ -21,14 +21,16 @@ class HtEventsFormatter(JsonFormatter):
     """
     Format records as Hightouch events, one line of JSON each.
 
-    For a `StreamHandler` whose output a log shipper takes, or a `FileHandler`. On a
-    logger that carries ordinary records too, filter those out: here each record is an
-    event. python-json-logger's options hold; `static_fields` join every record's.
+    Use it on a `StreamHandler` whose output a log shipper reads, or on a `FileHandler`.
+    Every record becomes an event: on a logger that carries ordinary records too, filter
+    those out. It takes the options of python-json-logger; `static_fields` joins every
+    event.
 
-    Subclasses change events in `process_log_record`, which `HtEventsHandler` uses too.
+    A subclass can change events in `process_log_record`. `HtEventsHandler` uses that
+    method too.
 
     Args:
-        max_event_size: UTF-8 bytes of an event at most.
+        max_event_size: The most UTF-8 bytes of an event.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class HtEventsFormatter(JsonFormatter):
     ) -> None:
         super().__init__(fmt, *args, **kwargs)
         if not fmt:
-            # What stands in for it, "%(message)s", is for lines that people read.
+            # The default, "%(message)s", is for lines that people read.
             self._required_fields = []
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
 
@@ -50,20 +52,20 @@ class HtEventsFormatter(JsonFormatter):
 
         Raises:
             InvalidEvent: The record does not make an event. A handler's `emit` passes
-                that to `handleError`, as it does all errors of formatting.
+                it to `handleError`, like every error of formatting.
         """
         return self.serialize_log_record(self.to_event(record))
 
     def to_event(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the event as a dict; errors are those of `format`."""
+        """Return the event as a dict; raise what `format` raises."""
         fields: dict[str, Any] = {}
-        # As every formatter of the standard library does, where they are asked for.
+        # As every formatter of the standard library does, if its format names them.
         if "message" in self._required_fields:
             record.message = record.getMessage()
         if "asctime" in self._required_fields:
             record.asctime = self.formatTime(record, self.datefmt)
         self.add_fields(fields, record, {})
-        # python-json-logger hides these; as an event's, an extra of any name counts.
+        # python-json-logger hides these; in an event an extra of any name counts.
         fields.update(
             (name, value)
             for name, value in record.__dict__.items()
@@ -81,14 +83,14 @@ class HtEventsFormatter(JsonFormatter):
             log_data: What `add_fields` gathered: `ht_…`, other extras, and the record's
                 `msg` and `created`.
         """
-        fork.notice()  # before an id is drawn
+        fork.notice()  # before a message id is made
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
         return builder.build(log_data, current(), str(name), created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""
-        # Not when it is made: `dictConfig` holds logging's lock then, which an import on
-        # a sending thread may be waiting for.
+        # Not in the constructor: `dictConfig` holds logging's lock there, and an import on
+        # a sending thread may be waiting for that lock.
         prefer_orjson()
         return encode(log_data, self.max_event_size).decode()

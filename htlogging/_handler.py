@@ -1,4 +1,4 @@
-"""LogRecord in, event delivered: the handler."""
+"""The handler: a log record comes in, an event is delivered."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ class HtEventsHandler(QueueHandler):
     """
     Turn log records into Hightouch events and deliver them in the background.
 
-    `emit` makes an event of a record and stores its bytes in a bounded queue; a thread
-    started by the first event sends them in batches. `flush` waits for their outcome,
-    `close` for that and the thread's end, and an event after `close` opens the handler
-    again. Invalid events go to `handleError`; nothing is raised into the application.
+    `emit` turns a record into an event and puts its bytes into a bounded queue. The first
+    event starts a thread, which sends the events in batches. `flush` waits until they are
+    delivered or given up. `close` waits for that and stops the thread; a later event opens
+    the handler again. Invalid events go to `handleError`; nothing is raised in the
+    application.
 
-    On a logger of its own every record is an event. On one that carries other records
-    too, the root logger above all, only those with an `ht_` field are.
+    On a logger of its own every record is an event. On a logger that carries other records
+    too, such as the root logger, only records with an `ht_` field are events.
 
-    A formatter is used when it is an `HtEventsFormatter`. `handler.lock` is not held
-    while events are made and stored, so threads do it side by side.
+    A formatter is used if it is an `HtEventsFormatter`. `handler.lock` is not held while
+    events are made and stored, so several threads can do that at the same time.
 
     Args:
-        queue: Ignored. `dictConfig` gives one, from Python 3.12 on, to a handler named
-            by "class"; ours holds events, not records.
-        settings: README, Settings.
+        queue: Ignored. From Python 3.12 on `dictConfig` passes one to a handler that is
+            named by "class". This handler's queue holds events, not records.
+        settings: See docs/settings.md.
 
     Raises:
         InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
@@ -74,7 +75,7 @@ class HtEventsHandler(QueueHandler):
             raise InvalidSetting(
                 "settings are given by name: write HtEventsHandler(write_key=...)"
             )
-        # Before logging hears of the handler: an invalid one shall not be in its list.
+        # First, before logging knows the handler: an invalid one must not be in its list.
         self._settings = Settings(settings)
         if self._settings.send and self._settings.spool is not None:
             with logging_lock.late_import():
@@ -90,7 +91,7 @@ class HtEventsHandler(QueueHandler):
 
     def _begin(self) -> None:
         """Start with nothing queued, nothing counted and no thread."""
-        # Guards the exchange of _worker; no waiting while held. Re-entrant for signal
+        # Guards replacing _worker; no waiting while held. Re-entrant for signal
         # handlers. A forked child has its own.
         self._lock = threading.RLock()
         self._counters = Counters()
@@ -100,14 +101,14 @@ class HtEventsHandler(QueueHandler):
             self._settings, self.queue, self._counters, self._report
         )
         self._worker = self._hire()
-        # Whether an event is sent by its caller. Made in an atexit hook, a handler may
-        # come too late for logging.shutdown.
+        # Whether an event is sent on its caller's thread. A handler that is made in an
+        # atexit hook may be too late for logging.shutdown.
         self._direct = self._settings.sync_mode or shutdown.is_exiting()
 
     def _make_queue(self) -> MemoryQueue | SpoolQueue:
         if self._settings.spool is None or not self._settings.send:
             return MemoryQueue(self._settings.max_queue_size)
-        # Late: SQLite takes longer to import than all the rest, and few have a spool.
+        # Late: SQLite takes longer to import than all the rest, and few use a spool.
         with logging_lock.late_import():
             from htlogging._queue.spool.queue import SpoolQueue
         return SpoolQueue(self._settings, self._report, self._counters, self._evicted)
@@ -128,13 +129,13 @@ class HtEventsHandler(QueueHandler):
         return HttpTransport(self._settings)
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's events, counts and threads to the parent."""
+        """Begin anew in a forked child: events, counts and threads are the parent's."""
         self._worker.disown()
         self._begin()
 
     @property
     def stats(self) -> Stats:
-        """The counters at this moment; `Stats` says what they are."""
+        """The counters at this moment, as a `Stats`."""
         with self._delivery.settled:
             accepted, queued = self.queue.counts()
             counts = self._counters.snapshot()
@@ -144,19 +145,19 @@ class HtEventsHandler(QueueHandler):
         """
         Emit the record if it is an event and the handler's filters let it pass.
 
-        Unlike the parent's, without `handler.lock`: `logging.shutdown` holds that while
-        it flushes, and sending threads log.
+        Unlike the parent class's method, it does not take `handler.lock`.
+        `logging.shutdown` holds that lock while it flushes, and sending threads log.
         """
         if not self._is_event(record):
             return False
         try:
             passed = self.filter(record)
         except Exception:  # noqa: BLE001
-            # The application's code, about to raise into the application's request.
+            # A filter is the application's code; its error must not reach the request.
             self.reject(record)
             return False
         if passed:
-            # From 3.12 on a filter may answer with another record to go on with.
+            # From Python 3.12 on a filter may return another record to use instead.
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed)
 
@@ -175,7 +176,7 @@ class HtEventsHandler(QueueHandler):
                 self._counters.add("rejected")
                 call.error = exc
         except Exception:  # noqa: BLE001  (as every handler's emit)
-            # A formatter's hook, say: no mistake of the caller's, if there is one.
+            # From a formatter's hook, for example: not a mistake of the caller.
             self.reject(record)
         else:
             if call is not None:
@@ -189,11 +190,11 @@ class HtEventsHandler(QueueHandler):
             InvalidEvent: The record does not make an event.
             EventTooLarge: It makes one over `max_event_size`.
         """
-        formatter = self.formatter  # another thread may take it off
+        formatter = self.formatter  # another thread may remove it
         if formatter is None:
             event = to_event(record)
         else:
-            # Asked for by name: the class is imported by those who use it.
+            # By name, so that the class is imported only by those who use it.
             make = getattr(formatter, "to_event", to_event)
             event = make(record)
         call = record.__dict__.get(CALL)
@@ -206,8 +207,8 @@ class HtEventsHandler(QueueHandler):
         """
         Make and accept an event as `emit` does, without a record.
 
-        For the facade where nobody but this handler would see one. Nothing is done when
-        another error than these is raised.
+        The facade uses it when only this handler would see a record. If another error
+        than these is raised, nothing has been accepted.
 
         Args:
             given: What the call gave.
@@ -251,7 +252,7 @@ class HtEventsHandler(QueueHandler):
         if self._direct:
             return self._send_now(record)
         waiting = self.queue.put(record) or self._overflow(record)
-        # Read after `put`: who exchanges workers looks at the queue after that.
+        # Read after `put`: a thread that replaces the worker looks at the queue later.
         if waiting >= self._worker.wake_at:
             shutdown.hold(self)
             self._worker.wake()
@@ -261,23 +262,23 @@ class HtEventsHandler(QueueHandler):
         """Send an event on its caller's thread."""
         seconds = self._settings.timeout
         if not self._settings.sync_mode:
-            # At exit, which has a time of its own.
+            # At exit, which has a deadline of its own.
             end = shutdown.deadline(self._settings.shutdown_timeout)
             seconds = min(seconds, end - time.monotonic())
         try:
             self._worker.send_now(event, seconds)
         except DeliveryError:
-            # At exit, where nobody asked for it, the caller sees no error of the network.
+            # At exit without sync_mode: the caller must not see errors of the network.
             if self._settings.sync_mode:
                 raise
         if self.queue.fill():
-            # It did not get through, and is in the spool: later, then.
+            # It did not get through and is in the spool now: the worker sends it later.
             shutdown.hold(self)
             self._worker.wake()
         return True
 
     def _overflow(self, event: bytes) -> int:
-        """Wait for room, if that was asked for and can be; else drop the event."""
+        """Wait for room if `overflow` says so and waiting is possible; else drop the event."""
         waiting = 0
         if self._settings.overflow == "block" and not _in_event_loop():
             deadline = time.monotonic() + self._settings.timeout
@@ -295,16 +296,16 @@ class HtEventsHandler(QueueHandler):
         """
         Wait until everything accepted so far is delivered or given up.
 
-        A sender that waits to fill a batch sends at once. Where `logging.shutdown` or a
-        reconfiguration calls it (`handler.lock` or logging's own lock is held), it
-        waits for nothing: `close` follows.
+        A sender that waits to fill a batch sends at once. When `logging.shutdown` or a
+        reconfiguration calls it (`handler.lock` or logging's own lock is held), it does
+        not wait, because `close` follows.
 
         Args:
-            timeout: Seconds; `None`: as long as it takes, which `max_retries` bounds.
-                With a spool, where retries have no end, it is `shutdown_timeout`.
+            timeout: Seconds. `None` means as long as it takes, which `max_retries` bounds;
+                with a spool, whose retries have no limit, it means `shutdown_timeout`.
 
         Returns:
-            Whether all was settled in time; `True` when there was nothing to do.
+            Whether all was settled in time; `True` if there was nothing to do.
         """
         fork.notice()
         if logging_lock.is_mine(self.lock) or logging_lock.is_held():
@@ -320,15 +321,14 @@ class HtEventsHandler(QueueHandler):
 
     def close(self) -> None:
         """
-        Flush within `shutdown_timeout`, end the threads, and report what is lost.
+        Flush within `shutdown_timeout`, stop the threads, and report what is lost.
 
-        In a reconfiguration (`dictConfig` and its like hold logging's lock, which a
-        sending thread may need) it returns at once, and the threads end by themselves
-        when all is sent.
+        During a reconfiguration it returns at once, and the threads end when all is sent:
+        `dictConfig` holds logging's lock, which a sending thread may need.
         """
         fork.notice()
         if logging_lock.is_held() or is_sending():
-            # on_error may close its handler: the thread cannot wait for itself.
+            # on_error may close its handler, and a thread cannot wait for itself.
             self.retire()
         else:
             self._stop()
@@ -342,10 +342,10 @@ class HtEventsHandler(QueueHandler):
     def _stop(self) -> None:
         deadline = shutdown.deadline(self._settings.shutdown_timeout)
         if shutdown.is_exiting():
-            # Nothing flushes after this: whoever still has an event sends it himself.
+            # Nothing flushes after this: a later event is sent on its caller's thread.
             self._direct = True
         self._report.hold()
-        # What dead processes left in the spool goes too, in a process without events.
+        # Also in a process without events: send what dead processes left in the spool.
         self.queue.look(at_once=True)
         if not self._exchange_worker().stop(deadline):
             self._abandon()
@@ -354,13 +354,13 @@ class HtEventsHandler(QueueHandler):
         shutdown.let_go(self)
 
     def _exchange_worker(self) -> Worker:
-        """Put a fresh worker in place, for later events, and return the old one."""
+        """Put a new worker in place for later events, and return the old one."""
         with self._lock:
             worker, self._worker = self._worker, self._hire()
         return worker
 
     def _evicted(self, events: list[bytes], why: str) -> None:
-        """Give up events that had to leave the spool."""
+        """Give up events that the spool had to remove."""
         with self._delivery.settled:
             self.queue.evicted(len(events))
             self._counters.add("failed", len(events))
@@ -368,24 +368,24 @@ class HtEventsHandler(QueueHandler):
             self._delivery.tell(events, DeliveryError(None, "spool", why, 0))
 
     def _abandon(self) -> None:
-        """Give up what could not be delivered in time."""
+        """Give up the events that could not be delivered in time."""
         with self._delivery.settled:
             events = self.queue.abandon()
             self._counters.add("failed", len(events))
         if events:
             outage = f"; {self._report.outage}" if self._report.outage else ""
             why = f"not delivered within shutdown_timeout{outage}"
-            # As on a sending thread: what on_error logs is no event, and opens nothing.
+            # As on a sending thread: what on_error logs here is not an event.
             with sending():
                 self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
 
     def reject(self, record: logging.LogRecord) -> None:
-        """Count an event that is none, and say so as logging does; when handling one."""
+        """Count an invalid event, and report it; called while its error is handled."""
         self._counters.add("rejected")
         try:  # noqa: SIM105  (`suppress` takes a frame more)
             self.handleError(record)
         except RecursionError:  # pragma: no cover  (depends on the stack left)
-            pass  # too little of it for the line, too; the event is counted
+            pass  # too little stack even for the line; the event is counted
 
     def _is_event(self, record: logging.LogRecord) -> bool:
         if is_sending():

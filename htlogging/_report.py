@@ -1,9 +1,10 @@
 """
-What the package says of itself, through the logger `htlogging`.
+The package's own log, `htlogging`.
 
-Sparing: an outage is a line when it begins and one when it ends, and those that follow
-within a minute are none; losses are a line at once and then at most one a minute with
-the count. At DEBUG every request is one. Never an event's content, never a traceback, never a secret.
+There are few lines. An outage is one line when it begins and one when it ends; another
+outage within a minute is not logged. The first loss is a line at once; later losses are at
+most one line a minute, with the count. At DEBUG every request is a line. No line contains
+an event's content, a traceback or a secret.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Report:
     """
     The lines of one handler.
 
-    A log handler that raises harms nothing: its line is lost, no event is.
+    A log handler that raises does no harm: its line is lost, but no event.
 
     Args:
         clock: Monotonic seconds.
@@ -44,17 +45,17 @@ class Report:
         self._holding = False
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
-        self._out_told = False  # whether a line told that this outage began
-        self.outage = ""  # why it is one; empty while all goes well
+        self._out_told = False  # whether a line said that this outage began
+        self.outage = ""  # the reason for the outage; empty while there is none
 
     def lost(self, kind: str, count: int, why: str) -> None:
         """
-        Tell of lost events, now or with later ones.
+        Report lost events, now or together with later ones.
 
         Args:
-            kind: What the lines are counted by: `dropped`, `failed`.
+            kind: What is counted: `dropped` or `failed`.
             count: Events, >= 1.
-            why: The rest of the line.
+            why: The reason, which ends the line.
         """
         now = self._clock()
         with self._lock:
@@ -65,12 +66,12 @@ class Report:
         _say("%d %s %s: %s", total, _events(total), kind, why)
 
     def hold(self) -> None:
-        """Keep lines back until `remainder`: all losses go into one."""
+        """Hold lines back until `remainder`: all losses then make one line."""
         with self._lock:
             self._holding = True
 
     def remainder(self) -> None:
-        """Tell of the losses that no line has told of yet: at the end."""
+        """Report the losses that no line has counted yet; called at the end."""
         with self._lock:
             self._holding = False
             losses, self._losses = self._losses, {}
@@ -81,12 +82,12 @@ class Report:
 
     def failing(self, why: str, *, closing: bool = False) -> None:
         """
-        Note a try that failed and will be repeated; the first begins an outage.
+        Note a failed try that will be repeated; the first one begins an outage.
 
         Args:
-            why: In a few words.
-            closing: Whether there is hardly time to try again: then no line says so,
-                and what gets lost will be one.
+            why: The reason, in a few words.
+            closing: Whether there is hardly time to try again. Then there is no line
+                about the outage, only one about the events that are lost.
         """
         now = self._clock()
         with self._lock:
@@ -99,7 +100,7 @@ class Report:
         _say("events do not get through (%s); trying again", why)
 
     def working(self) -> None:
-        """Note an answer that settles events: it ends an outage."""
+        """Note an answer that settles events; it ends an outage."""
         with self._lock:
             since, self._out_since = self._out_since, None
             told, self._out_told, self.outage = self._out_told, False, ""
@@ -107,7 +108,7 @@ class Report:
             _say("events get through again, after %.1f s", self._clock() - since)
 
     def raised(self, exc: BaseException) -> None:
-        """Tell of an `on_error` that raised, by the name of what it raised."""
+        """Report an `on_error` that raised, by the name of the exception's class."""
         now = self._clock()
         with self._lock:
             tell = self._may_tell("on_error", now)
@@ -115,7 +116,7 @@ class Report:
             _say("on_error raised %s", type(exc).__name__)
 
     def unspooled(self, why: str) -> None:
-        """Tell that the spool cannot be used, and events are kept in memory."""
+        """Report that the spool cannot be used, and events are kept in memory."""
         now = self._clock()
         with self._lock:
             tell = self._may_tell("spool", now)
@@ -123,24 +124,24 @@ class Report:
             _say("the spool cannot be used (%s); events are kept in memory", why)
 
     def stays(self, count: int) -> None:
-        """Tell of events that are left in the spool, at the end."""
+        """Report the events that stay in the spool at the end."""
         _say("%d %s not delivered yet stay in the spool", count, _events(count))
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """
-        Tell of a request, at DEBUG.
+        Report a request, at DEBUG.
 
         Args:
-            count: Its events.
+            count: Events in it.
             size: Bytes of its body before compression.
-            outcome: The answer's status, or why there was none.
+            outcome: The answer's status, or why there was no answer.
             seconds: How long that took.
         """
         line = "%d %s, %d bytes: %s in %.3f s"
         _say(line, count, _events(count), size, outcome, seconds, level=logging.DEBUG)
 
     def _may_tell(self, kind: str, now: float) -> bool:
-        """Tell whether a line of this kind is due, and if so, note that it comes."""
+        """Return whether a line of this kind may be written, and note that it is."""
         if now - self._told.get(kind, -math.inf) < QUIET:
             return False
         self._told[kind] = now
@@ -148,11 +149,11 @@ class Report:
 
 
 def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
-    # The application's log handlers and filters run here, on whichever thread sends or
-    # logs: what they raise must not cost events, nor reach the caller.
+    # The application's log handlers and filters run here, on the thread that sends or
+    # logs: what they raise must neither cost events nor reach the caller.
     with suppress(Exception):
-        # A dictConfig that does not name this logger has disabled it, by default. What
-        # is lost shall be told all the same; a level or a filter says it shall not.
+        # By default a dictConfig that does not name this logger disables it. Losses are
+        # reported all the same; whoever wants no lines sets a level or a filter.
         log.disabled = False
         log.log(level, line, *args)
 
@@ -162,8 +163,8 @@ def _events(count: int) -> str:
 
 
 def show_debug() -> None:
-    """Have our own log tell of every request: the setting `debug`."""
+    """Log every request: the setting `debug`."""
     log.setLevel(logging.DEBUG)
     if not log.hasHandlers():
-        # Nobody has configured logging; the handler of last resort shows warnings only.
+        # Logging is not configured, and the handler of last resort shows only warnings.
         log.addHandler(logging.StreamHandler())

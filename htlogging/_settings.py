@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
     class ClientSettings(TypedDict, total=False):
-        """The settings as keyword arguments; README, Settings, says what each does."""
+        """The settings as keyword arguments; docs/settings.md says what each does."""
 
         host: str | None
         send: bool
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         spool_max_age: float | None
 
     class HandlerSettings(ClientSettings, total=False):
-        """The same, with the one that a client takes by position."""
+        """The same, and the write key, which a client takes by position."""
 
         write_key: str | None
 
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 # UTF-8 bytes. The server takes 500 KB; the gap is for what a proxy may add.
 MAX_BODY_BYTES = 475_000
 
-# Events in a request; of more, Segment's receiver, which this one is modelled on,
-# keeps the first 2,500 under a 200.
+# Events in a request. Segment's receiver, which Hightouch's is modelled on, answers 200 to
+# a larger request but keeps only the first 2,500.
 MAX_BODY_EVENTS = 2_500
 
-# Bytes of an event that always leave room for the rest of the body.
+# Bytes. An event of this size always leaves room for the rest of the body.
 MAX_EVENT_LIMIT = 470_000
 
-# Events that make a batch go at once, where upload_size is not given.
+# Events. A batch of this size is sent at once, unless upload_size says otherwise.
 UPLOAD_SIZE = 100
 
 
@@ -66,9 +66,9 @@ class Setting:
     A setting's row in the table.
 
     Args:
-        default: Its value where none is given.
-        check: Takes its name and a value.
-        variable: The environment variable that holds where the code says nothing.
+        default: Its value when none is given.
+        check: Called with its name and a value.
+        variable: The environment variable that is used when the code gives no value.
     """
 
     __slots__ = ("check", "default", "variable")
@@ -137,11 +137,11 @@ class Settings:
     Every setting as an attribute, checked.
 
     Args:
-        given: Settings by name; the rest have their defaults.
+        given: Settings by name; the others have their defaults.
 
     Raises:
         InvalidSetting: A name is unknown, a type wrong, a number out of range, the
-            write key or the host missing. The message says what to set, and holds
+            write key or the host missing. The message says what to set. It contains
             neither the write key nor a proxy's password.
     """
 
@@ -176,7 +176,7 @@ class Settings:
                 raise InvalidSetting(_unknown(name))
         for name, row in TABLE.items():
             setattr(self, name, _value(name, row, given.get(name)))
-        # Whatever the code says: nothing of this process is sent.
+        # Stronger than the code: this process sends nothing.
         if _of_environment("send", TABLE["send"]) is False:
             self.send = False
         self.host = _checks.host_url(self.host or DEFAULT_HOST)
@@ -190,10 +190,10 @@ class Settings:
 
 
 def _value(name: str, row: Setting, given: Any) -> Any:
-    """Return what holds of a setting: the code's word, the environment's, the default."""
+    """Return a setting's value: from the code, else the environment, else the default."""
     if given is not None:
         given = row.check(name, given)
-        # An empty key or host is none.
+        # An empty key or host counts as missing.
         if given or type(given) is not str:
             return given
     said = _of_environment(name, row)
@@ -201,7 +201,7 @@ def _value(name: str, row: Setting, given: Any) -> Any:
 
 
 def _of_environment(name: str, row: Setting) -> Any:
-    """Return what the environment says of a setting; `None`: nothing."""
+    """Return the environment's value of a setting; `None` if there is none."""
     said = os.environ.get(row.variable) if row.variable else None
     if not said:
         return None

@@ -1,4 +1,4 @@
-"""Counters: what became of every event."""
+"""Counters: how many events were accepted, delivered, given up and so on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 
 class Stats(dict[str, int]):
     """
-    The counters at one moment: a dict that answers to `stats.queued` as well.
+    The counters at one moment: a dict whose keys are attributes too (`stats.queued`).
 
-    `accepted == delivered + failed + queued` holds in each.
+    In each, `accepted == delivered + failed + queued`.
     """
 
     def __getattr__(self, name: str) -> int:
@@ -20,7 +20,7 @@ class Stats(dict[str, int]):
 
 
 class Counters:
-    """The counts that are kept; what is accepted and queued follows from the queue."""
+    """The counts of one handler, except accepted and queued, which the queue knows."""
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(
@@ -32,11 +32,11 @@ class Counters:
         self._lock = threading.RLock()
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count so many more; from any thread."""
+        """Add to a count; from any thread."""
         with self._lock:
             self._counts[name] += count
 
     def snapshot(self) -> dict[str, int]:
-        """Return all counts as of one moment."""
+        """Return all counts at one moment."""
         with self._lock:
             return dict(self._counts)

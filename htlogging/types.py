@@ -1,13 +1,13 @@
 """
 The shapes of events, for type checkers.
 
-What `htevents.track()` and its siblings return, what `on_error` is given and what
-`HtEventsFormatter` writes::
+`htevents.track()` and the other calls return them, `on_error` gets them, and
+`HtEventsFormatter` writes them::
 
     queued, event = htevents.track("user123", "Order completed")
     completed = cast("TrackEvent", event)
 
-At run time they are plain dicts. All ids are strings here, whatever a call was given.
+At run time they are plain dicts. All ids are strings here, whatever the call gave.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Library(TypedDict):
-    """Who made the event: `htlogging` and its version."""
+    """What made the event: `htlogging` and its version."""
 
     name: str
     version: str
@@ -40,9 +40,9 @@ class _ContextLibrary(TypedDict):
 
 class Context(_ContextLibrary, total=False):
     """
-    The circumstances of an event: `library` always, the rest as the caller gave it.
+    The circumstances of an event: always `library`, and what the caller gave.
 
-    The names that Hightouch knows; others pass through untouched.
+    These are the names that Hightouch knows; others are passed on unchanged.
     """
 
     active: bool
@@ -111,7 +111,7 @@ class ScreenEvent(_OfACustomer):
 
 
 class GroupEvent(_OfACustomer):
-    """What a customer belongs to."""
+    """A group that a customer belongs to."""
 
     type: Literal["group"]
     groupId: str

@@ -1,9 +1,10 @@
 """
-The facade: module functions on one client, made when it is first needed.
+The facade: functions that use one client, which the first call makes.
 
-Settings are attributes of this module, read at that moment; `default_client = None` has
-them read again. Calls are records of the logger `htevents`. A handler of ours that this
-logger has, or inherits, is used, and then the settings here are not.
+Settings are attributes of this module. The first call reads them; to have them read again,
+set `default_client = None`. Each call logs a record on the logger `htevents`. When that
+logger has an `HtEventsHandler`, or inherits one, the facade uses that handler, and the
+settings here have no effect.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = [
     "track",
 ]
 
-# README, Settings.
+# docs/settings.md says what each does.
 write_key: str | None = DEFAULTS["write_key"]
 host: str | None = DEFAULTS["host"]
 send: bool = DEFAULTS["send"]
@@ -69,17 +70,18 @@ spool_sync: Literal["normal", "full"] = DEFAULTS["spool_sync"]
 spool_max_bytes: int = DEFAULTS["spool_max_bytes"]
 spool_max_age: float | None = DEFAULTS["spool_max_age"]
 
-# The client behind the functions: `None` until the first call, and to start anew.
+# The client behind the functions. `None` before the first call; set it to `None` to start
+# anew.
 default_client: Client | None = None
 
-# The handler made here, to be taken off when the next one is made.
+# The handler that was made here; it is removed when the next one is made.
 _made: HtEventsHandler | None = None
 
 
 def _client() -> Client:
     global default_client  # noqa: PLW0603
     if default_client is None:
-        # Not a lock of its own: a fork waits for this one.
+        # This lock and not one of its own, because a fork waits for it.
         with fork.importing:
             if default_client is None:
                 default_client = _FacadeClient()
@@ -104,11 +106,11 @@ def _take_off() -> None:
 
 def _make_handler() -> HtEventsHandler:
     global _made  # noqa: PLW0603
-    # What still has its default was not said: there the environment's word holds.
+    # A setting that still has its default was not given: the environment may set it.
     given = {n: globals()[n] for n in DEFAULTS if globals()[n] is not DEFAULTS[n]}
     given.setdefault("write_key", None)
-    # A setting that is misspelt would else be a mere attribute that nobody reads. Names
-    # with two underscores are Python's: a warning leaves a __warningregistry__.
+    # Without this, a misspelt setting would be an attribute that is never read. Names with
+    # two underscores are Python's own: a warning leaves a __warningregistry__, for example.
     strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
     _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
     logging.getLogger(LOGGER).addHandler(_made)
@@ -116,13 +118,13 @@ def _make_handler() -> HtEventsHandler:
 
 
 def _on_client(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
-    """Return the method as a function of this module."""
+    """Return a method of the client as a function of this module."""
 
     def function(*args: P.args, **kwargs: P.kwargs) -> R:
         return method(_client(), *args, **kwargs)
 
     functools.update_wrapper(function, method)
-    # What help() and editors show: the parameters without `self`.
+    # So that help() and editors show the parameters without `self`.
     function.__wrapped__ = functools.partial(method, None)  # type: ignore[attr-defined,arg-type]
     return function
 
@@ -142,16 +144,16 @@ def flushed(timeout: float | None = 5.0) -> FlushedBlock:
     """
     Flush when a `with` block or, as a decorator, each call ends.
 
-    For functions whose process is frozen once they have returned, as AWS Lambda does. It
-    decorates functions, coroutines, generators and async generators; in a coroutine the
-    event loop goes on meanwhile.
+    Use it for functions whose process is frozen once they have returned, as in AWS
+    Lambda. It decorates functions, coroutines, generators and async generators. In a
+    coroutine the event loop keeps running while it flushes.
 
     Args:
-        timeout: Seconds, as in `flush`. What is not delivered by then waits for the
-            next call.
+        timeout: Seconds, as in `flush`. Events that are not delivered by then wait for
+            the next call.
 
     Raises:
-        TypeError: The timeout is no number: `@flushed` lacks its `()`, say.
+        TypeError: The timeout is not a number: `@flushed` without `()`, for example.
     """
     if timeout is not None and not isinstance(timeout, (int, float)):
         raise TypeError(
@@ -162,7 +164,7 @@ def flushed(timeout: float | None = 5.0) -> FlushedBlock:
 
 
 def _flush_all(timeout: float | None) -> None:
-    if default_client is not None:  # else nothing was logged
+    if default_client is not None:  # otherwise nothing was logged
         flush(timeout)
 
 

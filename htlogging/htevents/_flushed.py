@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 class FlushedBlock(Block):
     """
-    Flush at the end.
+    Flush at the end of the block.
 
     Args:
-        flush: Called then; in a coroutine on a thread of the loop's executor.
+        flush: Called at the end; for a coroutine, on a thread of the loop's executor.
     """
 
     def __init__(self, flush: Callable[[], object]) -> None:
@@ -31,7 +31,7 @@ class FlushedBlock(Block):
         self._flush()
 
     async def end_async(self) -> None:
-        """Flush while the event loop, where it is one of asyncio's, goes on."""
+        """Flush while the event loop keeps running, if it is one of asyncio's."""
         asyncio = sys.modules.get("asyncio")
         loop = asyncio and asyncio._get_running_loop()  # noqa: SLF001
         if loop is None:

@@ -1,4 +1,4 @@
-"""Who would see a record: where only our handler would, the facade need not make one."""
+"""Who would see a record: if only our handler would, the facade makes none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from logging import INFO, Logger
 
 from htlogging._handler import HtEventsHandler
 
-# The stdlib's own, unless somebody (Sentry, say) put another in its place before this.
-# They want to see every record.
+# The standard library's own, unless another package, such as Sentry, has replaced it before.
+# Sentry and the like want to see every record.
 _CALL_HANDLERS = (
     Logger.callHandlers
     if Logger.callHandlers.__code__.co_filename == Logger.handle.__code__.co_filename
@@ -18,9 +18,9 @@ _CALL_HANDLERS = (
 
 def only_handler(logger: Logger) -> HtEventsHandler | None:
     """
-    Return the handler of a logger, if nobody but it would see a record; else `None`.
+    Return the handler of a logger if only this handler would see a record, else `None`.
 
-    Making a record and handing it round takes a third of a call's time.
+    Making a record and passing it around takes a third of a call's time.
     """
     if (
         Logger.callHandlers is not _CALL_HANDLERS
@@ -32,14 +32,14 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:
     above: Logger | None = logger
     while above is not None:
         for handler in above.handlers:
-            # Exactly: a subclass may want the record.
+            # This very class: a subclass may want the record.
             if type(handler) is not HtEventsHandler:
                 return None
             if only is None:
                 if len(above.handlers) > 1:
                     return None
                 only = handler
-            # Those of ours further up leave this client's records alone.
+            # Our handlers further up ignore this client's records.
         if not above.propagate:
             break
         above = above.parent

@@ -1,4 +1,4 @@
-"""A client: calls that become log records, and so events."""
+"""A client: its calls become log records, and these become events."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Client:
     """
     The facade's calls, bound to one write key.
 
-    Each call logs a record, so filters and further handlers see it, and returns
-    `(queued, event)`: whether the event was accepted, and the event itself. Its logger
-    stands below `htevents` and is shared with nobody. It does not mind a level,
-    `logging.disable()` or a reconfiguration of logging. Call it from any thread.
+    Each call logs a record, so filters and other handlers see it. It returns `(queued,
+    event)`: whether the event was accepted, and the event itself. The client has a logger
+    of its own, below `htevents`. Levels, `logging.disable()` and a reconfiguration of
+    logging have no effect on it. Its methods may be called from any thread.
 
-    All parameters may be given by name; `None` means not given, so that bound fields
-    hold. Ids are non-empty strings, numbers or UUIDs.
+    All parameters may be given by name. `None` means "not given": then a bound field is
+    used. Ids are non-empty strings, numbers or UUIDs.
 
     Args:
-        write_key: Else `HTEVENTS_WRITE_KEY`.
-        settings: README, Settings.
+        write_key: If it is not given, `HTEVENTS_WRITE_KEY` is used.
+        settings: See docs/settings.md.
 
     Raises:
         InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
@@ -58,8 +58,8 @@ class Client:
         self, write_key: str | None = None, **settings: Unpack[ClientSettings]
     ) -> None:
         handler = HtEventsHandler(write_key=write_key, **settings)
-        # Not getLogger: that keeps a logger for ever, and a service may have a client
-        # for each of its tenants. The rest of logging needs a name and a parent only.
+        # Not getLogger, which keeps a logger for ever: a service may have a client for
+        # each of its tenants. A name and a parent are all that logging needs.
         logger = logging.Logger(f"{LOGGER}.client")  # noqa: LOG001
         logger.parent = logging.getLogger(LOGGER)
         logger.addHandler(handler)
@@ -76,17 +76,17 @@ class Client:
 
         Args:
             logger: Where calls are logged.
-            top: It, or one above it, up to which its handlers of ours are looked for.
-            make_handler: Called when there is none.
+            top: The last logger, from `logger` upwards, that is searched for a handler.
+            make_handler: Called when no handler is found.
         """
         self.logger = logger
         self._top = top
-        # As last seen: a reconfiguration may take them off, and events shall not be
-        # lost to that. Replaced as a whole, by any thread.
+        # The handlers as last seen: a reconfiguration may remove them, and no event may
+        # be lost by that. Replaced as a whole, by any thread.
         self._handlers = self._attached() or [make_handler()]
 
     def _attached(self) -> list[HtEventsHandler]:
-        """Return the nearest handlers of ours that the logger's records reach."""
+        """Return the nearest of our handlers that the logger's records reach."""
         logger: logging.Logger | None = self.logger
         while logger is not None:
             found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
@@ -111,7 +111,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.IdentifyEvent]:
         """
-        Tell who a user is: `traits` such as `email` and `name`.
+        Say who a user is, with `traits` such as `email` and `name`.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -142,7 +142,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.TrackEvent]:
         """
-        Tell what a user did: `event` names it, and the table that it goes to.
+        Say what a user did; `event` names it, and its warehouse table.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -174,7 +174,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.PageEvent]:
         """
-        Tell that a user saw a page.
+        Say that a user saw a page.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -206,7 +206,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.ScreenEvent]:
         """
-        Tell that a user saw a screen of an app.
+        Say that a user saw a screen of an app.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -237,7 +237,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.GroupEvent]:
         """
-        Tell that a user belongs to a group, which has `traits` of its own.
+        Say that a user belongs to a group; `traits` are the group's.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -266,7 +266,7 @@ class Client:
         message_id: Any = None,
     ) -> tuple[bool, types.AliasEvent]:
         """
-        Tell that two ids are of the same user.
+        Say that two ids belong to the same user.
 
         Raises:
             InvalidEvent: A field is missing or has the wrong type.
@@ -286,7 +286,7 @@ class Client:
         )
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait as `HtEventsHandler.flush` does, and return what it returns."""
+        """Do what `HtEventsHandler.flush` does, and return what it returns."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         done = True
         for handler in self._now():
@@ -295,17 +295,17 @@ class Client:
         return done
 
     def join(self) -> None:
-        """Flush within `shutdown_timeout` and end the threads; a later event is fine."""
+        """Flush within `shutdown_timeout`, then stop the threads; later events still go."""
         for handler in self._now():
             handler.close()
 
     def shutdown(self) -> None:
-        """Do as `join` does: there, as here, nothing is left behind in silence."""
+        """Do what `join` does."""
         self.join()
 
     @property
     def stats(self) -> Stats:
-        """The handler's counters; where the logger has several, their sums."""
+        """The handler's counters, or their sums if the logger has several handlers."""
         each = [handler.stats for handler in self._now()]
         return Stats({name: sum(stats[name] for stats in each) for name in each[0]})
 
@@ -315,7 +315,7 @@ class Client:
 
     def _log(self, given: Given) -> tuple[bool, Any]:
         """
-        Emit a record past levels and switches, and say what became of it.
+        Emit a record whatever its level, and return what happened to it.
 
         Args:
             given: What the call gave.
@@ -327,7 +327,7 @@ class Client:
             except (InvalidEvent, DeliveryError):
                 raise
             except Exception:  # noqa: BLE001, S110
-                pass  # too little stack, say: the record's way reports it
+                pass  # too little stack, for example: the way by a record reports it
         return self._log_record(fields_of(given))
 
     def _log_record(self, fields: dict[str, Any]) -> tuple[bool, Any]:
@@ -346,7 +346,7 @@ class Client:
         record.__dict__[CALL] = call
         passed = self._filter(record)
         if passed:
-            # From 3.12 on a filter may answer with another record to go on with.
+            # From Python 3.12 on a filter may return another record to use instead.
             if isinstance(passed, logging.LogRecord):
                 record = passed
             logger.callHandlers(record)
@@ -357,7 +357,7 @@ class Client:
         if call.error is not None:
             raise call.error
         if call.event is None:
-            # Filtered out; the caller's mistakes show all the same.
+            # A filter dropped it; a mistake of the caller is raised all the same.
             call.event = to_event(record)
         return call.queued, call.event
 
@@ -365,13 +365,13 @@ class Client:
         try:
             return self.logger.filter(record)
         except Exception:  # noqa: BLE001
-            # The application's code, about to raise into the application's request.
+            # A filter is the application's code; its error must not reach the request.
             self._handlers[0].reject(record)
             return False
 
 
 def _caller() -> tuple[str, int, str | None]:
-    """Find who called the facade; `Logger.findCaller` knows only the way of `Logger`."""
+    """Return who called the facade; `Logger.findCaller` knows only calls of a `Logger`."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
