@@ -79,12 +79,21 @@ class TestWait:
         assert (BACKOFF_FIRST, BACKOFF_MOST, RETRY_AFTER_MOST) == (0.5, 30.0, 300.0)
 
     @pytest.mark.parametrize(
-        ("asked", "seconds"), [(0.0, 0), (7.0, 7), (300.0, 300), (301.0, 300)]
+        ("asked", "seconds"),
+        [(7.0, 7), (300.0, 300), (301.0, 300), (1e300, 300), (float("inf"), 300)],
     )
     def test_retry_after(self, asked, seconds):
-        """What the server asks for goes before the backoff, up to 300 s."""
+        """What the server asks for goes before a shorter backoff, up to 300 s."""
         assert wait(1, asked, lambda: MOST) == seconds
-        assert wait(9, asked, lambda: MOST) == seconds
+
+    @pytest.mark.parametrize(
+        "asked", [0.0, 0.1, -1.0, -1e300, float("-inf"), float("nan")]
+    )
+    def test_never_less_than_our_own(self, asked):
+        """A server that asks for no wait, or for nonsense, gets our own backoff."""
+        assert wait(1, asked, lambda: 0.5) == 0.25
+        assert wait(9, asked, lambda: 0.5) == 15
+        assert wait(9, 7.0, lambda: 0.5) == 15
 
 
 class TestAnswer:

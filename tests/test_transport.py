@@ -9,16 +9,16 @@ import ssl
 import threading
 import time
 from email.utils import formatdate
+from pathlib import Path
 
+import certifi
 import pytest
 
+from htlogging._delivery import environment
+from htlogging._delivery.connections import _Timed
 from htlogging._delivery.network_errors import unreachable
-from htlogging._delivery.retry import Unreachable
-from htlogging._delivery.transport import (
-    MAX_ANSWER,
-    HttpTransport,
-    _Timed,
-)
+from htlogging._delivery.retry import Unreachable, wait
+from htlogging._delivery.transport import MAX_ANSWER, HttpTransport
 from htlogging._settings import Settings
 from htlogging._version import __version__
 
@@ -367,13 +367,46 @@ class TestAnswer:
         bounded = {"ReadTimeout: TimeoutError", "ConnectionError: HTTPException"}
         assert fail(transport, timeout=0.3).reason in bounded
 
+    @pytest.mark.parametrize("status", [100, 102, 103, 110, 199])
+    @pytest.mark.parametrize("count", [1, 300])
+    def test_interim_answers_are_read_over(self, server, transport, status, count):
+        """However many come before the final one, that is the answer, and no other."""
+        interim = f"HTTP/1.1 {status} -\r\nLink: </a>\r\n\r\n".encode()
+        server.script = [interim * count + answer(401), OK]
+        assert post(transport).status == 401
+        assert post(transport).status == 200
+        assert server.connections == 1
+
+    def test_switching_protocols_is_final(self, server, transport):
+        """101 is an answer; nothing of what comes after it is read as another."""
+        server.script = [b"HTTP/1.1 101 -\r\nUpgrade: h2c\r\n\r\n" + answer(500)]
+        assert post(transport).status == 101
+        assert post(transport).status == 200
+        assert server.connections == 2
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            OK + answer(500),
+            OK + b"x",
+            b"HTTP/1.1 204 -\r\n\r\n{}",
+            b"HTTP/1.1 304 -\r\nContent-Length: 2\r\n\r\n{}",
+        ],
+    )
+    def test_more_than_an_answer(self, server, transport, first):
+        """Bytes after an answer's end are not taken for the next answer."""
+        server.script = [first]
+        assert post(transport).status < 400
+        assert post(transport).status == 200
+        assert server.connections == 2
+
     def test_what_comes_after_the_deadline_is_not_read(self):
         """Bytes that are there already do not make up for the time gone by."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.sendall(b"HTTP/1.1")
             ours.settimeout(1e-9)
-            with _Timed(ours.makefile("rb").detach(), ours) as timed:
+            with _Timed(ours.makefile("rb").detach(), ours, 1e-9) as timed:
                 assert timed.readable()
                 assert timed.read(4) == b"HTTP"
                 with pytest.raises(TimeoutError):
@@ -411,6 +444,7 @@ class TestAnswer:
         server.script = [answer(503, f"Retry-After: {header}")]
         seconds = post(transport).retry_after  # by urllib3's version
         assert seconds is None or seconds > 300
+        assert wait(1, seconds, lambda: 0.5) in (0.25, 300)
 
     def test_retry_after_a_date(self, server, transport):
         """A date to come is the seconds until then."""
@@ -440,6 +474,9 @@ class TestAnswer:
             (b'{"message":"' + b"x" * 999 + b'"}', "400", "x" * 200),
             (b'{"code":"KEY","message":"KEY is KEY"}', "***", "*** is ***"),
             (b'{"message":"Basic S0VZOg== is bad"}', "400", "Basic *** is bad"),
+            (b'{"message":"Basic S0VZOg is bad"}', "400", "Basic *** is bad"),
+            (b'{"message":"S0VZOg%3D%3D is bad"}', "400", "*** is bad"),
+            (b'{"message":"%4B%45%59 is bad"}', "400", None),
             # clipped within the key
             (b'{"message":"' + b"x" * 198 + b'KEY"}', "400", "x" * 198 + "**"),
         ],
@@ -571,12 +608,76 @@ class TestReason:
             assert re.fullmatch("SSLError: [A-Z_0-9]+", fail(transport).reason)
 
     def test_ca_bundle_missing(self, server, monkeypatch):
-        """The environment's CA bundle is used; its path is not told."""
+        """The environment's CA bundle is used; its variable is told, not its path."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
         with contextlib.closing(
             make(server.url.replace("http:", "https:"))
         ) as transport:
-            assert fail(transport).reason == "OSError"
+            error = fail(transport)
+        assert error.code == "configuration"
+        assert error.reason == (
+            "the CA bundle that REQUESTS_CA_BUNDLE names does not exist"
+        )
+
+    def test_ca_bundle_that_goes_away(self, server, monkeypatch, tmp_path):
+        """A CA bundle that is taken away later is told of, too."""
+        bundle = tmp_path / "ca.pem"
+        bundle.write_bytes(Path(certifi.where()).read_bytes())
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(bundle))
+        with contextlib.closing(
+            make(server.url.replace("http:", "https:"))
+        ) as transport:
+            transport.open()
+            bundle.unlink()
+            assert "CURL_CA_BUNDLE" in fail(transport).reason
+
+    def test_empty_ca_bundle(self, server, monkeypatch):
+        """An empty variable names no CA bundle, and does not turn the check off."""
+        monkeypatch.setenv("CURL_CA_BUNDLE", "")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
+        with contextlib.closing(
+            make(server.url.replace("http:", "https:"))
+        ) as transport:
+            transport.open()
+            assert transport._options["verify"] is True
+
+    @pytest.mark.parametrize("verify", [False, "", None, 0])
+    def test_verification_turned_off(self, monkeypatch, verify):
+        """Whatever turns the check of TLS off turns sending off, and says so."""
+        merged = {"proxies": {}, "stream": True, "verify": verify, "cert": None}
+        monkeypatch.setattr(
+            "requests.Session.merge_environment_settings", lambda *_, **__: merged
+        )
+        with contextlib.closing(make("https://a.example")) as transport:
+            error = fail(transport)
+        assert error.code == "configuration"
+        assert "turns the verification of TLS off" in error.reason
+
+    @pytest.mark.parametrize(
+        ("proxy", "said"),
+        [
+            ("socks://me:secret@127.0.0.1:9", "scheme socks:// cannot be used"),
+            ("ftp://127.0.0.1:9", "scheme ftp:// cannot be used"),
+        ],
+    )
+    @pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY"])
+    def test_proxy_of_an_unknown_kind(self, monkeypatch, variable, proxy, said):
+        """A proxy that cannot be used is named by its scheme, nothing else of it."""
+        monkeypatch.setenv(variable, proxy)
+        monkeypatch.setenv(variable.lower(), proxy)
+        with contextlib.closing(make("http://a.example")) as transport:
+            error = fail(transport)
+        assert error.code == "configuration"
+        assert said in error.reason
+        assert "secret" not in error.reason
+
+    @pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
+    def test_socks_without_its_package(self, monkeypatch, scheme):
+        """What is missing for a SOCKS proxy is named with the command to get it."""
+        monkeypatch.setattr(environment, "find_spec", lambda _: None)
+        proxies = f"{scheme}://127.0.0.1:9"
+        with contextlib.closing(make("http://a.example", proxies=proxies)) as transport:
+            assert "pip install 'requests[socks]'" in fail(transport).reason
 
     def test_name_that_cannot_be_one(self):
         """A name that no DNS can hold is no answer, and does not end the thread."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 BACKOFF_FIRST = 0.5
 BACKOFF_MOST = 30.0
 
-# Seconds for which a Retry-After is honoured, as Hightouch's Kotlin SDK does.
+# Seconds for which a Retry-After is honoured, as Hightouch's Kotlin SDK does. It is never
+# less than our own wait: a server that says 0 while it fails would be hammered.
 RETRY_AFTER_MOST = 300.0
 
 
@@ -35,12 +36,23 @@ class Unreachable(Exception):
         reason: Why, without an address or a secret.
         stale: Whether it was a kept connection that the server had closed meanwhile,
             which says nothing about the server.
+        retry_after: Seconds that whoever refused asks to wait, or `None`.
+        code: A word for the cause.
     """
 
-    def __init__(self, reason: str, *, stale: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        stale: bool = False,
+        retry_after: float | None = None,
+        code: str = "network",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.stale = stale
+        self.retry_after = retry_after
+        self.code = code
 
 
 class Answer:
@@ -91,10 +103,12 @@ def wait(tries: int, retry_after: float | None, uniform: Callable[[], float]) ->
 
     Args:
         tries: How many there were, >= 1.
-        retry_after: Seconds that the server asked for, if it did.
+        retry_after: Seconds that the server asked for, if it did: any float.
         uniform: A random number of [0, 1).
     """
-    if retry_after is not None:
-        return min(retry_after, RETRY_AFTER_MOST)
     bound = min(BACKOFF_FIRST * 2.0 ** min(tries - 1, 30), BACKOFF_MOST)
-    return bound * uniform()
+    own = bound * uniform()
+    # Also false for NaN, which is neither more nor less than anything.
+    if retry_after is not None and retry_after > own:
+        return min(retry_after, RETRY_AFTER_MOST)
+    return own

@@ -247,8 +247,8 @@ class Delivery:
             try:
                 answer = self._post(part, transport, compress=compress, timeout=timeout)
             except Unreachable as exc:
-                failure = DeliveryError(None, "network", exc.reason, tries)
-                verdict, asked, stale = Verdict.RETRY, None, exc.stale
+                failure = DeliveryError(None, exc.code, exc.reason, tries)
+                verdict, asked, stale = Verdict.RETRY, exc.retry_after, exc.stale
             else:
                 verdict = judge(answer.status, len(part), compressed=compress)
                 if verdict is Verdict.DELIVERED:

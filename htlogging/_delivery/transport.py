@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
 import time
 from contextlib import suppress
+from email.utils import mktime_tz, parsedate_tz
 
 from htlogging._delivery.network_errors import unreachable
-from htlogging._delivery.retry import Answer
-from htlogging._process import fork
+from htlogging._delivery.redaction import Redaction
+from htlogging._delivery.retry import Answer, Unreachable
+from htlogging._process import fork, sigpipe
 from htlogging._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from http.client import HTTPResponse
     from typing import Any
 
     import requests
-    from _typeshed import WriteableBuffer
 
+    from htlogging._delivery.connections import Connections
     from htlogging._settings import Settings
 
 # Bytes of an answer that are read; it says little, and may have no end.
@@ -34,8 +33,16 @@ MAX_MESSAGE = 200
 # What a server's `code` looks like where it is one.
 _WORD = r"[\w.*-]+"
 
+# Digits of a Retry-After that are read: more of them are no other wait.
+_MAX_DIGITS = 12
+
 # The fastest level: ten similar events shrink to a tenth at every level.
 GZIP_LEVEL = 1
+
+
+# Sessions that a forked child has from its parent. Added to in the child, on its only
+# thread.
+_inherited: list[requests.Session] = []
 
 
 class HttpTransport:
@@ -48,11 +55,14 @@ class HttpTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._redact = Redaction(settings.write_key)
         self._session: requests.Session | None = None
+        self._connections: Connections
         # What all requests have in common, as long as the session lives.
         self._request: requests.PreparedRequest
         self._options: Any
         self._used = False  # whether the session's last request had an answer
+        fork.register(self)
 
     def open(self) -> None:
         """Import `requests`, so that the first `post` need not."""
@@ -73,8 +83,7 @@ class HttpTransport:
         Raises:
             Unreachable: No answer came.
         """
-        used, self._used = self._used, False
-        try:
+        with sigpipe.blocked():
             session = self._ready()
             # A copy: greenlets may share this object, and what instruments `requests`
             # adds headers.
@@ -84,57 +93,91 @@ class HttpTransport:
                 request.headers["Content-Encoding"] = "gzip"
             request.body = body
             request.prepare_content_length(body)
-            response = session.send(
-                request, timeout=timeout, allow_redirects=False, **self._options
-            )
-        except Exception as exc:  # noqa: BLE001
-            # Whatever a session raises, for a wrong host name say UnicodeError: the
-            # events shall be tried again, and the thread shall live.
-            raise unreachable(exc, used=used) from None
-        self._used = True
-        session.cookies.clear()  # a load balancer's; the next request is like the first
-        return self._answer(response)
+            return self._answer(self._exchange(session, request, timeout))
 
     def close(self) -> None:
         """Close the connection; the next `post` opens another."""
         session, self._session = self._session, None
         self._used = False
         if session is not None:
-            for adapter in session.adapters.values():
-                _close_pools(adapter)
-            session.close()
+            with sigpipe.blocked():
+                self._connections.close()
+                session.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connection to the parent."""
+        if self._session is not None:
+            self._connections.disown()
+            # Kept for ever, unused: what is taken apart may want a lock of OpenSSL's
+            # that a thread of the parent held.
+            _inherited.append(self._session)
+            self._session = None
+        self._used = False
 
     def _ready(self) -> requests.Session:
         if self._session is None:
-            with fork.importing:
-                session = _new_session()
-                from requests import Request
-            # Once: requests would look through the whole environment for each request,
-            # which took half of a small one's time.
-            self._request = session.prepare_request(
-                Request(
-                    "POST",
-                    f"{self._settings.host}/v1/batch",
-                    headers={
-                        "Content-Type": "application/json",
-                        "User-Agent": f"htlogging/{__version__}",
-                        # What the answer says is short; it need not be compressed.
-                        "Accept-Encoding": "identity",
-                    },
-                    # Not as a header: requests would let a .netrc win over that.
-                    auth=(self._settings.write_key, ""),
-                )
-            )
-            self._options = session.merge_environment_settings(
-                self._request.url,
-                # A copy: requests adds to it what the environment says.
-                proxies=dict(self._settings.proxies or {}),
-                stream=True,
-                verify=None,
-                cert=None,
-            )
-            self._session = session
+            try:
+                self._session = self._open_session()
+            except Unreachable:
+                raise
+            except Exception as exc:  # noqa: BLE001
+                raise unreachable(exc, used=False) from None
         return self._session
+
+    def _open_session(self) -> requests.Session:
+        with fork.importing:
+            from requests import Request
+
+            from htlogging._delivery import environment
+            from htlogging._delivery.connections import Connections
+        self._connections = Connections()
+        session = self._connections.new_session()
+        # Once: requests would look through the whole environment for each request,
+        # which took half of a small one's time.
+        self._request = session.prepare_request(
+            Request(
+                "POST",
+                f"{self._settings.host}/v1/batch",
+                headers={
+                    "Content-Type": "application/json",
+                    "User-Agent": f"htlogging/{__version__}",
+                    # What the answer says is short; it need not be compressed.
+                    "Accept-Encoding": "identity",
+                },
+                # Not as a header: requests would let a .netrc win over that.
+                auth=(self._settings.write_key, ""),
+            )
+        )
+        self._options = environment.options(
+            session, self._request.url or "", self._settings.proxies
+        )
+        return session
+
+    def _exchange(
+        self,
+        session: requests.Session,
+        request: requests.PreparedRequest,
+        timeout: float,
+    ) -> requests.Response:
+        """Send a request; return its answer, of which the head has been read."""
+        used, self._used = self._used, False
+        self._connections.timeout, self._connections.unusual = timeout, False
+        try:
+            response = session.send(
+                request, timeout=timeout, allow_redirects=False, **self._options
+            )
+        except Exception as exc:  # noqa: BLE001
+            # Whatever a session raises, for a wrong host name say UnicodeError: the
+            # events are tried again, and the thread must live.
+            from htlogging._delivery import environment
+
+            environment.check(
+                self._options, request.url or ""
+            )  # a CA bundle went away?
+            raise unreachable(exc, used=used) from None
+        self._used = True
+        session.cookies.clear()  # a load balancer's; the next request is like the first
+        return response
 
     def _answer(self, response: requests.Response) -> Answer:
         status = response.status_code
@@ -147,6 +190,10 @@ class HttpTransport:
         except Exception:  # noqa: BLE001
             # The status is known, and decides: a 2xx cut off is a delivery all the same.
             response.close()
+        if status < 200 or self._connections.unusual:  # noqa: PLR2004
+            # What comes next on it would be taken for the answer to the next request.
+            self._connections.close()
+            self._used = False
         code, message = self._explain(status, text[:MAX_ANSWER])
         retry_after = _retry_after(response.headers.get("Retry-After"))
         return Answer(status, retry_after, code, message)
@@ -172,116 +219,9 @@ class HttpTransport:
         """Return a str on one line, clipped, without the key; else no message."""
         if not isinstance(value, str):
             return ""
-        import base64  # as zlib: by now `requests` has imported it
-
-        key = self._settings.write_key
-        # Before it is clipped: the beginning of a key is no better than all of it. A
-        # server may also return the Authorization header it got.
-        basic = base64.b64encode(f"{key}:".encode()).decode()
-        if key:
-            value = value.replace(basic, "***").replace(key, "***")
-        value = value[:MAX_MESSAGE]
+        # Before it is clipped: the beginning of a key is no better than all of it.
+        value = (self._redact(value) or "")[:MAX_MESSAGE]
         return "".join(c if c.isprintable() else " " for c in value).strip()
-
-
-def _new_session() -> requests.Session:
-    """Make a session that waits for answers by a deadline and sees no redirects."""
-    # Here, not above: they take 0.1 s to import, which the application need not wait
-    # for. The classes inherit from them, so they are made here too.
-    import requests
-    from requests.adapters import HTTPAdapter
-
-    class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
-            _time_answers(self.poolmanager)
-
-        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-            known = proxy in self.proxy_manager
-            manager = super().proxy_manager_for(proxy, **kwargs)
-            if not known:
-                _time_answers(manager)
-            return manager
-
-    class Session(requests.Session):
-        def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-            # Even where redirects are not followed, the session looks where one leads
-            # to: it reads the answer's body, were it endless, and fails on a bad URL.
-            return
-
-    session = Session()
-    session.mount("https://", Adapter())
-    session.mount("http://", Adapter())
-    return session
-
-
-def _close_pools(adapter: Any) -> None:
-    """Close connections; urllib3 leaves that to `weakref.finalize`, which ends at exit."""
-    for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
-        for key in list(manager.pools.keys()):
-            manager.pools[key].close()
-
-
-def _time_answers(manager: Any) -> None:
-    """Give a pool manager's connections answers that come by a deadline."""
-
-    def timed(pool: Any) -> type:
-        attributes = {"response_class": staticmethod(_response)}
-        connection = type("Connection", (pool.ConnectionCls,), attributes)
-        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
-
-    pools = manager.pool_classes_by_scheme
-    # urllib3's own way for managers with other classes; SOCKSProxyManager goes it too.
-    manager.pool_classes_by_scheme = {name: timed(pools[name]) for name in pools}
-
-
-def _response(sock: socket.socket, *args: Any, **kwargs: Any) -> HTTPResponse:
-    from http.client import HTTPResponse
-
-    response = HTTPResponse(sock, *args, **kwargs)
-    response.fp = io.BufferedReader(_Timed(response.fp.detach(), sock))
-    return response
-
-
-class _Timed(io.RawIOBase):
-    """
-    An answer as it comes from the socket, all of it by one deadline.
-
-    The socket's own timeout starts anew with every byte: a server that sends one a
-    second would hold the sending thread for ever.
-    """
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-        timeout = sock.gettimeout()
-        assert timeout is not None  # every `post` has one
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-        self._begun = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        if not self._begun:
-            # Most answers come in one piece, and the socket's own timeout is as long. A
-            # change of it lets go of the interpreter's lock, and may wait to get it back.
-            self._begun = True
-            return self._raw.readinto(buffer)
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            # The next request on this connection has all of its own.
-            self._sock.settimeout(self._timeout)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 def _gzip(body: bytes) -> bytes:
@@ -296,12 +236,18 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _retry_after(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After: a whole number of them or a date."""
     if header is None:
         return None
-    from urllib3.util.retry import Retry
-
+    header = header.strip()
+    if re.fullmatch("[0-9]+", header):
+        return float(header[:_MAX_DIGITS])
     try:
-        return float(Retry().parse_retry_after(header))
-    except Exception:  # noqa: BLE001
-        # Not only InvalidHeader: a date beyond the calendar raises OverflowError.
-        return None
+        date = parsedate_tz(header)
+        if date is None:
+            return None
+        # Without a zone it is UTC; mktime_tz would take it for local time.
+        moment = mktime_tz((*date[:9], date[9] or 0))
+        return max(moment - time.time(), 0.0)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None  # beyond the calendar

@@ -1,0 +1,258 @@
+"""
+The connections of a `requests` session, made fit for a sending thread.
+
+Answers come by a deadline, interim ones are read over, and a forked child can do
+without harm whatever a child does with what it inherits. Nothing but urllib3's public
+seams is used, and attributes that are left alone where they are not there: the socket
+may be pyOpenSSL's, the pools urllib3-future's, the connection one of a VCR cassette.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import time
+import weakref
+from contextlib import suppress
+from functools import cache, partial
+from http import HTTPStatus
+from http.client import HTTPResponse
+
+import requests
+from requests.adapters import HTTPAdapter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from _typeshed import WriteableBuffer
+
+# Bytes of a line in the head of an answer, as in http.client.
+_MAX_LINE = 65_536
+
+
+class Connections:
+    """
+    What the connections of one session have in common; for one thread.
+
+    Attributes:
+        timeout: Seconds for the whole answer to the next request.
+        unusual: Whether the last answer had an end after which its connection must not
+            be used again.
+    """
+
+    def __init__(self) -> None:
+        self.timeout = 0.0
+        self.unusual = False
+        # Added to by the thread that sends. In a forked child `disown` reads it.
+        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def new_session(self) -> requests.Session:
+        """Return a session whose connections these are, and that sees no redirects."""
+        session = _Session()
+        session.mount("https://", _Adapter(self))
+        session.mount("http://", _Adapter(self))
+        return session
+
+    def adapt(self, manager: Any) -> None:
+        """Have a pool manager make pools of ours."""
+        # urllib3's own way for managers with other classes; SOCKSProxyManager goes it too.
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {
+            name: partial(self._new_pool, _pool_class(pools[name])) for name in pools
+        }
+
+    def close(self) -> None:
+        """Close all; the next request opens another."""
+        # urllib3 leaves that to `weakref.finalize`, which ends before logging.shutdown.
+        for connection in list(self._made):
+            with suppress(Exception):  # whatever pyOpenSSL or a cassette raises
+                connection.close()
+
+    def disown(self) -> None:
+        """
+        Let go of the parent's sockets; in a forked child.
+
+        Closing by Python's objects would take locks that threads of the parent held.
+        """
+        for connection in list(self._made):
+            sock = getattr(connection, "sock", None)
+            for _ in range(3):  # pyOpenSSL's and TLS in TLS have the socket within
+                if sock is None or hasattr(sock, "detach"):
+                    break
+                sock = getattr(sock, "socket", None)
+            if sock is not None:
+                with suppress(OSError):
+                    os.close(sock.detach())
+
+    def _new_pool(self, make: type, *args: Any, **kwargs: Any) -> Any:
+        pool = make(*args, **kwargs)
+        pool.connections = self
+        return pool
+
+    def made(self, connection: Any) -> None:
+        """Take note of a new connection, and have its answers be ours."""
+        self._made.add(connection)
+        if hasattr(connection, "response_class"):
+            connection.response_class = partial(_response, self)
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        # Even where redirects are not followed, the session looks where one leads to:
+        # it reads the answer's body, were it endless, and fails on a bad URL.
+        return
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._connections.adapt(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            self._connections.adapt(manager)
+        return manager
+
+
+@cache
+def _pool_class(base: type) -> type:
+    """Return a pool class whose new connections are told of; one for each of urllib3's."""
+
+    def new_connection(self: Any) -> Any:
+        connection = base._new_conn(self)  # type: ignore[attr-defined]  # noqa: SLF001
+        self.connections.made(connection)
+        return connection
+
+    attributes: dict[str, Any] = {"_new_conn": new_connection}
+    if getattr(base, "QueueCls", None) is queue.LifoQueue:
+        attributes["QueueCls"] = _Kept
+    return type(base.__name__, (base,), attributes)
+
+
+class _Kept:
+    """
+    The idle connections of a pool, in place of a `queue.LifoQueue`.
+
+    A pool's finalizer empties it, also in a forked child and at its exit. A queue's lock
+    may have been held by a thread of the parent: the child would wait for ever. This has
+    none; a pool of ours is used by one thread.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self._maxsize = maxsize
+        self._items: list[Any] = []
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Keep one more, or raise `queue.Full`."""
+        if 0 < self._maxsize <= len(self._items):
+            raise queue.Full
+        self._items.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ARG002, FBT001, FBT002
+        """Return the last one, or raise `queue.Empty`."""
+        try:
+            return self._items.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        """Return how many there are."""
+        return len(self._items)
+
+
+class _Response(HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        """
+        Read over all interim answers; http.client does so with 100 alone.
+
+        By a private method of its, which is all that `begin` calls before it looks at
+        the status; were it gone, 100 would be read over still.
+        """
+        while True:
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            status = line[1]
+            if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
+                return line
+            # What comes is bounded by the deadline, not by a number of lines.
+            while self.fp.readline(_MAX_LINE).strip():
+                pass
+
+
+def _response(
+    connections: Connections, sock: socket.socket, *args: Any, **kwargs: Any
+) -> HTTPResponse:
+    response = _Response(sock, *args, **kwargs)
+    # A socket of another make may have another kind of file; it has its own timeout.
+    if isinstance(response.fp, io.BufferedReader):
+        raw = _Timed(response.fp.detach(), sock, connections.timeout)
+        response.fp = _Lines(raw, connections)
+    return response
+
+
+class _Lines(io.BufferedReader):
+    """An answer's bytes; at its end it is seen whether there are more."""
+
+    def __init__(self, raw: _Timed, connections: Connections) -> None:
+        super().__init__(raw)
+        self._timed = raw
+        self._connections = connections
+
+    def close(self) -> None:
+        if not self.closed:
+            self._timed.over = True  # peek reads from the buffer alone
+            with suppress(Exception):
+                # Bytes that belong to no request: the next answer would be taken for
+                # one that was asked for.
+                self._connections.unusual |= bool(self.peek(1))
+        super().close()
+
+
+class _Timed(io.RawIOBase):
+    """
+    An answer as it comes from the socket, all of it by one deadline.
+
+    The socket's own timeout starts anew with every byte: a server that sends one a
+    second would hold the sending thread for ever.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, timeout: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._begun = False
+        self.over = False  # whether nothing more is read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        if self.over:
+            return None
+        if not self._begun:
+            # Most answers come in one piece, and the socket's own timeout is as long. A
+            # change of it lets go of the interpreter's lock, and may wait to get it back.
+            self._begun = True
+            return self._raw.readinto(buffer)
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            # The next request on this connection has all of its own.
+            self._sock.settimeout(self._timeout)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -1,0 +1,95 @@
+"""What the environment says of proxies and TLS: looked up once, and checked."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from htlogging._delivery.retry import Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import requests
+
+_SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+
+# Those that `requests` looks at, in its order.
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def options(
+    session: requests.Session, url: str, proxies: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """
+    Return how a session is to send to a URL: `proxies`, `verify` and so on.
+
+    Raises:
+        Unreachable: It could not be sent like this. That is tried again all the same: a
+            file may come back, a package be installed.
+    """
+    merged = session.merge_environment_settings(
+        url,
+        # A copy: requests adds to it what the environment says.
+        proxies=dict(proxies or {}),
+        stream=True,
+        verify=None,
+        cert=None,
+    )
+    found: dict[str, Any] = {**merged}
+    check(found, url)
+    return found
+
+
+def check(found: Mapping[str, Any], url: str) -> None:
+    """
+    Check what `options` found.
+
+    Raises:
+        Unreachable: TLS would not be verified, the CA bundle is not there, or the proxy
+            is none that can be used.
+    """
+    if url.lower().startswith("https:"):
+        _check_verify(found["verify"])
+    _check_proxy(url, found["proxies"])
+
+
+def _check_verify(verify: Any) -> None:
+    if verify is True:
+        return
+    if not verify:
+        raise _wrong(
+            "the environment turns the verification of TLS off, and the write key would "
+            "go to anybody; to trust a certificate authority of your own, set "
+            "REQUESTS_CA_BUNDLE to its file"
+        )
+    if isinstance(verify, (str, os.PathLike)) and not os.path.exists(verify):
+        named = [name for name in _CA_VARIABLES if os.environ.get(name)]
+        name = f"{named[0]} names" if named else "is to be used"
+        raise _wrong(f"the CA bundle that {name} does not exist")
+
+
+def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
+    from requests.utils import select_proxy
+
+    proxy = select_proxy(url, dict(proxies))
+    if not proxy:
+        return
+    scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
+    if scheme not in ("http", "https", *_SOCKS):
+        # The scheme alone: a password may be anywhere behind it.
+        known = scheme if scheme.isalnum() and len(scheme) < 12 else "unknown"  # noqa: PLR2004
+        raise _wrong(
+            f"the proxy's scheme {known}:// cannot be used; say http, https, socks5 "
+            "(names are looked up here) or socks5h (by the proxy)"
+        )
+    if scheme in _SOCKS and find_spec("socks") is None:
+        raise _wrong(
+            "a SOCKS proxy needs the package PySocks: pip install 'requests[socks]'"
+        )
+
+
+def _wrong(reason: str) -> Unreachable:
+    return Unreachable(reason, code="configuration")

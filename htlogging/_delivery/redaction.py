@@ -1,0 +1,78 @@
+"""What a server says → the same without secrets, in whatever form it echoes them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import quote, unquote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Characters. A shorter piece of base64 may be part of an innocent word.
+_LEAST = 8
+
+STRUCK = "***"
+
+
+class Redaction:
+    """
+    Strikes secrets out of texts.
+
+    Args:
+        secrets: Printable ASCII each; empty ones are left out.
+    """
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = [secret for secret in secrets if secret]
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        # The longest first: a form may be a part of another.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(map(re.escape, ordered)))
+
+    def __repr__(self) -> str:
+        return f"<Redaction of {len(self._secrets)} secrets>"
+
+    def __call__(self, text: str) -> str | None:
+        """Return the text without secrets; `None`: one is in it, in a form unknown."""
+        if not self._secrets:
+            return text
+        text = self._pattern.sub(STRUCK, text)
+        # Encoded further than a server has reason to: such a sentence is not told.
+        plain = text
+        for _ in range(3):
+            plain = unquote(plain)
+        squeezed = re.sub(r"\s", "", plain)
+        for secret in self._secrets:
+            if secret in plain or secret in squeezed:
+                return None
+        return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is echoed: as it is, percent-encoded, in base64."""
+    for text in (secret, quote(secret, safe="")):
+        yield text
+        yield re.sub("%..", lambda found: found[0].lower(), text)
+    for plain in (f"{secret}:", secret):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(plain.encode()).decode()
+            yield encoded
+            yield quote(encoded, safe="")
+            if len(encoded.rstrip("=")) >= _LEAST or plain.endswith(":"):
+                yield encoded.rstrip("=")
+    yield from _within_base64(secret.encode())
+
+
+def _within_base64(secret: bytes) -> Iterator[str]:
+    """Yield what of a secret shows in the base64 of a longer text that holds it."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret)
+        # The first and the last characters hold bits of the neighbours.
+        first = -(-before * 8 // 6)
+        whole = (before + len(secret)) * 8 // 6
+        core = encoded[first:whole].decode()
+        if len(core) >= _LEAST:
+            yield core
+            yield core.replace("+", "-").replace("/", "_")

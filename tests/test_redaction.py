@@ -1,0 +1,66 @@
+"""No form in which a server echoes a secret passes."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote
+
+import pytest
+
+from htlogging._delivery.redaction import Redaction
+
+
+def b64(text):
+    """Return a text in base64."""
+    return base64.b64encode(text.encode()).decode()
+
+
+FORMS = {
+    "bare": lambda key: key,
+    "percent": lambda key: quote(key, safe=""),
+    "percent, small": lambda key: quote(key, safe="").lower(),
+    "percent, all of it": lambda key: "".join(f"%{ord(c):02X}" for c in key),
+    "percent, twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "header": lambda key: b64(f"{key}:"),
+    "header, unpadded": lambda key: b64(f"{key}:").rstrip("="),
+    "header, percent": lambda key: quote(b64(f"{key}:"), safe=""),
+    "base64": b64,
+    "base64, unpadded": lambda key: b64(key).rstrip("="),
+    "base64, of URLs": lambda key: b64(key).replace("+", "-").replace("/", "_"),
+    "within base64": lambda key: b64(f'{{"writeKey":"{key}"}}'),
+    "one further": lambda key: b64(f'{{"aWriteKey":"{key}"}}'),
+    "two further": lambda key: b64(f'{{"anWriteKey":"{key}"}}'),
+    "in two lines": lambda key: key[:5] + "\n" + key[5:],
+}
+KEYS = ["s3cr3t-k3y", "a+b/c=d%e&f??>>~~", "0123456789abcdef0123456789abcdef"]
+
+
+class TestRedaction:
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("key", KEYS)
+    def test_forms(self, form, key):
+        """Each is struck out, or the text is not told at all."""
+        if form == "percent, small" and key != quote(key, safe="").lower():
+            key = key.lower()
+        echoed = FORMS[form](key)
+        said = Redaction("another-secret", key)(f"the key {echoed} is wrong")
+        if said is not None:
+            assert said.startswith("the key ")
+            assert said.endswith(" is wrong")
+            middle = said[len("the key ") : -len(" is wrong")]
+            assert "***" in middle
+            # Of base64 the ends may stay: they hold bits of what is around the key.
+            assert len(middle) < 3 + len(echoed) - len(key) or middle == "***"
+
+    @pytest.mark.parametrize("text", ["", "No.", "100% of S0VZ", "a%zz"])
+    def test_innocent(self, text):
+        """What holds no secret stays as it is."""
+        assert Redaction("s3cr3t-k3y", "")(text) == text
+
+    def test_no_secret(self):
+        """Without a secret nothing is struck out."""
+        assert Redaction("")("*** KEY") == "*** KEY"
+
+    def test_repr(self):
+        """It does not show what it strikes out."""
+        assert repr(Redaction("s3cr3t")) == "<Redaction of 1 secrets>"
