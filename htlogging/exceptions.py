@@ -12,7 +12,8 @@ The errors, one class for each decision a caller can take.
 
 `InvalidEvent` and `InvalidSetting` are `ValueError` and `AssertionError` too, and
 `EventTooLarge` is a `RuntimeError` too: code written against events-sdk-python
-catches these. `InvalidField` is a `TypeError` too, as for any call's wrong argument. No message holds a value of an event or a write key.
+catches these. `InvalidField` is a `TypeError` too, as for a wrong argument of any call. No
+message contains a value of an event or a write key.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class HtLoggingError(Exception):
 
 
 class InvalidEvent(HtLoggingError, ValueError, AssertionError):
-    """An event lacks a field or has one of a wrong type; it was not accepted."""
+    """An event lacks a field, or a field has a wrong type; it was not accepted."""
 
 
 class EventTooLarge(InvalidEvent, RuntimeError):

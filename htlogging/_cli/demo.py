@@ -1,7 +1,7 @@
 """
-`python -m htlogging demo`: an application and a collector, each a process of its own.
+`python -m htlogging demo`: run an application against a collector.
 
-Nothing leaves the machine, and neither an account nor a key is needed.
+Each is a process of its own. Nothing leaves the machine; no account and no key is needed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 _APP = ("-m", "htlogging._cli.demo_app")
 _COLLECTOR = ("-m", "htlogging", "collect", "--json", "--port", "0")
 
-# What `collect` says first; Python, if the environment tells it to, may say more.
+# The first line of `collect`; Python may print more if the environment says so.
 _ADDRESS = re.compile(r"Listening on (http://[0-9.]+:[0-9]+);")
 
-# Seconds for all of it. It takes one or two; the rest is for a machine under load.
+# Seconds for the whole demo. It takes one or two; the rest is for a busy machine.
 _DEADLINE = 60.0
-# Seconds for a child that was told to end, before it is killed.
+# Seconds that a child gets to end before it is killed.
 _GRACE = 5.0
 
 _GOODBYE = f"""
@@ -50,7 +50,7 @@ Its source: {Path(__file__).with_name("demo_app.py")}"""
 
 
 class _Failed(Exception):
-    """The demo did not come out well; the text says why."""
+    """The demo failed; the text says why."""
 
 
 def run(deadline: float = _DEADLINE, app: Sequence[str] = _APP) -> int:
@@ -58,13 +58,13 @@ def run(deadline: float = _DEADLINE, app: Sequence[str] = _APP) -> int:
     Run the demo, on the main thread.
 
     Args:
-        deadline: Seconds for all of it.
+        deadline: Seconds for the whole demo.
         app: Arguments to Python that run the application.
 
     Returns:
         The exit status: 0 when each event accepted has arrived exactly once, else 1.
     """
-    # A name in another alphabet shall not end the demo where stdout is ASCII.
+    # A name in another alphabet must not end the demo if stdout is ASCII.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     watchdog = _Watchdog(deadline)
     before = {
@@ -79,7 +79,7 @@ def run(deadline: float = _DEADLINE, app: Sequence[str] = _APP) -> int:
         print(f"FAILED: {watchdog.reason or exc}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # `demo | head`: nobody reads on. The interpreter shall not complain at exit.
+        # `demo | head`: the reader is gone. The interpreter must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
@@ -90,18 +90,18 @@ def run(deadline: float = _DEADLINE, app: Sequence[str] = _APP) -> int:
 
 class _Watchdog:
     """
-    Kills the children when time is up, or a signal says so.
+    Kills the children when time is up, or when a signal says so.
 
-    Their pipes end then, and so does every wait of ours. Nothing is raised in the
-    middle of anything: a child just started is not left behind.
+    That ends their pipes, and so every wait of the demo. No exception is raised in the
+    middle of other code, so a child that was just started is not left behind.
 
     Args:
-        seconds: From `__enter__` on.
+        seconds: Time from `__enter__` on.
     """
 
     def __init__(self, seconds: float) -> None:
-        # Guards _children and reason: the main thread adds, the timer's kills.
-        # Re-entrant: a signal's handler comes on the main thread, whatever that does.
+        # Guards _children and reason: the main thread adds, the timer's thread kills.
+        # Re-entrant: a signal handler runs on the main thread at any moment.
         self._lock = threading.RLock()
         self._children: list[_Process] = []
         self.reason: str | None = None
@@ -116,14 +116,14 @@ class _Watchdog:
         self._timer.cancel()
 
     def watch(self, child: _Process) -> None:
-        """Kill this child too when the end comes, or has come."""
+        """Kill this child too, at the end, or now if the end has come."""
         with self._lock:
             self._children.append(child)
             if self.reason is not None:
                 child.kill()
 
     def end(self, reason: str) -> None:
-        """Kill all children, for this reason."""
+        """Kill all children, and keep the reason."""
         with self._lock:
             self.reason = self.reason or reason
             for child in self._children:
@@ -137,8 +137,8 @@ def _run_both(app: Sequence[str], watchdog: _Watchdog) -> None:
         _say(f"A collector listens on {url}; the application starts.\n")
         with _child(app, _environment(url), None) as shop:
             watchdog.watch(shop)
-            # Told to end when the application has ended, the collector closes its
-            # pipe. It prints before it answers, so everything is in there by then.
+            # When the application has ended, the collector is told to end and closes its
+            # pipe. It prints before it answers, so the pipe has everything by then.
             threading.Thread(target=_end_after, args=(shop, collector)).start()
             events = list(_shown(_lines(collector)))
             _compare(_counters(shop), events)
@@ -146,10 +146,10 @@ def _run_both(app: Sequence[str], watchdog: _Watchdog) -> None:
 
 def _environment(url: str | None = None) -> dict[str, str]:
     """
-    Return the environment for a child: no key, no host and no proxy of the user's.
+    Return the environment for a child, without the user's key, host and proxy.
 
     Args:
-        url: Where the application shall send its events.
+        url: Where the application sends its events.
     """
     env = {
         name: value
@@ -157,7 +157,7 @@ def _environment(url: str | None = None) -> dict[str, str]:
         if not name.upper().startswith("HTEVENTS_")
         and not name.upper().endswith("_PROXY")
     }
-    # Proxies may also be set in the system, on Windows and macOS.
+    # On Windows and macOS proxies may also be set in the system.
     env["NO_PROXY"] = env["no_proxy"] = "127.0.0.1"
     if url is not None:
         env["HTEVENTS_HOST"] = url
@@ -169,7 +169,7 @@ def _environment(url: str | None = None) -> dict[str, str]:
 def _child(
     arguments: Sequence[str], env: dict[str, str], stderr: int | None
 ) -> Iterator[_Process]:
-    """Run Python as a child, which is ended in every case."""
+    """Run Python as a child, which is ended whatever happens."""
     with subprocess.Popen(  # noqa: S603  (our own modules, by this interpreter)
         [sys.executable, *arguments],
         env=env,
@@ -189,7 +189,7 @@ def _child(
 
 
 def _end_after(app: _Process, collector: _Process) -> None:
-    """Have the collector end with the application; a thread's life."""
+    """End the collector when the application ends; run by a thread of its own."""
     app.wait()
     collector.terminate()
 
@@ -212,7 +212,7 @@ def _address(collector: _Process) -> str:
 
 
 def _shown(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Print what the collector says, and yield the events among it."""
+    """Print the collector's lines, and yield the events in them."""
     terminal = sys.stdout.isatty()
     pretty = Lines(
         lambda: (
@@ -224,7 +224,7 @@ def _shown(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     )
     for line in lines:
         if not line.startswith("{"):
-            _say(line)  # what is wrong with an event; the sums at the end
+            _say(line)  # what is wrong with an event, or the sums at the end
             continue
         try:
             event = json.loads(line)
@@ -238,7 +238,7 @@ def _shown(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 def _counters(app: _Process) -> dict[str, int]:
-    """Return what the application, which has ended, said last."""
+    """Return the counters that the application printed last."""
     status = app.wait()
     said = list(_lines(app))
     if status:
@@ -251,7 +251,7 @@ def _counters(app: _Process) -> dict[str, int]:
 
 
 def _compare(counters: dict[str, int], events: list[dict[str, Any]]) -> None:
-    """Say whether what was accepted has arrived, or raise `_Failed`."""
+    """Print that all accepted events arrived, or raise `_Failed`."""
     accepted = counters["accepted"]
     _say(
         f"\nThe application ended without a flush: {accepted} events accepted, "

@@ -1,9 +1,9 @@
 """
 The demo's application: a shop that logs what its customers do, and ends.
 
-It is what an application with htlogging looks like: `dictConfig` at the start, fields
-bound once per request, events where they happen, and no flush. `python -m htlogging
-demo` runs it against a collector; by itself it goes where the environment says::
+It is an example of an application with htlogging: `dictConfig` at the start, fields bound
+once per request, events where they happen, and no flush. `python -m htlogging demo` runs it
+against a collector. Run by itself, it sends where the environment says::
 
     HTEVENTS_WRITE_KEY=... python -m htlogging._cli.demo_app
 
@@ -50,7 +50,7 @@ def web_visit() -> None:
             "group",
             extra={"ht_type": "group", "ht_group_id": "acme", "industry": "Toys"},
         )
-        # The message before its arguments is the event's name: one table for all.
+        # The event's name is the message without its arguments: one table for all.
         log.info("Order Completed", extra={"order_id": 536365, "total": 15.3})
 
 
@@ -72,7 +72,7 @@ def app_visit() -> None:
 
 def main() -> int:
     """
-    Serve both at once, say what the handler accepted, and end.
+    Serve both at the same time, print the handler's counters, and end.
 
     Returns:
         The process's exit status: 2 without a usable write key or host.
@@ -88,7 +88,7 @@ def main() -> int:
     (handler,) = log.handlers
     assert isinstance(handler, htlogging.HtEventsHandler)
     print(json.dumps(handler.stats))
-    # No flush: what is still queued is delivered while the interpreter exits.
+    # No flush: queued events are delivered while the interpreter exits.
     return 0
 
 

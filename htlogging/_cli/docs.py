@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _pages() -> dict[str, str]:
-    """Return the text of each page by its name, in the order of the alphabet."""
+    """Return the text of each page by its name, in alphabetical order."""
     folder = files("htlogging") / "docs"
     return {
         file.name.removesuffix(".md"): file.read_text("utf-8")
@@ -69,7 +69,7 @@ def _task(page: str) -> str:
 
 
 def _search(text: str, pages: dict[str, str]) -> None:
-    """Print each line that has the text, with its page; capital letters are small."""
+    """Print each line that has the text, with its page; case makes no difference."""
     found = False
     for page, content in pages.items():
         for number, line in enumerate(content.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Send what a source holds, batch by batch, on the thread that asks for it."""
+"""Send the events of a source, batch by batch, on the calling thread."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
     class Source(Claims, Protocol):
-        """Where the events are: a queue that only this thread uses."""
+        """A queue that only this thread uses."""
 
         def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-            """Take the next events; `None`: there are no more, or none shall be sent."""
+            """Take the next events; `None` if there are no more, or sending must stop."""
 
 
 class Notes(Report):
     """
-    What is told of an outage; what is refused the source tells by itself.
+    Prints lines about an outage. The source itself reports refused events.
 
     Args:
         say: Called with each line.
@@ -46,18 +46,18 @@ class Notes(Report):
         self._say = say
 
     def failing(self, why: str, *, closing: bool = False) -> None:  # noqa: ARG002
-        """Tell of each try that failed: somebody is watching."""
+        """Print a line for each failed try: a person is watching."""
         self._say(f"no success yet ({why}); trying again")
 
     def working(self) -> None:
-        """Tell nothing: the progress does."""
+        """Do nothing: the progress bar shows it."""
 
     def lost(self, kind: str, count: int, why: str) -> None:
-        """Tell nothing: the source was asked to bury them."""
+        """Do nothing: the source reports them."""
 
 
 class _Patience:
-    """All the time that `max_retries` asks for: Ctrl+C ends a wait."""
+    """No deadline: only `max_retries` and Ctrl+C end the retries."""
 
     def left(self) -> float:
         return math.inf
@@ -79,13 +79,13 @@ def pump(
     """
     Send until the source has no more.
 
-    A batch is sent again `max_retries` times; what is given up the source buries.
+    A batch is sent again up to `max_retries` times; then the source buries it.
 
     Args:
         settings: write_key, host, gzip, timeout, max_retries, proxies.
         source: Where batches are claimed and settled.
         note: Called with lines about failed tries.
-        most: From the most events that a request may have, makes fewer.
+        most: Called with the most events that a request may have; may return fewer.
     """
     delivery = Delivery(settings, source, Counters(), Notes(note))
     patience = _Patience()
@@ -96,18 +96,18 @@ def pump(
 
 
 def concerns_one(failure: DeliveryError) -> bool:
-    """Tell whether it is this event that is refused: another might be taken."""
+    """Return whether only this event is refused, and others may be accepted."""
     return failure.status in (400, 413)
 
 
 def is_refusal(failure: DeliveryError) -> bool:
-    """Tell whether the server refused, and will again: no outage, no fault of ours."""
+    """Return whether the server refused for good: it is not an outage."""
     status = failure.status
     return status is not None and status < 500 and status not in (408, 429)  # noqa: PLR2004
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where events go."""
+    """Add the options that say where events are sent."""
     parser.add_argument(
         "--write-key",
         metavar="KEY",
@@ -131,7 +131,7 @@ def target(arguments: argparse.Namespace, **more: object) -> Settings:
     Return the settings that these options make.
 
     Raises:
-        Failed: They cannot work.
+        Failed: The settings are invalid.
     """
     key = arguments.write_key or os.environ.get("HTEVENTS_WRITE_KEY")
     if not key and more.get("send") is not False:

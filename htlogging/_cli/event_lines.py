@@ -1,9 +1,9 @@
 """
-A line of a file → an event's bytes, or `InvalidEvent` that says what is wrong with it.
+A line of a file → an event's bytes, or an `InvalidEvent` that says what is wrong.
 
-Two forms are known: events as they are sent, which `HtEventsFormatter` writes, and plain
-objects with the facade's field names. An event as it is sent is passed on as it is,
-byte by byte, if it is valid: its `context.library` tells who made it.
+A line has one of two forms: an event as it is sent, which `HtEventsFormatter` writes, or a
+plain object with the facade's field names. A valid event as it is sent stays as it is, byte
+by byte: its `context.library` says what made it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-# Name in a file, after the facade or as sent → the record's field.
+# A name in a file, in the facade's form or as sent → the record's field.
 _FIELDS = {
     "type": "ht_type",
     "user_id": "ht_user_id",
@@ -46,7 +46,7 @@ _FIELDS = {
     "originalTimestamp": "ht_timestamp",
 }
 
-# The field of one type → the types that have it; elsewhere it would be lost.
+# A field of some types only → these types; in an event of another type it would be lost.
 _OWN = {
     "ht_event": ("track",),
     "ht_category": ("page", "screen"),
@@ -63,20 +63,20 @@ _TIME = re.compile(
     re.ASCII,
 )
 
-# Escapes that may be half a character: bytes that no event of ours has.
+# Escapes of surrogates: an event of this package has none.
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class LineError(InvalidEvent):
-    """The line is no event; no value of it is in the message."""
+    """The line is not an event; the message has no value from it."""
 
 
 def parse(line: bytes) -> dict[str, Any]:
     """
-    Return the JSON object that a line is.
+    Return the JSON object of a line.
 
     Raises:
-        LineError: It is none.
+        LineError: It is not one.
     """
     try:
         given = json.loads(line.decode(), parse_constant=_no_constant)
@@ -94,7 +94,7 @@ def parse(line: bytes) -> dict[str, Any]:
 
 
 def has_id(given: dict[str, Any]) -> bool:
-    """Tell whether an object has a message id of its own."""
+    """Return whether an object has a message id of its own."""
     return (given.get("messageId") or given.get("message_id")) is not None
 
 
@@ -107,13 +107,13 @@ def event_of(
     Args:
         line: Without white space around it.
         given: What `parse` made of it.
-        message_id: The one to take where it has none.
-        created: Seconds since the epoch, where it has no timestamp.
-        limit: Bytes of an event at most.
+        message_id: Used if it has none.
+        created: Seconds since the epoch; used if it has no timestamp.
+        limit: The most bytes of an event.
 
     Raises:
-        LineError: It is none.
-        EventTooLarge: It makes one over the limit.
+        LineError: It is not an event.
+        EventTooLarge: The event is over the limit.
     """
     if not validation.problems(given):
         as_it_is = len(line) <= limit and not _HALF.search(line)
@@ -163,7 +163,7 @@ def _when(value: object) -> datetime:
         raise LineError("timestamp must be ISO 8601, such as 2024-03-12T09:30:00Z")
     day, clock, fraction, offset = found.groups()
     try:
-        # Piece by piece: 3.10 reads few forms.
+        # Piece by piece: Python 3.10 reads only a few forms.
         when = datetime.fromisoformat(f"{day}T{clock or '00:00'}")
         micros = int((fraction or "0").ljust(6, "0")[:6])
         return when.replace(microsecond=micros, tzinfo=_zone(offset))
@@ -180,16 +180,16 @@ def _zone(offset: str | None) -> timezone:
 
 
 def _plain(text: str) -> str:
-    """Name fields as they are in a file, not as in a record."""
+    """Return a message with the names of fields in a file, not those in a record."""
     return re.sub(r"ht_(\w+) \(\1\)", r"\1", text).replace("ht_", "")
 
 
 def id_of(digest: bytes, occurrence: int) -> str:
     """
-    Return the message id of a line: the same whenever the file is read.
+    Return the message id of a line, the same each time that the file is read.
 
-    A UUID (RFC 9562, version 8), the hash of the line and of how many equal ones came
-    before it.
+    It is a UUID (RFC 9562, version 8): a hash of the line, and of the number of equal
+    lines before it.
     """
     hashed = hashlib.sha256(digest + occurrence.to_bytes(8, "big"))
     return uuid_text(hashed.hexdigest()[:32], 8)

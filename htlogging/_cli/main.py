@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from htlogging.collector import Request
 
 
-# Of a terminal that does not say.
+# The width of a terminal that does not tell its width.
 _COLUMNS = 80
 _MAX_PORT = 65_535
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run a command.
 
     Args:
-        argv: Its name and arguments; those of the process by default.
+        argv: The command and its arguments; by default those of the process.
 
     Returns:
         The process's exit status.
@@ -80,7 +80,7 @@ def _collect(arguments: argparse.Namespace) -> int:
         arguments.port, arguments.write_key, keep=0, on_request=printer.show
     )
     try:
-        # As Ctrl+C does; also where a shell in the background has that ignored.
+        # Like Ctrl+C, also when a shell has set it to be ignored in the background.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with collector:
@@ -91,7 +91,7 @@ def _collect(arguments: argparse.Namespace) -> int:
             )
             printer.gone.wait()
     except KeyboardInterrupt:
-        # A second one ends it at once: stdout may be stuck, and the summary with it.
+        # A second signal ends it at once: stdout may block, and the summary with it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except OSError as exc:
@@ -114,39 +114,39 @@ def _demo(arguments: argparse.Namespace) -> int:  # noqa: ARG001  (it has none)
 
 class _Printer:
     """
-    What `collect` prints; each line is out before the request is answered.
+    Prints what `collect` receives; a line is out before its request is answered.
 
     Args:
-        json: Events as JSON on stdout, all else on stderr.
+        json: Whether to print events as JSON on stdout, and all else on stderr.
     """
 
     def __init__(self, *, json: bool) -> None:
         from htlogging._cli.terminal.request_lines import Lines
 
-        # A name in another alphabet shall not end the program where stdout is ASCII.
+        # A name in another alphabet must not end the program if stdout is ASCII.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         self._json = json
         self._notes = sys.stderr if json else sys.stdout
         colour = self._notes.isatty() and not os.environ.get("NO_COLOR")
         self._lines = Lines(self._width, colour=colour, events=not json)
-        # Guards the counts, and keeps a request's lines together. For the connections'
-        # threads; the main thread does without, as one of them may be stuck in a write.
+        # Guards the counts, and keeps a request's lines together. The connections' threads
+        # take it; the main thread does not, because one of them may block in a write.
         self._lock = threading.Lock()
         self._events = self._doubtful = self._refused = 0
-        self.gone = threading.Event()  # nobody reads stdout any more
+        self.gone = threading.Event()  # the reader of stdout is gone
 
     def show(self, request: Request) -> None:
-        """Print a request; on its connection's thread."""
+        """Print a request; called on its connection's thread."""
         with self._lock:
             self._count(request)
             self._print(request)
 
     def note(self, text: str) -> None:
-        """Print a line that is no event's."""
+        """Print a line that is not about a request."""
         self._put([text], self._notes)
 
     def summary(self) -> str:
-        """Return what came in, in a line."""
+        """Return a line that says how much came in."""
         return (
             f"{console.many(self._events, 'event')} taken in, {self._doubtful:,} with "
             f"problems; {console.many(self._refused, 'request')} refused"
@@ -176,19 +176,19 @@ class _Printer:
                 print(line, file=file)
             file.flush()
         except BrokenPipeError:
-            # `collect | head`: what is printed from now on goes nowhere.
+            # `collect | head`: from now on, what is printed is thrown away.
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
             self.gone.set()
 
     def _width(self) -> int | None:
-        # Asked for each line: the window may have been resized.
+        # Asked again for each line: the window may have been resized.
         if not self._notes.isatty():
             return None
         return os.get_terminal_size(self._notes.fileno()).columns or _COLUMNS
 
 
 def _json_lines(request: Request) -> list[str]:
-    """Return the request's events as JSON, every number and escape as it was sent."""
+    """Return the request's events as JSON, with numbers as they were sent."""
     from htlogging._cli.terminal.request_lines import ascii_json
     from htlogging.collector._protocol import endpoint, sources
 

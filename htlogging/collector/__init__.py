@@ -1,8 +1,8 @@
 """
-A local HTTP server that speaks the wire of the Hightouch Events API.
+A local HTTP server that speaks the protocol of the Hightouch Events API.
 
-Events are sent to it as they would be sent to Hightouch, nothing leaves the machine,
-and what came in can be looked at::
+Send events to it as you would to Hightouch. Nothing leaves the machine, and the collector
+shows what it received::
 
     with Collector() as collector:
         client = Client("WRITE_KEY", host=collector.url)
@@ -12,14 +12,14 @@ and what came in can be looked at::
         assert collector.events[0]["event"] == "Order completed"
         assert not collector.problems
 
-It can also be told to misbehave as networks and servers do: `script`, `always`, `Reply`.
+It can also fail on demand, as networks and servers do: `script`, `always`, `Reply`.
 With `Tokens` it has an OAuth token endpoint as well.
 
 It refuses with a 4xx what the receiver refuses: a request that is not JSON by RFC 8259,
 has no `batch` of objects, an event over 32,768 bytes or more than 500 KB, or no write
-key. What the receiver takes though it is wrong (an event without an id) is taken here
-too, and is a `Problem`. Rate limits, the age of events and what happens to them later
-are not modelled.
+key. When the receiver accepts something wrong, such as an event without an id, the
+collector accepts it too and records a `Problem`. It does not imitate rate limits, a limit
+on the age of events, or what happens to events later.
 """
 
 from __future__ import annotations

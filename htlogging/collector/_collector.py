@@ -1,4 +1,4 @@
-"""What the server takes in, and what it answers."""
+"""The collector: which requests it accepts, what it keeps, what it answers."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
 _COUNTED = ("requests", "events", "problems")
 
-# Seconds that `stop` waits for threads that are in the application's code.
+# Seconds that `stop` waits for threads that run the application's code.
 _STOP_TIMEOUT = 1.0
 
 
 class Collector:
     """
-    The server, bound to 127.0.0.1; begun by `start` or a `with` block.
+    A server on 127.0.0.1, started by `start` or a `with` block.
 
-    Its threads are daemons: a collector that nobody stops does not keep the process. A
-    forked child has none; there the object is as if it had not been started.
+    Its threads are daemons: a collector that is not stopped does not keep the process
+    running. In a forked child it is as if it had not been started.
 
     Args:
-        port: Where to listen; 0 for a port that is free. `stop` and `start` keep it.
-        write_key: The only key that is let in; `None` for any.
+        port: Where to listen; 0 picks a free port. `stop` and `start` keep the port.
+        write_key: The only key that is accepted; `None` accepts any.
         keep: How many requests to remember; `None` for all.
         on_request: Called with each request before it is answered, on the connection's
-            thread: for several connections at the same time.
+            thread. With several connections, calls may overlap.
         tokens: An OAuth token endpoint at `/token`; requests to it are not among
             `requests`, and are not answered by `script` and `always`.
     """
@@ -85,10 +85,10 @@ class Collector:
 
     def start(self) -> Self:
         """
-        Listen; nothing happens when it listens already.
+        Listen; do nothing if it listens already.
 
         Raises:
-            OSError: The port cannot be had.
+            OSError: The port cannot be used.
         """
         if self._server is None:
             server = _http.Server(self._port, self._scripted, self._receive)
@@ -105,16 +105,16 @@ class Collector:
 
     def stop(self) -> None:
         """
-        Close the port and break all connections; what came in stays to be looked at.
+        Close the port and break all connections; what came in stays available.
 
-        It does not wait for clients. Nothing happens when it does not listen.
+        It does not wait for clients. It does nothing if it does not listen.
         """
         server, self._server = self._server, None
         if server is not None:
             server.stop(_STOP_TIMEOUT)
 
     def after_fork_in_child(self) -> None:  # pragma: no cover  (tested in a child)
-        """Let go of the parent's sockets; in the child, on its only thread."""
+        """Close the child's copies of the parent's sockets; on the child's only thread."""
         self._changed = threading.Condition()
         server, self._server = self._server, None
         if server is not None:
@@ -123,7 +123,7 @@ class Collector:
     @property
     def url(self) -> str:
         """
-        The `host` to give to a client: scheme, address and port.
+        The `host` for a client: scheme, address and port.
 
         Raises:
             RuntimeError: It has not been started with a port of its own.
@@ -134,34 +134,34 @@ class Collector:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests since the start or `clear`, in the order they had been read."""
+        """All requests since the start or `clear`, in the order in which they were read."""
         with self._changed:
             return list(self._requests)
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """
-        The events taken in, in the order of their requests.
+        The accepted events, in the order of their requests.
 
-        One that was sent twice, as `drop="after"` makes clients do, is there twice.
+        An event that was sent twice, as after `drop="after"`, is in it twice.
         """
         return [event for r in self.requests if r.taken for event in r.events]
 
     @property
     def problems(self) -> list[Problem]:
-        """What was wrong with the requests and their events, also refused ones."""
+        """What was wrong with requests and events, refused ones included."""
         return [problem for r in self.requests for problem in r.problems]
 
     def wait_for(self, count: int, timeout: float = 10) -> bool:
         """
-        Wait until so many events have been taken in since the start or `clear`.
+        Wait until this many events have been accepted since the start or `clear`.
 
         Args:
-            count: Events, those sent twice included.
+            count: Events; one that was sent twice counts twice.
             timeout: Seconds.
 
         Returns:
-            Whether they have.
+            Whether they came in time.
         """
         with self._changed:
             return self._changed.wait_for(
@@ -170,14 +170,14 @@ class Collector:
 
     def wait_for_requests(self, count: int, timeout: float = 10) -> bool:
         """
-        Wait until so many requests have been read; their answers may still be due.
+        Wait until this many requests have been read; they may not be answered yet.
 
         Args:
-            count: Requests since the start or `clear`, also refused and broken ones.
+            count: Requests since the start or `clear`, refused and broken ones included.
             timeout: Seconds.
 
         Returns:
-            Whether they have.
+            Whether they came in time.
         """
         with self._changed:
             return self._changed.wait_for(
@@ -185,16 +185,16 @@ class Collector:
             )
 
     def clear(self) -> None:
-        """Forget what came in; the script and `always` stay."""
+        """Forget what came in; keep the script and `always`."""
         with self._changed:
             self._requests.clear()
             self._counts = dict.fromkeys(_COUNTED, 0)
 
     def script(self, *replies: Reply | int) -> None:
         """
-        Answer the next POST requests with these, one each; then be well again.
+        Answer the next POST requests with these, one each; then answer as usual.
 
-        They join those still waiting. A bare int is a status.
+        They are added to those still waiting. An int is a status.
         """
         with self._changed:
             self._script.extend(as_reply(reply) for reply in replies)
@@ -203,13 +203,14 @@ class Collector:
         self, reply: Reply | int | Callable[[Request], Reply | int | None] | None
     ) -> None:
         """
-        Answer with this every POST request for which the script has nothing.
+        Answer with this each POST request for which the script has no answer.
 
         Args:
-            reply: A `Reply` or status; or a function that is given the request, with
-                the status it deserves, and returns one, or `None` for the usual answer;
-                or `None` to be well again. The function is called on the connections'
-                threads. If it raises, the answer is a 500 and there is a `Problem`.
+            reply: A `Reply` or a status; or a function; or `None` to answer as usual
+                again. The function gets the request, with the status that it would
+                have, and returns a `Reply`, a status, or `None` for the usual answer.
+                It is called on the connections' threads. If it raises, the answer is
+                a 500, and there is a `Problem`.
         """
         with self._changed:
             self._always = as_reply(reply) if isinstance(reply, int) else reply
@@ -245,7 +246,7 @@ class Collector:
         return self._keep(request, merge(natural, scripted))
 
     def _judge(self, request: Request, *, complete: bool) -> Reply:
-        """Fill in what the request holds, and return the answer that it deserves."""
+        """Fill in the request's fields, and return its usual answer."""
         if request.method == "GET" and request.path == "/":
             return Reply(200, body=self._summary())
         try:
@@ -304,7 +305,7 @@ class Collector:
         try:
             reply = decide(request)
         except Exception as exc:  # noqa: BLE001
-            # It is the test's code on our thread: unseen, the test would only hang.
+            # A test's code on the collector's thread: unreported, the test would hang.
             request.problems.append(Problem(f"always() raised {exc!r}"))
             return Reply(500)
         return None if reply is None else as_reply(reply)

@@ -1,8 +1,8 @@
 """
-Connections → requests, and answers → bytes: as they should be, or as scripted.
+Connections → requests, and answers → bytes: as usual, or as scripted.
 
-What an answer says is decided by `collector`. Here it is sent well, late, in pieces, in
-part or not at all.
+`_collector` decides what an answer says. This module sends it: at once, late, in pieces,
+in part or not at all.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 # Bytes read or sent at a time.
 _CHUNK = 16_384
-# Seconds between the chunks of an endless answer: enough to be endless, no load.
+# Seconds between the chunks of an endless answer: no load, and it never ends.
 _PAUSE = 0.01
-# Seconds between looks whether to stop, for systems where `stop` cannot wake the thread
-# that accepts connections.
+# Seconds between two checks whether to stop, for systems where `stop` cannot wake the
+# thread that accepts connections.
 _LOOK = 0.1
 
 
@@ -42,22 +42,21 @@ class _Stop(Exception):
 
 class Server(ThreadingHTTPServer):
     """
-    An HTTP server on the loopback interface, a daemon thread for each connection.
+    An HTTP server on the loopback interface, with a daemon thread for each connection.
 
     Args:
-        port: 0 for one that is free.
-        scripted: Called with its path when a POST comes; returns the answer that
-            waits for it.
-        receive: Called with each request; returns the answer with status and body.
+        port: 0 picks a free one.
+        scripted: Called with the path of each POST; returns the scripted answer, if any.
+        receive: Called with each request; returns the answer, with status and body.
 
     Raises:
-        OSError: The port cannot be had.
+        OSError: The port cannot be used.
     """
 
     daemon_threads = True
-    # Ours to wait for: a client may keep a connection for as long as it likes.
+    # `stop` waits for the threads: a client may keep a connection for a long time.
     block_on_close = False
-    # On Windows the option would let two servers share a port.
+    # On Windows this option would let two servers share a port.
     allow_reuse_address = os.name == "posix"
     request_queue_size = 128
 
@@ -79,18 +78,18 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Connection)
 
     def serve(self) -> None:
-        """Accept connections until `stop`: a thread's life."""
+        """Accept connections until `stop`; run by a thread of its own."""
         with suppress(_Stop):
             self.serve_forever(_LOOK)
 
     def service_actions(self) -> None:
-        """End the loop of `serve`, after each look."""
+        """End the loop of `serve` if `stop` was called."""
         if self.stopping.is_set():
             raise _Stop
 
     def stop(self, timeout: float) -> None:
         """
-        Close the port and all connections, whatever their threads are doing.
+        Close the port and all connections, whatever their threads do.
 
         Args:
             timeout: Seconds to wait for the connections' threads.
@@ -112,8 +111,8 @@ class Server(ThreadingHTTPServer):
         """
         Close a forked child's copies of the sockets.
 
-        While they are open, a port that the parent closes still takes connections, and
-        a connection it drops still looks alive.
+        While they are open, a port that the parent has closed still takes connections,
+        and a connection that the parent has dropped still looks alive.
         """
         self.socket.close()
         for connection in list(self._open):
@@ -121,11 +120,11 @@ class Server(ThreadingHTTPServer):
                 os.close(connection.detach())
 
     def number(self, connection: socket.socket) -> int:
-        """Return how many connections there were up to this one."""
+        """Return the number of a connection, counted from 1."""
         return self._open[connection]
 
     def server_bind(self) -> None:
-        """Bind; without HTTPServer's look-up of the host's name, which may be slow."""
+        """Bind, without HTTPServer's look-up of the host name, which may be slow."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
@@ -144,12 +143,12 @@ class Server(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over a connection that broke, as clients under test let them."""
+        """Ignore a broken connection: clients under test break theirs."""
 
 
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # A short answer goes at once, not when the last one has been acknowledged.
+    # So that a short answer is sent at once, without waiting for an acknowledgement.
     disable_nagle_algorithm = True
     server: Server
 
@@ -157,7 +156,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def answer(self) -> None:
-        """Take one request in and answer it."""
+        """Read one request and answer it."""
         arrived = time.monotonic()
         scripted = self.server.scripted(self.path) if self.command == "POST" else None
         raw, complete = b"", True
@@ -183,10 +182,10 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _read(self) -> tuple[bytes, bool]:
         """
-        Read the body to its end; what is over the limit is not kept.
+        Read the body to its end, but keep only what is within the limit.
 
-        To the end, since closing a socket with bytes unread may cost the client the
-        answer. Without a length (chunked) there is no end that we know.
+        To the end, because closing a socket with unread bytes may cost the client its
+        answer. A chunked body has no length, so its end is unknown.
         """
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
@@ -216,7 +215,7 @@ class _Connection(BaseHTTPRequestHandler):
         elif reply.drip:
             self._send_slowly(head + body, reply.drip)
         else:
-            # One write: two would wait for each other's acknowledgement.
+            # In one write: the second of two would wait for an acknowledgement.
             self.connection.sendall(head + body)
         if reply.drop == "stale":
             self.close_connection = True
@@ -248,7 +247,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.sendall(head)
         chunk = b"%x\r\n%s\r\n" % (_CHUNK, b" " * _CHUNK)
-        # It ends here or, as the client goes or `stop` breaks the connection, by OSError.
+        # Ends here, or with an OSError when the client goes or `stop` breaks the connection.
         while not self.server.stopping.wait(_PAUSE):  # pragma: no branch
             self.connection.sendall(chunk)
 
@@ -259,9 +258,9 @@ class _Connection(BaseHTTPRequestHandler):
                 break
 
     def _reset(self) -> None:
-        """Have the connection end with a RST when its thread lets go of it."""
+        """Make the connection end with a RST when its thread closes it."""
         self.close_connection = True
         linger = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        # Now, or the end of the thread would send a FIN first, which is no reset.
+        # Closed now: at the thread's end a FIN would be sent first, and that is no reset.
         self.connection.close()

@@ -1,4 +1,4 @@
-"""A request as it came in, and the answer to it."""
+"""A received request, and the answer to it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Reply:
     """
     An answer, and what goes wrong with it.
 
-    The events of a request count as taken in when it is well formed and its status is a
-    2xx, before any `delay`; so they do with `drop` as `"middle"`, `"after"` or
-    `"stale"`, with `drip` and with `endless`. They do not with another status, nor with
-    `drop="before"`.
+    The events of a well-formed request count as accepted if its status is a 2xx, also
+    with `drip`, with `endless`, and with `drop` as `"middle"`, `"after"` or `"stale"`. They
+    count before any `delay`. With another status or with `drop="before"` they do not
+    count.
 
     Args:
-        status: The HTTP status; `None` for the one that the request deserves.
+        status: The HTTP status; `None` for the usual one of the request.
         headers: Headers to add or to replace.
         retry_after: The Retry-After header: seconds, or any text.
         location: The Location header, for a 3xx.
@@ -34,9 +34,9 @@ class Reply:
         drop: How the connection ends. `"before"`: reset (RST) without an answer and,
             from a script, without reading the body. `"middle"`: reset in the middle of
             the answer's body. `"after"`: closed without an answer. `"stale"`: closed
-            after a good answer that did not say so, as an idle one is by a server.
+            after a good answer without a notice, as a server closes an idle one.
         drip: Seconds to wait after each byte of the answer.
-        endless: Whether the body has no end (chunked), until the client goes.
+        endless: Whether the (chunked) body goes on until the client leaves.
     """
 
     status: int | None = None
@@ -61,8 +61,8 @@ class Problem:
     Something wrong with what was sent.
 
     Args:
-        text: A clause that holds no value of an event and no write key.
-        event: Which event; `None` when it is the request as a whole.
+        text: What is wrong, without a value of an event and without the write key.
+        event: The event; `None` if the request as a whole is wrong.
     """
 
     text: str
@@ -72,20 +72,20 @@ class Problem:
 @dataclass(eq=False)
 class Request:
     """
-    A request that came in. Its repr shows neither key nor events.
+    A received request. Its repr shows neither the key nor events.
 
     Attributes:
         method: `POST`, for a client that follows the rules.
         path: As sent, with any prefix and query.
-        headers: `get` and `[]` do not mind the case.
-        raw: The body as received; of one over the limit, the beginning.
-        body: The body decompressed; empty where that failed.
+        headers: `get` and `[]` ignore upper and lower case.
+        raw: The body as received; only the beginning of one over the limit.
+        body: The body decompressed; empty if that failed.
         events: The well-formed request's events, whatever was answered.
         problems: What is wrong with it, whatever was answered.
         sent_at: The body's `sentAt`.
         write_key: The key, of header or body.
         status: The answer's status; `None` when the connection was broken instead.
-        taken: Whether the events count as taken in.
+        taken: Whether the events count as accepted.
         arrived: `time.monotonic()` when its head had been read.
         connection: Requests on one connection have the same number, from 1 on.
     """
@@ -112,13 +112,13 @@ class Arrival(NamedTuple):
     path: str
     headers: Message
     raw: bytes
-    complete: bool  # whether the body came to the end that its head promised
+    complete: bool  # whether the whole body came, as its head promised
     arrived: float
     connection: int
 
 
 def reason(status: int) -> str:
-    """Return the status's phrase by RFC 9110, empty for one that has none."""
+    """Return the status's phrase in RFC 9110, or an empty text."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -126,12 +126,12 @@ def reason(status: int) -> str:
 
 
 def is_success(status: int | None) -> bool:
-    """Tell whether it is a 2xx."""
+    """Return whether it is a 2xx."""
     return status is not None and status // 100 == 2  # noqa: PLR2004
 
 
 def answer_body(status: int, code: str | None = None, message: str = "") -> bytes:
-    """Return what the receiver says with a status, as far as anybody knows."""
+    """Return the body that the receiver sends with a status, as far as is known."""
     if is_success(status):
         return b'{"success":true}'
     said = {"code": code or str(status), "message": message or reason(status)}
@@ -139,12 +139,12 @@ def answer_body(status: int, code: str | None = None, message: str = "") -> byte
 
 
 def as_reply(reply: Reply | int) -> Reply:
-    """Return a bare status as an answer."""
+    """Return an answer; an int is its status."""
     return Reply(reply) if isinstance(reply, int) else reply
 
 
 def merge(natural: Reply, scripted: Reply | None) -> Reply:
-    """Return the scripted answer with what it leaves to the request filled in."""
+    """Return the scripted answer; the usual one fills in what it leaves open."""
     if scripted is None:
         return natural
     if scripted.status in (None, natural.status):

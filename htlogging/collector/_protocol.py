@@ -1,9 +1,9 @@
 """
 A request's bytes → its events, by the rules of the Events API; or `Refused`.
 
-The receiver's side of `_batch`. It refuses what the real one refuses, and no more: an
-event without an id is taken with a 200 there (`_rules` tells what is wrong with it).
-Pure: no I/O, nothing kept.
+The receiver's side. It refuses what the real receiver refuses, and no more: an event
+without an id gets a 200 there (`_event/validation.py` says what is wrong with it). There is
+no I/O here, and nothing is kept.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MAX_EVENT_BYTES = 32_768
 # Bytes before compression: "500 KB", read as the most that any SDK sends.
 MAX_REQUEST_BYTES = 512_000
 
-# Gzip makes what it cannot shrink larger by less than this.
+# Bytes. Gzip enlarges data that it cannot compress by less than this.
 MAX_RAW_BYTES = MAX_REQUEST_BYTES + 1_024
 
 _PATH = re.compile(r"(?:/.*)?/v1/(batch|identify|track|page|screen|group|alias)/?")
 _BETWEEN = re.compile(r"[ \t\n\r]*[,:]?[ \t\n\r]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-# From here on `int` refuses in 3.11 and later; a receiver in another language has
-# doubles anyway.
+# Longer numbers are refused by `int` from Python 3.11 on; a receiver in another language
+# uses doubles anyway.
 _LONG_INT = 4_300  # digits
 
 
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 def endpoint(path: str) -> str | None:
-    """Return `batch` or the type that the path stands for; `None`: no endpoint."""
+    """Return `batch` or the type of event that the path names; `None` if it names none."""
     found = _PATH.fullmatch(path.partition("?")[0])
     return found[1] if found else None
 
@@ -56,10 +56,10 @@ def decompress(raw: bytes, encoding: str | None) -> bytes:
     """
     Return the body as it was before its Content-Encoding.
 
-    Memory is bounded by the request limit, however far the body would unfold.
+    The request limit bounds the memory, however large the decompressed body is.
 
     Raises:
-        Refused: It is no gzip (400), too large (413), or compressed otherwise (415).
+        Refused: It is not gzip (400), too large (413), or compressed otherwise (415).
     """
     encoding = (encoding or "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
@@ -91,7 +91,7 @@ def parse(body: bytes) -> dict[str, Any]:
     Parse a request's JSON, strictly by RFC 8259; a name given twice has its last value.
 
     Raises:
-        Refused: It is not UTF-8, not JSON (`NaN` and lone surrogates are none), or no
+        Refused: It is not UTF-8, not JSON (`NaN` and lone surrogates are not), or not an
             object.
         RecursionError: It is nested deeper than the interpreter can follow.
     """
@@ -99,7 +99,7 @@ def parse(body: bytes) -> dict[str, Any]:
         text = body.decode()
         value = _decoder.decode(text)
         if _SURROGATE.search(text):
-            # Escapes of halves that make no pair: no bytes of UTF-8 stand for them.
+            # Escapes of lone surrogates: UTF-8 has no bytes for them.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
         raise Refused(400, "invalid_json", "the body is not UTF-8 text") from None
@@ -112,12 +112,12 @@ def parse(body: bytes) -> dict[str, Any]:
 
 def write_key(authorization: str | None, body: dict[str, Any]) -> str:
     """
-    Return the request's write key: the header's, the body's, or the one of both.
+    Return the request's write key, from the header or the body.
 
     With `Bearer` (OAuth) the key is the body's; the token is not looked at.
 
     Raises:
-        Refused: 401: there is none, or there are two.
+        Refused: 401: there is no key, or there are two different ones.
     """
     inside = body.get("writeKey")
     scheme, _, rest = (authorization or "").strip().partition(" ")
@@ -138,7 +138,7 @@ def write_key(authorization: str | None, body: dict[str, Any]) -> str:
 
 def events(kind: str, body: dict[str, Any], text: bytes) -> list[dict[str, Any]]:
     """
-    Return the events of a parsed request, also those over the limit of a request.
+    Return the events of a parsed request, those over the limit included.
 
     Args:
         kind: The endpoint. A type's body is itself the event: `sentAt` and `writeKey`
@@ -147,7 +147,7 @@ def events(kind: str, body: dict[str, Any], text: bytes) -> list[dict[str, Any]]
         text: The body, for the size of each event as it was sent.
 
     Raises:
-        Refused: There is no `batch` array, or a member is no object or too large.
+        Refused: There is no `batch` array, or an event is not an object or too large.
     """
     if kind == "batch":
         batch = body.get("batch")
@@ -173,13 +173,13 @@ def events(kind: str, body: dict[str, Any], text: bytes) -> list[dict[str, Any]]
 
 def sources(kind: str, text: bytes) -> list[str]:
     """
-    Return the JSON of each event, as it was sent but for white space around names.
+    Return the JSON of each event as it was sent, except white space around names.
 
-    `sentAt` and `writeKey` are left out of it, and earlier values of a name given twice.
+    `sentAt` and `writeKey` are left out, and so are earlier values of a repeated name.
 
     Args:
         kind: The endpoint.
-        text: A body out of which `events` made events.
+        text: A body that `events` has accepted.
     """
     body = text.decode()
     if kind != "batch":
@@ -198,7 +198,7 @@ def _without_envelope(source: str, more: dict[str, str] | None = None) -> str:
 
 
 def _members(source: str) -> Iterator[tuple[str, str, str]]:
-    """Yield name, name as sent and value as sent; the object is known to be valid."""
+    """Yield each name, the name as sent and the value as sent, of a valid object."""
     start = _between(source, source.index("{") + 1)
     while source[start] != "}":
         name, end = _decoder.raw_decode(source, start)
@@ -210,7 +210,7 @@ def _members(source: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _elements(source: str) -> Iterator[str]:
-    """Yield the JSON of the elements of an array that is known to be valid."""
+    """Yield the JSON of each element of a valid array."""
     start = _between(source, 1)
     while source[start] != "]":
         _, end = _decoder.raw_decode(source, start)
@@ -224,7 +224,7 @@ def _between(source: str, start: int) -> int:
 
 
 def _basic(credentials: str) -> str | None:
-    """Return the user of `USER:PASSWORD`; the password is not looked at."""
+    """Return the user of `USER:PASSWORD`; the password is ignored."""
     try:
         user, colon, _ = base64.b64decode(credentials, validate=True).partition(b":")
         return user.decode() if colon else None

@@ -1,4 +1,4 @@
-"""The lines of a file as a queue: checked, claimed, and settled in the state."""
+"""The lines of a file as a queue: checked, claimed, and settled."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class LineQueue:
     """
     A file's lines as a queue for one thread.
 
-    A batch is claimed when the one before it is settled, and then the state says so.
+    A batch is claimed when the one before it is settled and saved in the state.
 
     Args:
         source: The file.
         seen: Counts equal lines.
-        state: How far it is.
+        state: The resume position.
         settings: max_event_size.
-        rate: Events per second at most; `None`: as fast as they go.
+        rate: The most events per second; `None` for no limit.
     """
 
     durable = False
@@ -66,15 +66,15 @@ class LineQueue:
         self.broken: Failed | None = None  # why no more is read
 
     def most(self, count: int) -> int:
-        """Return how many events a request has at most: a second's worth."""
+        """Return the most events of a request: those of one second."""
         return count if self._rate is None else min(count, max(int(self._rate), 1))
 
     def skip(self) -> None:
         """
-        Go past the lines that were settled before.
+        Skip the lines that earlier runs have settled.
 
         Raises:
-            Failed: The file does not begin with them, or cannot be read.
+            Failed: The file does not begin with these lines, or cannot be read.
         """
         found = self.state.load()
         if found is None:
@@ -96,7 +96,7 @@ class LineQueue:
         self.before = self.state.delivered
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-        """Take the next lines' events; `None`: there are none, or none shall be sent."""
+        """Take the next lines' events; `None` if there are none, or sending must stop."""
         if self.stopped is not None:
             return None
         self.state.save()
@@ -132,7 +132,7 @@ class LineQueue:
         self._free_at = max(now, self._free_at) + count / self._rate
 
     def _next(self) -> tuple[Line, bytes] | None:
-        """Return the next line that makes an event; tell of those that do not."""
+        """Return the next line that is an event; report those that are not."""
         while True:
             try:
                 line = next(self._left, None)
@@ -156,10 +156,10 @@ class LineQueue:
         return event_of(line.text, given, message_id, time.time(), self._limit)
 
     def _message_id(self, line: Line) -> tuple[dict[str, Any], str]:
-        """Return what a line says, and a message id in case that it has none."""
+        """Return a line's object, and the message id to use if it has none."""
         assert line.text
         given = parse(line.text)
-        # Equal lines are counted where it matters, in this run as in any other.
+        # Only lines without an id are counted, so each run counts the same.
         count = 1 if has_id(given) else self._seen.count(line.digest)
         return given, id_of(line.digest, count)
 
@@ -169,7 +169,7 @@ class LineQueue:
             self.state.invalid += 1
             self.state.add(line)
         else:
-            # Somebody may be writing it just now: the next run looks at it again.
+            # Another program may be writing it: the next run looks at it again.
             self.unfinished = 1
 
     def _show(self) -> None:
@@ -186,7 +186,7 @@ class LineQueue:
         return True
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Tell of a refused event; stop when it is not the event's fault."""
+        """Report a refused event; stop if the refusal concerns all events."""
         if concerns_one(failure):
             self.state.refused += len(batch)
             for number in batch.ids:
@@ -196,4 +196,4 @@ class LineQueue:
         return True
 
     def release(self, batch: Batch) -> None:
-        """Do nothing: the state says that they were not sent."""
+        """Do nothing: the state has them as not sent."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-# Bytes of a line that are read into memory: the largest event there can be, each of its
-# characters written as an escape.
+# Bytes. The longest line that is read into memory: the largest possible event, with each
+# character written as an escape.
 MAX_LINE = 4 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
@@ -27,10 +27,10 @@ class Line:
     A line.
 
     Args:
-        number: From 1.
-        text: Without white space around it; `None`: it has more than `MAX_LINE` bytes.
-        digest: SHA-256 of it, the whole.
-        ended: Whether a line break came; the last line may have none yet.
+        number: Counted from 1.
+        text: Without white space around it; `None` if it is longer than `MAX_LINE`.
+        digest: SHA-256 of the whole line.
+        ended: Whether it has a line break; the last line may have none yet.
     """
 
     __slots__ = ("digest", "ended", "number", "text")
@@ -46,10 +46,10 @@ class Line:
 
 class Input:
     """
-    A file to read once.
+    A file that is read once.
 
     Args:
-        path: `-` is stdin; a name that ends in `.gz` is gzipped.
+        path: `-` means stdin; a name that ends in `.gz` means gzip.
 
     Raises:
         Failed: It cannot be opened.
@@ -76,15 +76,15 @@ class Input:
         self._raw.close()
 
     def position(self) -> int:
-        """Return how many bytes of the file were read, as it is on disk."""
+        """Return how many bytes of the file on disk have been read."""
         return self._raw.tell() if self.total is not None else 0
 
     def lines(self) -> Iterator[Line]:
         """
-        Yield line after line.
+        Yield each line.
 
         Raises:
-            Failed: The file cannot be read on.
+            Failed: The rest of the file cannot be read.
         """
         number = 0
         try:
@@ -109,9 +109,9 @@ class Input:
 
 class Occurrences:
     """
-    How many equal lines came before: exactly, and in bounded memory.
+    Counts equal lines, exactly and in bounded memory.
 
-    SQLite keeps the counts in a temporary file, once they are many.
+    When there are many counts, SQLite keeps them in a temporary file.
     """
 
     def __init__(self) -> None:
@@ -127,8 +127,8 @@ class Occurrences:
         self._database.execute("BEGIN")
 
     def count(self, digest: bytes) -> int:
-        """Count a line, and return how many equal ones there are with it."""
-        # In two: RETURNING is younger than the SQLite of some systems.
+        """Count a line, and return how many equal lines there are so far, with it."""
+        # In two statements: the SQLite of some systems has no RETURNING yet.
         self._database.execute(
             "INSERT INTO seen VALUES (?, 1)"
             " ON CONFLICT (line) DO UPDATE SET count = count + 1",
@@ -140,5 +140,5 @@ class Occurrences:
         return int(count)
 
     def close(self) -> None:
-        """Forget them."""
+        """Forget all counts."""
         self._database.close()

@@ -1,4 +1,4 @@
-"""How far a file was sent: kept beside it, so that the next run can go on."""
+"""The resume position: how far a file was sent, saved beside it for the next run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NAMES = {"lines", "sha256", "delivered", "invalid", "refused"}
 
 class State:
     """
-    How far a file was sent, and what became of its lines.
+    How far a file was sent, and how many lines were delivered, invalid and refused.
 
     Args:
-        path: Where that is kept; `None`: nowhere.
+        path: The file to save it in; `None` to save nothing.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -36,16 +36,16 @@ class State:
         self.digest = hashlib.sha256()  # of the digests of these lines
 
     def add(self, line: Line) -> None:
-        """Go past a line."""
+        """Move the position past a line."""
         self.lines = line.number
         self.digest.update(line.digest)
 
     def save(self) -> None:
         """
-        Write it down: as a whole, or not at all.
+        Save the position, as a whole or not at all.
 
         Raises:
-            Failed: It cannot be written.
+            Failed: It cannot be saved.
         """
         if self.path is None:
             return
@@ -73,7 +73,7 @@ class State:
 
     def load(self) -> dict[str, Any] | None:
         """
-        Return what was written down; `None`: nothing was.
+        Return the saved position; `None` if there is none.
 
         Raises:
             Failed: It cannot be read.

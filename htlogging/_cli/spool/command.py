@@ -146,7 +146,7 @@ def _status_number(text: str) -> int | None:
 
 @contextmanager
 def _opened(arguments: argparse.Namespace, *, change: bool) -> Iterator[SpoolView]:
-    # Late, as all that needs SQLite: it is slow to import.
+    # Late, because SQLite is slow to import.
     from htlogging._queue.spool.admin import SpoolView
 
     view = SpoolView(arguments.path, change=change)

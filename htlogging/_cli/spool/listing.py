@@ -1,4 +1,4 @@
-"""What `spool list` prints of an event: a line for people, a dict for programs."""
+"""What `spool list` prints: a line for people, or a dict for programs."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def _cells(found: dict[str, Any], body: bytes) -> list[tuple[str, int]]:
 
 
 def head_of(found: dict[str, Any]) -> str:
-    """Return the headline of an event and those of its kind."""
+    """Return the headline for events of this kind."""
     head = _HEADS["dead" if found["kind"] == "dead" else "waiting"]
     return row(head, terminal_width())
 
 
 def line_of(found: dict[str, Any], body: bytes) -> str:
-    """Return the line about an event."""
+    """Return an event's line."""
     return row(_cells(found, body), terminal_width())
 
 
 def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield what there is about each waiting event, and the event."""
+    """Yield a description of each waiting event, and the event."""
     owners = view.owners()
     living = view.living(owners)
     for number in owners:
@@ -89,7 +89,7 @@ def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 
 def dead(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield what there is about each dead letter, and the event."""
+    """Yield a description of each dead letter, and the event."""
     for number, at, failed_at, status, code, message, tries, body in view.letters():
         yield (
             {

@@ -1,4 +1,4 @@
-"""Dead letters, and events whose process died, as queues to send from once more."""
+"""Dead letters, and events of dead processes, as queues to send from."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 class _Rows:
     """
-    Rows of a spool as a queue for one thread; they stay there until they are settled.
+    Rows of a spool as a queue for one thread; they stay in the file until settled.
 
-    When the server cannot be reached, or refuses what is not one event's fault, the
-    rest stays as it is and there is no more to claim.
+    When the server cannot be reached, or refuses for a reason that concerns all events,
+    nothing more is claimed, and the rest stays as it is.
 
     Args:
-        view: The spool, open to change.
+        view: The spool, opened for writing.
         settled: Called when rows were settled.
     """
 
@@ -40,7 +40,7 @@ class _Rows:
         self._ahead: tuple[Any, bytes] | None = None  # read, but did not fit
         self.delivered = 0
         self.refused = 0
-        self.stopped: DeliveryError | None = None  # why there is no more to claim
+        self.stopped: DeliveryError | None = None  # why nothing more is claimed
 
     def count(self) -> int:
         """Return how many there are to send."""
@@ -57,7 +57,7 @@ class _Rows:
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-        """Take the next rows; `None`: there are none, or none shall be sent."""
+        """Take the next rows; `None` if there are none, or sending must stop."""
         keys: list[Any] = []
         events: list[bytes] = []
         while self.stopped is None and len(events) < max_count:
@@ -78,14 +78,14 @@ class _Rows:
         return batch.halves()
 
     def ack(self, batch: Batch) -> bool:
-        """Take delivered rows out of the file."""
+        """Remove delivered rows from the file."""
         self._remove(list(batch.ids))
         self.delivered += len(batch)
         self._settled()
         return True
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Write down why rows were refused; leave those that an outage concerns."""
+        """Save why rows were refused; after an outage leave them as they are."""
         if not concerns_one(failure):
             self.stopped = failure
         if is_refusal(failure):
@@ -95,7 +95,7 @@ class _Rows:
         return True
 
     def release(self, batch: Batch) -> None:
-        """Do nothing: they are still there."""
+        """Do nothing: they are still in the file."""
 
 
 class DeadLetters(_Rows):
@@ -105,7 +105,7 @@ class DeadLetters(_Rows):
     Args:
         view: The spool.
         settled: Called when some were settled.
-        statuses: Only those that were refused with one of these; empty: all.
+        statuses: Only those refused with one of these statuses; empty for all.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class DeadLetters(_Rows):
         statuses: Collection[int | None],
     ) -> None:
         self._statuses = statuses
-        # Later ones are not ours: of a process that lives, or refused just now.
+        # Later letters are left alone: they come from a living process or from this replay.
         self._last = view.read("SELECT coalesce(max(id), 0) FROM dead")[0][0]
         super().__init__(view, settled)
 
@@ -154,7 +154,7 @@ class DeadLetters(_Rows):
 
 
 class Orphans(_Rows):
-    """Waiting events whose process died; no other process takes them meanwhile."""
+    """Waiting events of dead processes; no other process takes them meanwhile."""
 
     def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
         self._owners = [owner for owner in view.owners() if view.hold(owner)]
@@ -191,7 +191,7 @@ class Orphans(_Rows):
 
 
 class Replayed:
-    """What became of the events: `total` is all, those left as they were included."""
+    """The result; `total` counts all events, those left as they were included."""
 
     def __init__(self, total: int, sources: list[_Rows]) -> None:
         self.total = total
@@ -209,16 +209,16 @@ def replay(
     waiting: bool,
 ) -> Replayed:
     """
-    Send what is in a spool and is not sent by itself.
+    Send the dead letters of a spool, and events of dead processes.
 
     Args:
-        view: The spool, open to change.
-        settings: Where to.
-        statuses: Only dead letters that were refused with one of these; empty: all.
-        waiting: Whether to send, before them, events whose process died.
+        view: The spool, opened for writing.
+        settings: Where to send, and how.
+        statuses: Only dead letters refused with one of these statuses; empty for all.
+        waiting: Whether to send events of dead processes first.
 
     Raises:
-        Failed: Somebody else is doing so.
+        Failed: Another replay is running.
     """
     if not view.hold_replay():
         raise Failed("another replay of this spool is running")
@@ -227,7 +227,7 @@ def replay(
         done = sum(source.delivered + source.refused for source in sources)
         progress.update(done, f"{done:,} of {total:,} events")
 
-    # Made first: what is refused of the orphans shall not be sent a second time.
+    # Made first, so that orphans that are refused now are not sent a second time.
     letters = DeadLetters(view, settled, statuses)
     sources: list[_Rows] = [*([Orphans(view, settled)] if waiting else []), letters]
     total = sum(source.count() for source in sources)

@@ -1,4 +1,4 @@
-"""What `spool status` says: how much waits, how much is dead, and why."""
+"""What `spool status` prints: how many events wait, how many are dead, and why."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SUMS = "SELECT count(*), coalesce(sum(length(body)), 0), min(at), max(at) FROM"
 
 
 def status_of(view: SpoolView) -> dict[str, Any]:
-    """Return the numbers, all of one moment."""
+    """Return the numbers, all at one moment."""
     view.connection.execute("BEGIN")
     owners = view.owners()
     living = view.living(owners)
     query = f"{_SUMS} events WHERE owner = ?"
     each = {owner: view.read(query, owner)[0] for owner in owners}
     dead = _sums(view.read(f"{_SUMS} dead"))
-    # The message is that of the row with the latest time: SQLite, "bare columns".
+    # SQLite takes the message from the row with the latest time ("bare columns").
     reasons = view.read(
         "SELECT status, code, count(*), max(failed_at), message FROM dead"
         " GROUP BY status, code ORDER BY 3 DESC"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TextIO
 
-# As a shell reports a command that Ctrl+C ended: 128 + SIGINT.
+# The exit status after Ctrl+C, as in a shell: 128 + SIGINT.
 INTERRUPTED = 130
 
 # Seconds between two drawings of a progress bar.
@@ -36,14 +36,14 @@ def run(
     command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
 ) -> int:
     """Run a command, and return its exit status; an error is a line on stderr."""
-    # A name in another alphabet shall not end the program where stdout is ASCII.
+    # A name in another alphabet must not end the program if stdout is ASCII.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # `spool list | head`: nobody reads any more, which is no error.
+        # `spool list | head`: the reader is gone, which is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Failed as exc:
@@ -56,29 +56,29 @@ def run(
 
 
 def out(text: str) -> None:
-    """Print a line of what was asked for."""
+    """Print a line of the command's result, on stdout."""
     from htlogging._cli.terminal.request_lines import clean
 
     sys.stdout.write(clean(text) + "\n")
 
 
 def say(text: str) -> None:
-    """Print a line about how it goes, on stderr."""
+    """Print a line about progress or an error, on stderr."""
     from htlogging._cli.terminal.request_lines import clean
 
-    # What was printed before it comes before it, also where both go to one place.
+    # So that the lines keep their order when stdout and stderr go to the same place.
     sys.stdout.flush()
     sys.stderr.write(clean(text) + "\n")
     sys.stderr.flush()
 
 
 def many(count: int, noun: str) -> str:
-    """Return a number and its noun."""
+    """Return a number with its noun: `1 event`, `2 events`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def iso(seconds: float) -> str:
-    """Return a time of the epoch as people and programs read it, UTC."""
+    """Return a time in seconds since the epoch as ISO 8601, in UTC."""
     from datetime import datetime, timezone
 
     when = datetime.fromtimestamp(int(seconds), timezone.utc)
@@ -86,7 +86,7 @@ def iso(seconds: float) -> str:
 
 
 def reason(status: int | None, code: str, message: str) -> str:
-    """Return why an event was refused, beside its status."""
+    """Return why an event was refused; its status is shown beside it."""
     return message if code in (str(status), "") else f"{code}: {message}"
 
 
@@ -95,9 +95,9 @@ def row(cells: Iterable[tuple[str, int]], width: int | None) -> str:
     Return a line of a table.
 
     Args:
-        cells: Each one's text and its columns: negative ones align to the right, and 0
-            takes what there is.
-        width: The most columns of the line; `None`: any length.
+        cells: The text and the width in columns of each cell. A negative width aligns
+            to the right; 0 means the text's own width.
+        width: The most columns of the line; `None` for any length.
     """
     from htlogging._cli.terminal.request_lines import clean, columns, fit
 
@@ -111,7 +111,7 @@ def row(cells: Iterable[tuple[str, int]], width: int | None) -> str:
 
 
 def terminal_width() -> int | None:
-    """Return the columns of stdout; `None`: it is no terminal."""
+    """Return the columns of stdout; `None` if it is not a terminal."""
     if not sys.stdout.isatty():
         return None
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
@@ -119,11 +119,11 @@ def terminal_width() -> int | None:
 
 class Progress:
     """
-    A bar on stderr, where that is a terminal; else nothing.
+    A progress bar on stderr, if that is a terminal; else nothing.
 
     Args:
-        total: What `update` counts up to; `None` where nobody knows.
-        stream: Where it is drawn.
+        total: What `update` counts up to; `None` if that is unknown.
+        stream: Where the bar is drawn.
     """
 
     def __init__(self, total: int | None, stream: TextIO | None = None) -> None:
@@ -134,7 +134,7 @@ class Progress:
         self._next = 0.0
 
     def update(self, done: int, text: str) -> None:
-        """Show how far it is, if that was not shown just now."""
+        """Draw the bar, unless it was drawn a moment ago."""
         now = time.monotonic()
         if self._shown and now >= self._next:
             self._next = now + _REDRAW
@@ -155,7 +155,7 @@ class Progress:
         say(text)
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._drawn:
             self._drawn = False
             self._next = 0.0

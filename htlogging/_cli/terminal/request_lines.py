@@ -1,8 +1,8 @@
 """
-A request → lines for a terminal, one glance each.
+A request → lines for a terminal.
 
-Whatever an event holds, the lines have no control characters but the colours' own: an
-event comes from outside, and a terminal obeys what it is shown.
+An event comes from outside, and a terminal obeys control characters. So the lines contain
+none, except those of the colours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from htlogging.collector._messages import Request
 
-# SGR parameters (ECMA-48, 8.3.117) by what a piece of a line is.
+# SGR parameters (ECMA-48, 8.3.117) by the kind of a piece of a line.
 _COLOURS = {
     "time": "2",
     "track": "32",
@@ -35,15 +35,15 @@ _COLOURS = {
 }
 _TYPE_WIDTH = len("identify")
 
-_Piece = tuple[str, str]  # text, and a name of _COLOURS or none of them
+_Piece = tuple[str, str]  # a text, and a key of _COLOURS or another word
 
 
 class Lines:
     """
-    How lines are made for one output.
+    Makes the lines for one output.
 
     Args:
-        width: Asked for the most columns of each line; `None` is any length.
+        width: Called for each line; returns its most columns, or `None` for any length.
         colour: Whether to colour them.
         events: Whether to show events, or only what is wrong with them.
     """
@@ -103,7 +103,7 @@ def _event(event: dict[str, Any], clock: str) -> Iterator[_Piece]:
 
 
 def who(event: dict[str, Any]) -> str:
-    """Return who did it; an anonymous id is marked by a `~`."""
+    """Return the event's user; an anonymous id begins with `~`."""
     user = event.get("userId")
     if event.get("type") == "alias":
         return f"{as_text(event.get('previousId'))} -> {as_text(user)}"
@@ -114,7 +114,7 @@ def who(event: dict[str, Any]) -> str:
 
 
 def _problem(text: str) -> Iterator[_Piece]:
-    # Under the time, so that the events' own lines stand out.
+    # Indented to the width of the time, so that the lines of events stand out.
     yield f"           ! {text}", "problem"
 
 
@@ -135,7 +135,7 @@ def as_text(value: object) -> str:
 
 
 def clean(text: str) -> str:
-    """Write out as escapes what is not printable: controls, bidi marks, surrogates."""
+    """Escape what is not printable: control characters, bidi marks, surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -144,7 +144,7 @@ def clean(text: str) -> str:
 
 
 def _clip(pieces: list[_Piece], width: int) -> list[_Piece]:
-    """Cut a line, its pieces two spaces apart, to so many columns."""
+    """Cut a line to this many columns; its pieces are two spaces apart."""
     kept: list[_Piece] = []
     for text, name in pieces:
         width -= 2 if kept else 0
@@ -158,17 +158,17 @@ def _clip(pieces: list[_Piece], width: int) -> list[_Piece]:
 
 
 def fit(text: str, width: int) -> str:
-    """Return a text cut to so many columns, the last an ellipsis."""
+    """Return a text cut to this many columns, with an ellipsis at its end."""
     if columns(text) <= width:
         return text
-    left, end = width - 1, 0  # a column for the ellipsis
+    left, end = width - 1, 0  # one column is for the ellipsis
     while end < len(text) and (left := left - columns(text[end])) >= 0:
         end += 1
     return text[:end] + "…" if width > 0 else ""
 
 
 def columns(text: str) -> int:
-    """Return the columns that a terminal takes for it (UAX 11), near enough."""
+    """Return about how many columns a terminal uses for a text (UAX 11)."""
     if text.isascii():
         return len(text)
     return sum(
@@ -185,8 +185,8 @@ def ascii_json(line: str) -> str:
     """
     Return JSON in ASCII, every number as it was written.
 
-    What is not ASCII lies within strings there, and an escape means the same. White
-    space between the tokens becomes spaces.
+    In JSON, characters outside ASCII are only in strings, where an escape means the same.
+    White space between tokens becomes spaces.
     """
     return re.sub(r"[^ -~]", _escape, line)
 
