@@ -10,9 +10,10 @@ import time
 from logging.handlers import QueueHandler
 
 from htlogging._bindings import current
+from htlogging._delivery.gate import Gate
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
-from htlogging._event import builder
+from htlogging._event import builder, strays
 from htlogging._event.encoder import encode
 from htlogging._event.record import (
     CALL,
@@ -22,10 +23,10 @@ from htlogging._event.record import (
     is_ours,
     to_event,
 )
-from htlogging._process import fork, logging_lock, shutdown
+from htlogging._process import capturing, fork, logging_lock, shutdown
 from htlogging._process.suppression import is_sending, sending
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report import Report, show_debug
+from htlogging._report import Report, show_debug, what_is_wrong, where
 from htlogging._settings import Settings
 from htlogging._stats import Counters, Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from htlogging._delivery.transport import HttpTransport
+    from htlogging._delivery.sender import Transport
     from htlogging._queue.spool.queue import SpoolQueue
     from htlogging._settings import HandlerSettings
 
@@ -77,10 +78,10 @@ class HtEventsHandler(QueueHandler):
             )
         # First, before logging knows the handler: an invalid one must not be in its list.
         self._settings = Settings(settings)
-        if self._settings.send and self._settings.spool is not None:
+        if self._has_spool():
             with logging_lock.late_import():
                 from htlogging._queue.spool import location
-            location.check(self._settings.spool)
+            location.check(self._settings.spool or "")
         self._begin()
         self.queue.join()
         super().__init__(self.queue)  # type: ignore[arg-type]
@@ -94,8 +95,12 @@ class HtEventsHandler(QueueHandler):
         # Guards replacing _worker; no waiting while held. Re-entrant for signal
         # handlers. A forked child has its own.
         self._lock = threading.RLock()
+        # As of when capturing had nothing to do with our events.
+        self._free = 0
         self._counters = Counters()
-        self._report = Report()
+        # Records that `reject` has counted and `handleError` has not returned for.
+        self._counted: list[logging.LogRecord] = []
+        self._report = Report(host=self._settings.host)
         self.queue = self._make_queue()
         self._delivery = Delivery(
             self._settings, self.queue, self._counters, self._report
@@ -105,8 +110,17 @@ class HtEventsHandler(QueueHandler):
         # atexit hook may be too late for logging.shutdown.
         self._direct = self._settings.sync_mode or shutdown.is_exiting()
 
+    def _has_spool(self) -> bool:
+        """Return whether events go by a file: not where they are held back, in tests."""
+        settings = self._settings
+        return (
+            settings.spool is not None
+            and settings.send
+            and not capturing.holds(settings)
+        )
+
     def _make_queue(self) -> MemoryQueue | SpoolQueue:
-        if self._settings.spool is None or not self._settings.send:
+        if not self._has_spool():
             return MemoryQueue(self._settings.max_queue_size)
         # Late: SQLite takes longer to import than all the rest, and few use a spool.
         with logging_lock.late_import():
@@ -122,11 +136,11 @@ class HtEventsHandler(QueueHandler):
             self._make_transport,
         )
 
-    def _make_transport(self) -> HttpTransport:
+    def _make_transport(self) -> Transport:
         # Late, as `requests`, which it imports: by who sends.
         with fork.importing:
             from htlogging._delivery.transport import HttpTransport
-        return HttpTransport(self._settings)
+        return Gate(HttpTransport(self._settings), self._settings)
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: events, counts and threads are the parent's."""
@@ -200,6 +214,12 @@ class HtEventsHandler(QueueHandler):
         call = record.__dict__.get(CALL)
         if call is not None:
             call.event = event
+        body = event.get("properties") or event.get("traits")
+        if body and not strays.plain.issuperset(body):
+            for stray in strays.among(body):
+                if stray in record.__dict__:
+                    near = strays.near(stray)
+                    self._report.unknown_field(stray, near, where(record))
         limit = self._settings.max_event_size
         return encode(event, limit, built=formatter is None)
 
@@ -247,6 +267,8 @@ class HtEventsHandler(QueueHandler):
         Raises:
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
+        if self._free != capturing.generation and self._is_held(record):
+            return True
         if not self._settings.send:
             return True
         if self._direct:
@@ -257,6 +279,16 @@ class HtEventsHandler(QueueHandler):
             shutdown.hold(self)
             self._worker.wake()
         return waiting > 0
+
+    def _is_held(self, event: bytes) -> bool:
+        """Show an event to the tests that look; return whether it goes no further."""
+        generation = capturing.generation
+        held = capturing.holds(self._settings)
+        if capturing.is_watched():
+            capturing.show(event, held=held or not self._settings.send)
+        elif not held:
+            self._free = generation
+        return held
 
     def _send_now(self, event: bytes) -> bool:
         """Send an event on its caller's thread."""
@@ -285,11 +317,9 @@ class HtEventsHandler(QueueHandler):
             waiting = self._worker.put_when_room(event, deadline)
         if not waiting:
             self._counters.add("dropped")
-            self._report.lost(
-                "dropped",
-                1,
-                f"the queue is full (max_queue_size: {self._settings.max_queue_size})",
-            )
+            host, most = self._settings.host, self._settings.max_queue_size
+            why = f"the queue for {host} is full (max_queue_size: {most})"
+            self._report.lost("dropped", 1, why)
         return waiting
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
@@ -380,12 +410,40 @@ class HtEventsHandler(QueueHandler):
                 self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
 
     def reject(self, record: logging.LogRecord) -> None:
-        """Count an invalid event, and report it; called while its error is handled."""
+        """Count an invalid event and hand its record to `handleError`, in an `except`."""
         self._counters.add("rejected")
-        try:  # noqa: SIM105  (`suppress` takes a frame more)
+        self._counted.append(record)
+        try:
             self.handleError(record)
         except RecursionError:  # pragma: no cover  (depends on the stack left)
-            pass  # too little stack even for the line; the event is counted
+            pass  # too little of it for the line, too; the event is counted
+        finally:
+            self._counted.remove(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """
+        Count and report a record that makes no event, while its error is handled.
+
+        One line of the log `htlogging`: what is wrong, where it was logged, what to do.
+        The first of its kind comes at once, later ones once a minute with their count.
+        """
+        if not any(counted is record for counted in self._counted):
+            self._counters.add("rejected")
+        self._report.rejected(what_is_wrong(sys.exc_info()[1]), where(record))
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it would send without a write key: made while a test needed none."""
+        return self._settings.send and not self._settings.write_key
+
+    @property
+    def on_invalid(self) -> str:
+        """What the facade does with an invalid event: `raise` or `report`."""
+        return self._settings.on_invalid
+
+    def report_call(self, error: InvalidEvent, where: str) -> None:
+        """Report an invalid event of a call, which was counted."""
+        self._report.rejected(str(error), where)
 
     def _is_event(self, record: logging.LogRecord) -> bool:
         if is_sending():

@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import re
 import threading
 import time
 from contextlib import suppress
+
+from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +28,14 @@ log = logging.getLogger("htlogging")
 # Seconds between two lines of the same kind.
 QUIET = 60.0
 
+# Kinds of lines that are told apart: what is wrong with events may have no end.
+MAX_KINDS = 200
+
+_NUMBER = re.compile(r"[\d,]+")
+
+# The process whose first delivery was reported.
+_delivered = 0
+
 
 class Report:
     """
@@ -33,37 +45,103 @@ class Report:
 
     Args:
         clock: Monotonic seconds.
+        host: Where the handler sends.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, host: str = ""
+    ) -> None:
         self._clock = clock
+        self._host = host
         # Guards what is below; never held while logging, for a log handler may come
         # back here. Re-entrant for signal handlers. A forked child has its own.
         self._lock = threading.RLock()
-        # kind -> events not yet told of, and why the last of them were lost
-        self._losses: dict[str, tuple[int, str]] = {}
+        # kind -> events not yet told of, their outcome, and why the last of them were
+        # lost
+        self._losses: dict[str, tuple[int, str, str]] = {}
         self._holding = False
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
         self._out_told = False  # whether a line said that this outage began
         self.outage = ""  # the reason for the outage; empty while there is none
 
-    def lost(self, kind: str, count: int, why: str) -> None:
+    def lost(self, outcome: str, count: int, why: str, kind: str = "") -> None:
         """
         Report lost events, now or together with later ones.
 
         Args:
-            kind: What is counted: `dropped` or `failed`.
+            outcome: `dropped`, `failed` or `rejected`.
             count: Events, >= 1.
             why: The reason, which ends the line.
+            kind: What the lines are counted by; else the outcome.
         """
         now = self._clock()
+        kind = kind or outcome
         with self._lock:
-            total = self._losses.pop(kind, (0, ""))[0] + count
+            total = self._losses.pop(kind, (0, "", ""))[0] + count
             if self._holding or not self._may_tell(kind, now):
-                self._losses[kind] = (total, why)
+                self._losses[kind] = (total, outcome, why)
                 return
-        _say("%d %s %s: %s", total, _events(total), kind, why)
+        _say("%d %s %s: %s", total, _events(total), outcome, why)
+
+    def rejected(self, why: str, where: str) -> None:
+        """
+        Report an invalid event.
+
+        Args:
+            why: What is wrong, and what to do. Its kind is this text without numbers.
+            where: Where it was logged.
+        """
+        kind = f"rejected {_NUMBER.sub('', why)}"
+        with self._lock:
+            if kind not in self._told and len(self._told) > MAX_KINDS:
+                kind = "rejected"
+        self.lost("rejected", 1, f"{why}; logged by {where}", kind)
+
+    def unknown_field(self, name: str, near: str, where: str) -> None:
+        """
+        Report a misspelt `ht_` name beside good ones: once for each name.
+
+        Args:
+            name: The name.
+            near: The field that may be meant, or nothing.
+            where: Where it was logged.
+        """
+        kind = f"field {name}"
+        with self._lock:
+            if kind in self._told or len(self._told) > MAX_KINDS:
+                return
+            self._told[kind] = self._clock()
+        hint = f"; did you mean {near}?" if near else ""
+        _say(
+            "no such field: %s%s It was sent as a property; logged by %s",
+            name[:40],
+            hint or ".",
+            where,
+        )
+
+    def delivered(self, count: int) -> None:
+        """Report the first delivery of this process, at INFO."""
+        global _delivered  # noqa: PLW0603
+        pid = os.getpid()
+        if _delivered != pid:
+            _delivered = pid
+            line = "%d %s delivered to %s: the first of this process"
+            _say(line, count, _events(count), self._host, level=logging.INFO)
+
+    def skewed(self, seconds: float) -> None:
+        """Report, once, a clock that is far from the server's."""
+        with self._lock:
+            if "clock" in self._told:
+                return
+            self._told["clock"] = self._clock()
+        _say(
+            "the clock of this machine is %d minutes %s that of %s: set it, or events "
+            "get wrong times",
+            round(abs(seconds) / 60),
+            "ahead of" if seconds > 0 else "behind",
+            self._host,
+        )
 
     def hold(self) -> None:
         """Hold lines back until `remainder`: all losses then make one line."""
@@ -76,9 +154,9 @@ class Report:
             self._holding = False
             losses, self._losses = self._losses, {}
             told = set(self._told)
-        for kind, (count, why) in losses.items():
+        for kind, (count, outcome, why) in losses.items():
             more = "more " if kind in told else ""
-            _say("%d %s%s %s: %s", count, more, _events(count), kind, why)
+            _say("%d %s%s %s: %s", count, more, _events(count), outcome, why)
 
     def failing(self, why: str, *, closing: bool = False) -> None:
         """
@@ -97,7 +175,8 @@ class Report:
             if closing or self._out_told or not self._may_tell("outage", now):
                 return
             self._out_told = True
-        _say("events do not get through (%s); trying again", why)
+        host = self._host
+        _say("events do not get through to %s (%s); trying again", host, why)
 
     def working(self) -> None:
         """Note an answer that settles events; it ends an outage."""
@@ -105,7 +184,8 @@ class Report:
             since, self._out_since = self._out_since, None
             told, self._out_told, self.outage = self._out_told, False, ""
         if since is not None and told:
-            _say("events get through again, after %.1f s", self._clock() - since)
+            seconds = self._clock() - since
+            _say("events get through again to %s, after %.1f s", self._host, seconds)
 
     def raised(self, exc: BaseException) -> None:
         """Report an `on_error` that raised, by the name of the exception's class."""
@@ -113,7 +193,8 @@ class Report:
         with self._lock:
             tell = self._may_tell("on_error", now)
         if tell:
-            _say("on_error raised %s", type(exc).__name__)
+            error, host = type(exc).__name__, self._host
+            _say("on_error raised %s; it was given events for %s", error, host)
 
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
@@ -121,11 +202,13 @@ class Report:
         with self._lock:
             tell = self._may_tell("spool", now)
         if tell:
-            _say("the spool cannot be used (%s); events are kept in memory", why)
+            line = "the spool cannot be used (%s); events for %s are kept in memory"
+            _say(line, why, self._host)
 
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
-        _say("%d %s not delivered yet stay in the spool", count, _events(count))
+        line = "%d %s not delivered yet to %s stay in the spool"
+        _say(line, count, _events(count), self._host)
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """
@@ -137,8 +220,9 @@ class Report:
             outcome: The answer's status, or why there was no answer.
             seconds: How long that took.
         """
-        line = "%d %s, %d bytes: %s in %.3f s"
-        _say(line, count, _events(count), size, outcome, seconds, level=logging.DEBUG)
+        line = "%d %s, %d bytes: %s from %s in %.3f s"
+        outcome_of = (count, _events(count), size, outcome, self._host, seconds)
+        _say(line, *outcome_of, level=logging.DEBUG)
 
     def _may_tell(self, kind: str, now: float) -> bool:
         """Return whether a line of this kind may be written, and note that it is."""
@@ -148,6 +232,32 @@ class Report:
         return True
 
 
+def what_is_wrong(error: BaseException | None) -> str:
+    """Say what is wrong with a record, without a value of it."""
+    if isinstance(error, InvalidEvent):
+        return str(error)
+    if error is None:
+        return "it makes no event"
+    # A filter's error, or one of a formatter's hook: its text may hold anything.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    at = ""
+    if trace is not None:
+        at = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return f"a filter, a formatter or a value raised {type(error).__name__}{at}"
+
+
+def where(record: logging.LogRecord) -> str:
+    """Return where a record was logged, for a line."""
+    return f"{record.name!r} at {record.pathname}:{record.lineno}"
+
+
+def no_effect(what: str) -> None:
+    """Report settings that nobody reads."""
+    _say("%s", what)
+
+
 def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
     # The application's log handlers and filters run here, on the thread that sends or
     # logs: what they raise must neither cost events nor reach the caller.
@@ -155,6 +265,8 @@ def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
         # By default a dictConfig that does not name this logger disables it. Losses are
         # reported all the same; whoever wants no lines sets a level or a filter.
         log.disabled = False
+        # The handler of last resort shows the message alone: it names the package.
+        line = f"{line} [htlogging]"
         log.log(level, line, *args)
 
 

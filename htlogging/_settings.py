@@ -6,6 +6,7 @@ import os
 
 from htlogging import _checks
 from htlogging._checks import DEFAULT_HOST, Choice, Integer, Seconds
+from htlogging._process import capturing
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -181,7 +182,7 @@ class Settings:
             self.send = False
         self.host = _checks.host_url(self.host or DEFAULT_HOST)
         key = self.write_key or ""
-        if key or self.send:
+        if key or (self.send and not capturing.keyless):
             key = _checks.write_key(key, lost=not given)
         self.write_key = key
 

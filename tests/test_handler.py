@@ -528,7 +528,7 @@ class TestLevelsAndFilters:
         (event,) = sent()
         assert event["properties"] == {"email": "***"}
 
-    def test_filter_that_raises(self, log, handler, sent, capsys):
+    def test_filter_that_raises(self, log, handler, sent, caplog):
         """A broken filter costs its record alone, and is reported."""
 
         def broken(record):
@@ -541,7 +541,7 @@ class TestLevelsAndFilters:
             log.info(name, extra={"ht_user_id": "u"})
         assert [e["event"] for e in sent()] == ["a", "c"]
         assert handler.stats["rejected"] == 1
-        assert "KeyError" in capsys.readouterr().err
+        assert "raised KeyError at " in caplog.text
 
     def test_level_of_the_handler(self, log, handler, sent):
         """A record below the handler's level is no event."""
@@ -587,12 +587,8 @@ BAD = [
 
 
 class TestInvalidRecords:
-    @pytest.fixture
-    def _silent(self, monkeypatch):
-        monkeypatch.setattr(logging, "raiseExceptions", False)
-
     @pytest.mark.parametrize("bad", BAD)
-    def test_go_to_handle_error(self, log, sent, capsys, bad):
+    def test_go_to_handle_error(self, log, sent, caplog, bad):
         """A mistake raises nothing, is reported and counted, and costs nothing else."""
         extra, named = bad
         log.info("before", extra={"ht_user_id": "u"})
@@ -602,33 +598,69 @@ class TestInvalidRecords:
         (handler,) = [h for h in log.handlers if isinstance(h, HtEventsHandler)]
         assert handler.stats["rejected"] == 1
         assert handler.stats["accepted"] == handler.stats["delivered"] == 2
-        error = capsys.readouterr().err
-        assert "--- Logging error ---" in error
-        assert named in error
+        (line,) = [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+        assert line.startswith("1 event rejected: ")
+        assert named in line
+        assert f"logged by {log.name!r} at {__file__}:" in line
 
-    def test_empty_message(self, log, handler, sent, capsys):
+    def test_empty_message(self, log, handler, sent, caplog):
         """A record without a name for its event is invalid too."""
         log.info("", extra={"ht_user_id": "u"})
         assert sent() == []
         assert handler.stats["rejected"] == 1
-        assert "ht_event" in capsys.readouterr().err
+        assert "ht_event" in caplog.text
 
-    def test_message_whose_text_raises(self, handler, sent, capsys):
+    def test_message_whose_text_raises(self, handler, sent, caplog):
         """A message that cannot be turned into text is invalid, and no more."""
         bad = {"name": "shop", "msg": Raises(), "ht_user_id": "u"}
         handler.handle(logging.makeLogRecord(bad))
         assert sent() == []
         assert handler.stats["rejected"] == 1
-        assert "no text" in capsys.readouterr().err
+        assert "rejected: " in caplog.text
 
-    @pytest.mark.usefixtures("_silent")
-    def test_are_silent_without_raise_exceptions(self, log, handler, sent, capsys):
-        """`logging.raiseExceptions = False` means no report, and the same count."""
+    @pytest.mark.parametrize("loud", [True, False])
+    def test_no_traceback(self, log, capsys, caplog, monkeypatch, loud):
+        """One line in the log, nothing on stderr, whatever `raiseExceptions` says."""
+        monkeypatch.setattr(logging, "raiseExceptions", loud)
         log.info("bad")
-        log.info("good", extra={"ht_user_id": "u"})
-        assert [e["event"] for e in sent()] == ["good"]
-        assert handler.stats["rejected"] == 1
         assert capsys.readouterr().err == ""
+        (line,) = [r for r in caplog.records if r.name == "htlogging"]
+        assert line.exc_info is None
+        assert "\n" not in line.getMessage()
+
+    def test_many_are_one_line(self, log, handler, caplog):
+        """A hundred of a kind are one line at once; another kind is a line too."""
+        for _ in range(100):
+            log.info("bad")
+        log.info("bad", extra={"ht_user_id": "u", "ht_context": [1]})
+        lines = [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+        assert [line.startswith("1 event rejected: ") for line in lines] == [True] * 2
+        assert handler.stats["rejected"] == 101
+
+    def test_handle_error_counts(self, handler, caplog):
+        """Whoever calls `handleError`, as a handler's `emit` does, has it counted."""
+        record = logging.makeLogRecord({"name": "shop", "pathname": "a.py"})
+        try:
+            {}["secret"]
+        except KeyError:
+            handler.handleError(record)
+        assert handler.stats["rejected"] == 1
+        assert f"raised KeyError at {__file__}:" in caplog.text
+        assert "secret" not in caplog.text
+        assert "logged by 'shop' at a.py:" in caplog.text
+
+    def test_misspelt_name_beside_good_ones(self, log, sent, caplog):
+        """The event is sent; each wrong name is reported once, with the right one."""
+        for _ in range(3):
+            log.info("a", extra={"ht_user_id": "u", "ht_propertys": {}})
+            log.info("b", extra={"ht_user_id": "u", "ht_annonymous_id": 1, "size": 1})
+        assert len(sent()) == 6
+        lines = [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+        assert [line.partition("? ")[0] for line in lines] == [
+            "no such field: ht_propertys; did you mean ht_properties",
+            "no such field: ht_annonymous_id; did you mean ht_anonymous_id",
+        ]
+        assert all(f"logged by {log.name!r} at {__file__}:" in line for line in lines)
 
     def test_a_subclass_may_handle_them(self, collector, attach):
         """`handleError` is called with the record, while the error is handled."""
@@ -642,12 +674,11 @@ class TestInvalidRecords:
         attach(handler).info("bad")
         assert seen == [("bad", htlogging.InvalidEvent)]
 
-    def test_message_holds_no_value(self, log, capsys):
+    def test_message_holds_no_value(self, log, caplog):
         """What is reported names fields, not what was in them."""
         log.info("bad", extra={"ht_user_id": "u", "ht_timestamp": "4111-1111"})
-        lines = capsys.readouterr().err.splitlines()
-        (last,) = [li for li in lines if li.startswith("htlogging.exceptions.Inv")]
-        assert "4111" not in last
+        (line,) = [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+        assert "4111" not in line
 
 
 class TestValuesThatLog:

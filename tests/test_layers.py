@@ -22,6 +22,7 @@ htevents
 collector
 __init__
 testing integrations
+_pytest
 _cli
 __main__
 """

@@ -112,6 +112,7 @@ def lasting(event):
 def without_moments(text):
     """Return what was printed, without what differs from run to run."""
     text = re.sub(r"after [0-9.]+ s", "after … s", text)
+    text = re.sub(r"127\.0\.0\.1:[0-9]+", "127.0.0.1:…", text)
     text = re.sub(r'"timestamp":"[^"]+"', '"timestamp":"…"', text)
     return re.sub(r'"messageId":"[^"]+"', '"messageId":"…"', text)
 

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from htlogging._report import QUIET, Report, log, show_debug
+from htlogging import _report
+from htlogging._report import MAX_KINDS, QUIET, Report, log, show_debug
 
 
 class Clock:
@@ -26,7 +27,7 @@ def clock():
 @pytest.fixture
 def report(clock):
     """Return a report."""
-    return Report(clock)
+    return Report(clock, "HOST")
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def lines(caplog):
 
     def take():
         messages = [record.getMessage() for record in caplog.records]
+        assert all(message.endswith(" [htlogging]") for message in messages)
+        messages = [message.removesuffix(" [htlogging]") for message in messages]
         assert {(r.name, r.levelname, r.exc_info) for r in caplog.records} <= {
             ("htlogging", "WARNING", None)
         }
@@ -94,18 +97,81 @@ class TestLost:
         assert lines() == ["1 event failed: why"]
 
 
+class TestRejected:
+    def test_by_kind(self, report, clock, lines):
+        """The first of a kind at once, later ones once a minute with their count."""
+        for n in range(40):
+            report.rejected(f"too large: {n},{n}00 bytes", f"'shop' at a.py:{n}")
+        report.rejected("no id", "'shop' at b.py:1")
+        assert lines() == [
+            "1 event rejected: too large: 0,000 bytes; logged by 'shop' at a.py:0",
+            "1 event rejected: no id; logged by 'shop' at b.py:1",
+        ]
+        clock.now += QUIET
+        report.rejected("too large: 9 bytes", "'shop' at a.py:9")
+        assert lines() == [
+            "40 events rejected: too large: 9 bytes; logged by 'shop' at a.py:9"
+        ]
+
+    def test_kinds_are_bounded(self, report, lines):
+        """Mistakes without end are not lines without end."""
+        for n in range(1_000):
+            report.rejected("x" * n, "'shop' at a.py:1")
+        assert len(lines()) <= MAX_KINDS + 2
+
+    def test_unknown_field(self, report, clock, lines):
+        """A misspelt name is a line once, with the field that is meant if one is."""
+        for _ in range(3):
+            report.unknown_field("ht_usr_id", "ht_user_id", "'shop' at a.py:1")
+            report.unknown_field("ht_q", "", "'shop' at a.py:2")
+            clock.now += QUIET
+        first, second = lines()
+        assert first == (
+            "no such field: ht_usr_id; did you mean ht_user_id? It was sent as a "
+            "property; logged by 'shop' at a.py:1"
+        )
+        assert second.startswith("no such field: ht_q. It was sent as a property; ")
+
+
+class TestDelivered:
+    def test_first_of_the_process(self, clock, caplog, monkeypatch):
+        """The first delivery is a line at INFO: how many, and where to."""
+        monkeypatch.setattr(_report, "_delivered", 0)
+        caplog.set_level(logging.INFO, "htlogging")
+        for host in ("https://a", "https://b"):
+            Report(clock, host).delivered(3)
+        (record,) = caplog.records
+        assert record.levelname == "INFO"
+        assert record.getMessage() == (
+            "3 events delivered to https://a: the first of this process [htlogging]"
+        )
+
+
+class TestSkewed:
+    @pytest.mark.parametrize(
+        ("seconds", "told"),
+        [(3_601.5, "60 minutes ahead of that"), (-600, "10 minutes behind that")],
+    )
+    def test_once(self, report, lines, seconds, told):
+        """A clock that is off is told once, with how much and which way."""
+        report.skewed(seconds)
+        report.skewed(seconds)
+        (line,) = lines()
+        assert line.startswith(f"the clock of this machine is {told} of HOST: ")
+
+
 class TestOutage:
     def test_begins_and_ends(self, report, clock, lines):
         """An outage is a line when it begins and one when it ends."""
         report.failing("HTTP 503")
         report.failing("HTTP 500")
-        assert lines() == ["events do not get through (HTTP 503); trying again"]
+        assert lines() == ["events do not get through to HOST (HTTP 503); trying again"]
         clock.now += 90
         report.failing("HTTP 500")
         assert lines() == []
         report.working()
         report.working()
-        assert lines() == ["events get through again, after 90.0 s"]
+        assert lines() == ["events get through again to HOST, after 90.0 s"]
 
     def test_none(self, report, lines):
         """Where all goes well nothing is said."""
@@ -119,8 +185,8 @@ class TestOutage:
             report.working()
             clock.now += 1
         assert lines() == [
-            "events do not get through (HTTP 429); trying again",
-            "events get through again, after 0.0 s",
+            "events do not get through to HOST (HTTP 429); trying again",
+            "events get through again to HOST, after 0.0 s",
         ]
 
     def test_long_one_after_a_short_one(self, report, clock, lines):
@@ -133,9 +199,9 @@ class TestOutage:
         assert lines() == []
         clock.now += QUIET
         report.failing("HTTP 503")
-        assert lines() == ["events do not get through (HTTP 503); trying again"]
+        assert lines() == ["events do not get through to HOST (HTTP 503); trying again"]
         report.working()
-        assert lines() == ["events get through again, after 60.0 s"]
+        assert lines() == ["events get through again to HOST, after 60.0 s"]
 
     def test_while_closing(self, report, lines):
         """Nothing is said to be tried again; the reason is there for the loss's line."""
@@ -150,10 +216,10 @@ class TestRaised:
         """An `on_error` that raises is told of by the error's name alone."""
         report.raised(ValueError("secret"))
         report.raised(ValueError("secret"))
-        assert lines() == ["on_error raised ValueError"]
+        assert lines() == ["on_error raised ValueError; it was given events for HOST"]
         clock.now += QUIET
         report.raised(KeyError("secret"))
-        assert lines() == ["on_error raised KeyError"]
+        assert lines() == ["on_error raised KeyError; it was given events for HOST"]
 
 
 class TestHandlers:
@@ -192,7 +258,7 @@ class TestHandlers:
             report.lost("failed", 1, "why")
         finally:
             log.removeHandler(handler)
-        assert "1 event failed: why" in caplog.messages
+        assert "1 event failed: why [htlogging]" in caplog.messages
 
 
 class TestShowDebug:

@@ -52,7 +52,7 @@ class Notes(Report):
     def working(self) -> None:
         """Do nothing: the progress bar shows it."""
 
-    def lost(self, kind: str, count: int, why: str) -> None:
+    def lost(self, outcome: str, count: int, why: str, kind: str = "") -> None:
         """Do nothing: the source reports them."""
 
 

@@ -202,7 +202,7 @@ class Delivery:
 
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them."""
-        self._report.lost("failed", len(events), _told(failure))
+        self._report.lost("failed", len(events), _told(failure, self._settings.host))
         on_error = self._settings.on_error
         if on_error is None:
             return
@@ -214,6 +214,7 @@ class Delivery:
 
     def _ack(self, batch: Batch) -> None:
         self._report.working()
+        self._report.delivered(len(batch))
         self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
         with self._being_settled():
             self._settle(lambda: self._queue.ack(batch), "delivered", batch)
@@ -329,12 +330,27 @@ class _Once:
         return True
 
 
-def _told(failure: DeliveryError) -> str:
+def _told(failure: DeliveryError, host: str) -> str:
     """Return what logs say of it: not the server's sentence, which may quote an event."""
-    status, message = failure.status, failure.message
-    if status is not None:
-        message = "the server refused"
-    return str(DeliveryError(status, failure.code, message, failure.tries))
+    status = failure.status
+    tries = f"({failure.code}, tries: {failure.tries})"
+    if status is None:
+        at = f"{host}: " if failure.code == "network" else f"for {host}: "
+        return f"{at}{failure.message} {tries}"
+    question = _QUESTIONS.get(status) or _QUESTIONS.get(status // 100, "")
+    return f"HTTP {status} from {host}{question} {tries}"
+
+
+# What to look at, by an answer's status or its first digit.
+_QUESTIONS = {
+    401: ": is the write key right?",
+    403: ": is the write key right, and of this workspace?",
+    404: ": is the path of host right?",
+    413: ": the event is too large for the server",
+    3: ": a redirect is never followed; set host to where it leads",
+    4: ": the server finds the event invalid",
+    5: ": the server has a fault",
+}
 
 
 def _cause(failure: DeliveryError) -> str:

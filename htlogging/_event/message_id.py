@@ -8,6 +8,10 @@ import time
 
 from htlogging._process import fork
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 # Ids drawn ahead, at most. To draw, the system's generator lets go of the interpreter's
@@ -62,8 +66,21 @@ def new_id() -> str:
     return _draw(now, 1)
 
 
+# What gives the ids instead, in tests.
+_source: Callable[[], str] | None = None
+
+
+def take_from(source: Callable[[], str] | None) -> None:
+    """Take ids from there, in tests; `None`: from the system's generator again."""
+    global _source  # noqa: PLW0603
+    _source = source
+    _supply.drawn = (-math.inf, [], "", "")
+
+
 def _draw(now: float, count: int) -> str:
     """Draw so many, and return one of them."""
+    if _source is not None:
+        return _source()
     middle = uuid_text(os.urandom(16).hex(), 4)[8:24]
     digits = os.urandom(count * _OWN // 2).hex()
     _supply.drawn = (now, list(range(_OWN, len(digits), _OWN)), digits, middle)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     class Closable(Protocol):
         """A handler that sends in the background."""
 
+        def flush(self, timeout: float | None = None) -> bool:
+            """Wait until everything accepted so far is delivered or given up."""
+
         def nudge(self) -> None:
             """Have everything accepted so far sent now, without waiting."""
 
@@ -46,6 +49,11 @@ _exiting = False
 def register(handler: Closable) -> None:
     """Have this handler flushed and closed at exit, as long as it lives."""
     _handlers.add(handler)
+
+
+def living() -> list[Closable]:
+    """Return the handlers that live in this process."""
+    return list(_handlers)
 
 
 def hold(handler: Closable) -> None:

@@ -104,6 +104,14 @@ def _take_off() -> None:
         made.retire()
 
 
+def forget_keyless() -> None:
+    """Begin anew if a test made the client without a key; for `htlogging.testing`."""
+    global default_client  # noqa: PLW0603
+    if _made is not None and _made.lacks_key:
+        default_client = None
+        _take_off()
+
+
 def _make_handler() -> HtEventsHandler:
     global _made  # noqa: PLW0603
     # A setting that still has its default was not given: the environment may set it.

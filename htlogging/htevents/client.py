@@ -324,7 +324,9 @@ class Client:
         if handler is not None:
             try:
                 return handler.log_event(given)
-            except (InvalidEvent, DeliveryError):
+            except InvalidEvent as exc:
+                return self._excuse(exc, handler)
+            except DeliveryError:
                 raise
             except Exception:  # noqa: BLE001, S110
                 pass  # too little stack, for example: the way by a record reports it
@@ -354,12 +356,31 @@ class Client:
                 for handler in self._handlers:
                     if record.levelno >= handler.level:
                         handler.handle(record)
+        return self._outcome(call, record)
+
+    def _outcome(self, call: Call, record: logging.LogRecord) -> tuple[bool, Any]:
+        """Return what became of a record, or raise what is wrong with it."""
+        if call.event is None and call.error is None:
+            # A filter dropped it; a mistake of the caller is raised all the same.
+            try:
+                call.event = to_event(record)
+            except InvalidEvent as exc:
+                call.error = exc
+        if isinstance(call.error, InvalidEvent):
+            return self._excuse(call.error, self._handlers[0])
         if call.error is not None:
             raise call.error
-        if call.event is None:
-            # A filter dropped it; a mistake of the caller is raised all the same.
-            call.event = to_event(record)
         return call.queued, call.event
+
+    def _excuse(
+        self, error: InvalidEvent, handler: HtEventsHandler
+    ) -> tuple[bool, dict[str, Any]]:
+        """Raise an invalid event's error, or report it, as `on_invalid` says."""
+        if handler.on_invalid == "raise":
+            raise error
+        file, line, _ = _caller()
+        handler.report_call(error, f"{self.logger.name!r} at {file}:{line}")
+        return False, {}
 
     def _filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         try:

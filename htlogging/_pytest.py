@@ -1,0 +1,189 @@
+"""
+The pytest plugin: nothing leaves the machine, and events are there to look at.
+
+It is loaded with the package (the entry point `pytest11`), and imports nothing but pytest
+until a test uses events: what stands at the top here is there with `htlogging` itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from htlogging._process import capturing
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Generator, Iterator
+
+    from htlogging.collector import Collector
+    from htlogging.testing import Events
+
+# What holds for as long as the process lives: an event of an atexit hook stays, too.
+_HELD = capturing.Rule(hold=True)
+
+# Seconds for the events of a test that may send.
+_FLUSH = 10.0
+
+_EVENTS = pytest.StashKey["Events"]()
+_STACK = pytest.StashKey[ExitStack]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Hold events back from here on: other plugins may import the application next."""
+    capturing.end(_HELD)
+    capturing.begin(_HELD)
+    group = parser.getgroup("htevents", "customer events (htlogging)")
+    group.addoption(
+        "--htevents-strict",
+        action="store_true",
+        help="fail a test that made events which it did not look at",
+    )
+    parser.addini("htevents_strict", "as --htevents-strict", type="bool", default=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker, and have caplog show bound fields."""
+    config.addinivalue_line(
+        "markers",
+        "htevents(send=False, strict=False): send=True lets this test's events leave "
+        "the machine; strict fails it for events that it did not look at, or does not.",
+    )
+    # Not there with `-p no:logging`.
+    plugin = config.pluginmanager.get_plugin("logging-plugin")
+    for name in ("caplog_handler", "report_handler"):
+        handler = getattr(plugin, name, None)
+        if handler is not None:
+            handler.addFilter(_show_bound)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Begin a test: what it may send, and the list of its events."""
+    stack = item.stash[_STACK] = ExitStack()
+    if _option(item, "send", default=False):
+        rule = capturing.Rule(hold=False)
+        capturing.begin(rule)
+        stack.callback(_end_sending, rule)
+    if "ht_events" in getattr(item, "fixturenames", ()):
+        _watch(item, numbers=True)
+    elif _is_strict(item):
+        _watch(item, numbers=False)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test for events that nobody looked at, where that is asked for."""
+    result = yield
+    events = item.stash.get(_EVENTS, None)
+    unseen = events.unseen() if events is not None and _is_strict(item) else []
+    if unseen:
+        from htlogging.testing import describe
+
+        lines = "\n".join(describe(event) for event in list(unseen))
+        pytest.fail(f"nobody looked at these events:\n{lines}", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """End a test, after its fixtures."""
+    try:
+        return (yield)
+    finally:
+        stack = item.stash.get(_STACK, None)
+        if stack is not None:
+            stack.close()
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show how events differ from a list of dicts."""
+    if op != "==":
+        return None
+    from sys import modules
+
+    testing = modules.get("htlogging.testing")
+    if testing is None:
+        return None
+    if isinstance(left, testing.Events) and isinstance(right, list):
+        lines = testing.differences(left, right)
+    elif isinstance(right, testing.Events) and isinstance(left, list):
+        lines = testing.differences(right, left)
+    else:
+        return None
+    return ["the events are not those expected", *lines]
+
+
+@pytest.fixture
+def ht_events(request: pytest.FixtureRequest) -> Events:
+    """
+    Return this test's events: dicts as they would be sent.
+
+    Of every handler, client and thread, from the test's setup on. `named` and `one` find
+    some of them. Message ids are numbered, and no write key is needed.
+    """
+    item: pytest.Item = request.node
+    if _EVENTS not in item.stash:
+        _watch(item, numbers=True)  # asked for while the test runs
+    return item.stash[_EVENTS]
+
+
+@pytest.fixture
+def ht_collector() -> Iterator[Collector]:
+    """Return a running collector: a server on this machine that takes any write key."""
+    from htlogging.collector import Collector
+
+    with Collector() as running:
+        yield running
+
+
+def _watch(item: pytest.Item, *, numbers: bool) -> None:
+    """Keep a test's events until it ends."""
+    from htlogging.testing import Events, numbered
+
+    stack = item.stash[_STACK]
+    events = item.stash[_EVENTS] = Events()
+    if numbers:
+        stack.enter_context(numbered())
+    capturing.observe(events.take)
+    stack.callback(capturing.ignore, events.take)
+    stack.callback(item.stash.__delitem__, _EVENTS)
+
+
+def _end_sending(rule: capturing.Rule) -> None:
+    """Send what is queued, then hold events back again."""
+    from htlogging._process import shutdown
+
+    for handler in shutdown.living():
+        handler.flush(_FLUSH)
+    capturing.end(rule)
+
+
+def _option(item: pytest.Item, name: str, *, default: bool) -> bool:
+    """Return what the nearest marker says."""
+    for marker in item.iter_markers("htevents"):
+        if name in marker.kwargs:
+            return bool(marker.kwargs[name])
+    return default
+
+
+def _is_strict(item: pytest.Item) -> bool:
+    config = item.config
+    strict = config.getoption("--htevents-strict") or config.getini("htevents_strict")
+    return _option(item, "strict", default=bool(strict))
+
+
+def _show_bound(record: logging.LogRecord) -> bool:
+    """Put the bound fields on an event's record, which caplog keeps."""
+    from htlogging._bindings import current
+    from htlogging._event.record import LOGGER, has_fields
+
+    name = str(record.name)
+    if name == LOGGER or name.startswith(f"{LOGGER}.") or has_fields(record):
+        for field, value in current().items():
+            record.__dict__.setdefault(field, value)
+    return True

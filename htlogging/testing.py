@@ -1,0 +1,237 @@
+"""
+Events in tests: what would be sent is kept, and nothing leaves the machine.
+
+`capture` is for unittest, Django's test runner and scripts. With pytest there is more to
+do nothing for: the plugin comes with the package, and the fixture `ht_events` is the list
+that `capture` gives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from contextlib import contextmanager
+
+from htlogging._event import message_id
+from htlogging._process import capturing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, SupportsIndex
+
+__all__ = ["Events", "capture"]
+
+# Types whose events have no name of their own.
+_NAMELESS = ("identify", "group", "alias")
+
+# Events that a failure's message shows at most.
+_SHOWN = 20
+
+
+class Events(list["dict[str, Any]"]):
+    """
+    Events as they would be sent, in the order in which they were accepted.
+
+    A list of dicts: compare it to one, with `unittest.mock.ANY` for what does not matter.
+    """
+
+    def __init__(self, events: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(events)
+        # Of events that some test looked at: their ids as objects. And those that need
+        # not be looked at: sent to a server of the test's own.
+        self._seen: set[int] = set()
+
+    def named(self, name: str) -> Events:
+        """
+        Return the events of that name, in order.
+
+        Args:
+            name: A track event's, a page's or a screen's name; else the type: `identify`,
+                `group` or `alias`.
+        """
+        found = [event for event in list.__iter__(self) if _name(event) == name]
+        self._seen.update(map(id, found))
+        return Events(found)
+
+    def one(self, name: str, /, **properties: Any) -> dict[str, Any]:
+        """
+        Return the only event of that name that has these properties.
+
+        Args:
+            name: As in `named`.
+            properties: What its `properties` or `traits` have among others.
+
+        Raises:
+            AssertionError: There is none, or more than one; it shows what there was.
+        """
+        found = [e for e in self.named(name) if _has(e, properties)]
+        if len(found) == 1:
+            return found[0]
+        wanted = f"event {name!r}"
+        if properties:
+            wanted += f" with {_short(properties)}"
+        number = f"{len(found)} events like that" if found else "none"
+        raise AssertionError(
+            f"expected one {wanted}, there is {number}\n{self._shown()}"
+        )
+
+    def unseen(self) -> Events:
+        """Return the events that nobody looked at; this is no look."""
+        return Events(e for e in list.__iter__(self) if id(e) not in self._seen)
+
+    def take(self, event: bytes, held: bool) -> None:  # noqa: FBT001
+        """Add an event; one that goes to a server of the test's own counts as seen."""
+        made = json.loads(event)
+        if not held:
+            self._seen.add(id(made))
+        self.append(made)
+
+    def _look(self) -> None:
+        self._seen.update(map(id, list.__iter__(self)))
+
+    def _shown(self) -> str:
+        if not list.__len__(self):
+            return "there were no events at all"
+        lines = [describe(event) for event in list.__iter__(self)]
+        rest = len(lines) - _SHOWN
+        more = [f"and {rest} more"] if rest > 0 else []
+        return "\n".join(["there were:", *lines[:_SHOWN], *more])
+
+    # What a test looks at, it need not be told of.
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._look()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._look()
+        return super().__len__()
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        self._look()
+        return super().__getitem__(index)
+
+    def __eq__(self, other: object) -> bool:
+        self._look()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+
+@contextmanager
+def capture() -> Iterator[Events]:
+    """
+    Keep the events of a `with` block, of every handler, client and thread.
+
+    Meanwhile nothing leaves the machine: a handler whose host is loopback (a collector)
+    sends, all others keep their events here. No write key is needed, and message ids are
+    numbers in the order made. Also a decorator.
+    """
+    events = Events()
+    rule = capturing.Rule(hold=True)
+    capturing.begin(rule)
+    capturing.observe(events.take)
+    try:
+        with numbered():
+            yield events
+    finally:
+        capturing.ignore(events.take)
+        capturing.end(rule)
+
+
+# How many blocks of `numbered` are under way.
+_depth = 0
+
+
+@contextmanager
+def numbered() -> Iterator[None]:
+    """Have message ids count from 1, and need no write key, until the block ends."""
+    global _depth  # noqa: PLW0603
+    _depth += 1
+    if _depth == 1:
+        numbers = itertools.count(1)
+        message_id.take_from(lambda: _id(next(numbers)))
+        capturing.need_key(needed=False)
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if not _depth:
+            message_id.take_from(None)
+            capturing.need_key(needed=True)
+            _forget_keyless()
+
+
+def _id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def _forget_keyless() -> None:
+    """Have the facade read its settings again, if it was made here without a key."""
+    facade: Any = sys.modules.get("htlogging.htevents")
+    if facade is not None:
+        facade.forget_keyless()
+
+
+def describe(event: dict[str, Any]) -> str:
+    """Return an event on a line: its type, name, who, and properties or traits."""
+    who = event.get("userId") or event.get("anonymousId")
+    name = event.get("event") or event.get("name")
+    head = [event.get("type"), repr(name) if name else "", f"of {who!r}"]
+    body = event.get("properties") or event.get("traits") or {}
+    return f"  {' '.join(str(part) for part in head if part)} {_short(body)}"
+
+
+def differences(events: list[Any], wanted: list[Any]) -> list[str]:
+    """Return in lines how events differ from the ones that a test wants."""
+    lines = []
+    for number, (event, other) in enumerate(itertools.zip_longest(events, wanted), 1):
+        if event is None:
+            lines.append(f"event {number} is missing: {_shortly(other)}")
+        elif other is None:
+            lines.append(f"event {number} is one too many: {_shortly(event)}")
+        elif not event == other:  # noqa: SIM201  (ANY has no word on `!=`)
+            lines.append(f"event {number}: {_shortly(event)}")
+            lines += [f"  {line}" for line in _unlike(event, other, "")]
+    return lines
+
+
+def _unlike(value: Any, other: Any, path: str) -> Iterator[str]:
+    if not (isinstance(value, dict) and isinstance(other, dict)):
+        if not value == other:  # noqa: SIM201
+            yield f"{path or 'it'} is {value!r}, not {other!r}"
+        return
+    for key in {**other, **value}:
+        at = f"{path}.{key}" if path else str(key)
+        if key not in value:
+            yield f"{at} is missing: {other[key]!r}"
+        elif key not in other:
+            yield f"{at} is not expected: {value[key]!r}"
+        else:
+            yield from _unlike(value[key], other[key], at)
+
+
+def _shortly(event: Any) -> str:
+    return describe(event).strip() if isinstance(event, dict) else repr(event)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"  # noqa: PLR2004
+
+
+def _name(event: dict[str, Any]) -> Any:
+    kind = event.get("type")
+    if kind in _NAMELESS:
+        return kind
+    return event.get("event") if kind == "track" else event.get("name")
+
+
+def _has(event: dict[str, Any], properties: dict[str, Any]) -> bool:
+    body = event.get("properties") or event.get("traits") or {}
+    return all(key in body and body[key] == properties[key] for key in properties)
