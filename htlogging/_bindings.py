@@ -31,6 +31,9 @@ _DICTS = ("ht_context", "ht_integrations", "ht_properties", "ht_traits")
 # Never changed.
 _NOTHING: Fields = {}
 
+# What no context variable holds.
+_UNBEGUN: Any = object()
+
 
 class Scope:
     """
@@ -228,7 +231,7 @@ class BoundBlock(Block):
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         # What the block was begun on; at first nothing that can be bound.
-        self._below: object = self
+        self._below = _UNBEGUN
         self._inside: Fields | _Above | None = None
         self._token: Token[Any] | None = None
 
@@ -256,7 +259,7 @@ class BoundBlock(Block):
 
     def end(self) -> None:
         """Forget what was bound inside."""
-        self._below = self
+        self._below = _UNBEGUN
 
 
 def _reset(token: Token[Any] | None) -> None:

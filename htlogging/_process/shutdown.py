@@ -67,6 +67,17 @@ def let_go(handler: Closable) -> None:
     _busy.discard(handler)
 
 
+def close_all() -> None:
+    """Flush and close every handler, where a server or a worker ends."""
+    fork.notice()
+    handlers = list(_handlers)
+    # All send from now on, side by side.
+    for handler in handlers:
+        handler.nudge()
+    for handler in handlers:
+        handler.close()
+
+
 def is_exiting() -> bool:
     """Tell whether atexit hooks are running: `logging.shutdown` is still to come."""
     return _exiting

@@ -1,0 +1,96 @@
+"""The options of the middlewares, checked where they are given."""
+
+from __future__ import annotations
+
+import inspect
+
+from htlogging.exceptions import InvalidSetting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypedDict
+
+    class MiddlewareOptions(TypedDict, total=False):
+        """What every middleware takes."""
+
+        trusted_proxies: int
+        query: bool
+        user_id: Callable[[Any], Any] | None
+        cookie_service: str | None
+        cookie_domain: str | None
+
+
+class Options:
+    """
+    How a middleware reads requests.
+
+    Args:
+        trusted_proxies: Proxies of yours that every request comes through, each of which
+            adds to `X-Forwarded-For`. 0: the peer's address is the visitor's.
+        query: Whether URLs keep their query strings.
+        user_id: Given the request, returns the id of the authenticated user or `None`.
+            Called at the first event, and at later ones until there is an id.
+        cookie_service: The path under which `renew` and `clear` are answered.
+        cookie_domain: The domain of the cookies set there; else this host's alone.
+
+    Raises:
+        InvalidSetting: A value has the wrong type.
+    """
+
+    def __init__(
+        self,
+        *,
+        trusted_proxies: int = 0,
+        query: bool = False,
+        user_id: Callable[[Any], Any] | None = None,
+        cookie_service: str | None = None,
+        cookie_domain: str | None = None,
+    ) -> None:
+        if type(trusted_proxies) is not int or trusted_proxies < 0:
+            raise InvalidSetting(
+                "trusted_proxies must be the number of proxies before this server, 0 "
+                f"or more, not {trusted_proxies!r}"
+            )
+        if type(query) is not bool:
+            raise InvalidSetting(f"query must be True or False, not {query!r}")
+        if user_id is not None and not callable(user_id):
+            raise InvalidSetting(
+                "user_id must be a function that is given the request and returns an "
+                f"id, not {type(user_id).__name__}"
+            )
+        if inspect.iscoroutinefunction(user_id):
+            raise InvalidSetting(
+                "user_id must be a plain function: events are logged where nothing can "
+                "be awaited"
+            )
+        self.trusted_proxies = trusted_proxies
+        self.query = query
+        self.user_id = user_id
+        self.cookie_service = _prefix(cookie_service)
+        self.cookie_domain = _domain(cookie_domain)
+
+
+def _prefix(path: str | None) -> str | None:
+    if path is None:
+        return None
+    prefix = path.rstrip("/") if isinstance(path, str) else ""
+    if not prefix.startswith("/") or set(prefix) & set("?#% \t\r\n"):
+        raise InvalidSetting(
+            f"cookie_service must be a path such as '/ht', not {path!r}"
+        )
+    return prefix
+
+
+def _domain(domain: str | None) -> str | None:
+    if domain is None:
+        return None
+    if (
+        not isinstance(domain, str)
+        or not domain.strip(".")
+        or set(domain) & set("; ,\r\n/:")
+    ):
+        raise InvalidSetting(
+            f"cookie_domain must be a domain such as 'example.com', not {domain!r}"
+        )
+    return domain

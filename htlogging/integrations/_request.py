@@ -1,0 +1,202 @@
+"""What a request tells of its visitor: the fields that a middleware binds."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from urllib.parse import quote
+
+from htlogging._event import bindable
+from htlogging.exceptions import InvalidField
+from htlogging.integrations import _cookies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from htlogging.integrations._options import Options
+
+    class Request(Protocol):
+        """A request, as its kind of server hands it on."""
+
+        @property
+        def scheme(self) -> str:
+            """`http` or `https`."""
+
+        @property
+        def peer(self) -> str:
+            """The peer's address as the server says; empty on a socket file."""
+
+        @property
+        def path(self) -> str:
+            """The whole path as in a URL, percent-encoded."""
+
+        @property
+        def query(self) -> str:
+            """The query string."""
+
+        @property
+        def server(self) -> str:
+            """What the server calls itself, where the client names no host."""
+
+        def header(self, name: str) -> str:
+            """Return a header, its lines joined; empty where there is none."""
+
+
+# Characters kept of what a client may make as long as it likes.
+MAX_TEXT = 2_048
+
+_SAFE = "/:@!$&'()*+,;=-._~"
+_HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,4}")
+_PORT = re.compile(r"\[(?P<six>[^\]]*)\](?::\d+)?|(?P<four>[^:]*):\d+")
+
+_log = logging.getLogger("htlogging")
+
+
+def encoded(path: str | bytes) -> str:
+    """Return a decoded path as it stands in a URL."""
+    return quote(path, safe=_SAFE)
+
+
+class Visit:
+    """
+    The fields of one request, found out when its first event asks.
+
+    Args:
+        request: The request.
+        options: Those of the middleware.
+        given: What `options.user_id` is called with.
+    """
+
+    __slots__ = ("_fields", "_given", "_options", "_request")
+
+    def __init__(self, request: Request, options: Options, given: Any) -> None:
+        self._request = request
+        self._options = options
+        self._given = given
+        self._fields: dict[str, Any] | None = None
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return the fields; raise nothing."""
+        fields = self._fields
+        if fields is None:
+            try:
+                fields = read(self._request, self._options)
+            except Exception as exc:  # noqa: BLE001
+                # Whatever a client may send: the application logs on.
+                _log.warning("cannot read a request: %s", type(exc).__name__)
+                fields = {}
+            self._fields = fields
+        if self._options.user_id is not None and "ht_user_id" not in fields:
+            user_id = self._user_id()
+            if user_id is not None:
+                self._fields = fields = {**fields, "ht_user_id": user_id}
+        return fields
+
+    def _user_id(self) -> Any:
+        try:
+            user_id = self._options.user_id(self._given)  # type: ignore[misc]
+            bindable.check({"ht_user_id": user_id})
+        except InvalidField as exc:
+            _log.warning("the middleware's user_id returned no id: %s", exc)
+        except Exception as exc:  # noqa: BLE001  (the application's code)
+            _log.warning("the middleware's user_id raised %s", type(exc).__name__)
+        else:
+            return user_id
+        return None
+
+
+def read(request: Request, options: Options) -> dict[str, Any]:
+    """Return the fields of a request, those that it has."""
+    cookies = _cookies.parse(request.header("cookie"))
+    url, referrer = _url(request, options), request.header("referer")
+    if not options.query:
+        referrer = referrer.partition("?")[0]
+    page = {
+        "url": url,
+        "path": request.path,
+        "referrer": referrer.partition("#")[0],
+    }
+    consent = _cookies.consent(cookies)
+    context = {
+        "ip": _ip(request, options.trusted_proxies),
+        "userAgent": _short(request.header("user-agent")),
+        "locale": _locale(request.header("accept-language")),
+        "page": {name: _short(text) for name, text in page.items() if text},
+        "sessionId": _cookies.session_id(cookies),
+        "consent": {"categoryPreferences": consent} if consent else None,
+    }
+    found = {name: value for name, value in context.items() if value not in (None, "")}
+    fields: dict[str, Any] = {"ht_context": found}
+    anonymous_id = _cookies.visitor_id(cookies, _cookies.ANONYMOUS_ID)
+    if anonymous_id is not None:
+        fields["ht_anonymous_id"] = anonymous_id
+    return fields
+
+
+def origin(request: Request, options: Options) -> tuple[str, str]:
+    """Return the scheme and the host, with its port, that the browser asked for."""
+    scheme, host = request.scheme, request.header("host")
+    if options.trusted_proxies:
+        proxies = options.trusted_proxies
+        scheme = _forwarded(request.header("x-forwarded-proto"), proxies) or scheme
+        host = _forwarded(request.header("x-forwarded-host"), proxies) or host
+    if not _HOST.fullmatch(host):
+        host = request.server
+    return scheme.lower(), host
+
+
+def _url(request: Request, options: Options) -> str:
+    scheme, host = origin(request, options)
+    query = f"?{request.query}" if options.query and request.query else ""
+    return f"{scheme}://{host}{request.path}{query}" if host else ""
+
+
+def _forwarded(header: str, proxies: int) -> str:
+    """Return what the outermost proxy of ours said; fewer than all may say it."""
+    values = [value.strip() for value in header.split(",")]
+    return values[-min(proxies, len(values))]
+
+
+def _ip(request: Request, proxies: int) -> str | None:
+    """
+    Return the visitor's address.
+
+    Each proxy adds its peer on the right; whatever stands further left than ours have
+    added, the visitor may have made up.
+    """
+    address = request.peer
+    if proxies:
+        hops = request.header("x-forwarded-for").split(",")
+        if len(hops) >= proxies and hops[-proxies].strip():
+            address = hops[-proxies].strip()
+    found = _PORT.fullmatch(address)
+    if found:
+        address = found["six"] or found["four"]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    # An IPv4 peer of a socket that takes both.
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+def _locale(header: str) -> str | None:
+    """Return the language that `Accept-Language` likes best."""
+    best, liked = None, 0.0
+    for part in header[:MAX_TEXT].split(","):
+        tag, _, weight = part.partition(";")
+        try:
+            quality = float(weight.partition("=")[2] or 1)
+        except ValueError:
+            continue
+        if quality > liked and _LANGUAGE.fullmatch(tag.strip()):
+            best, liked = tag.strip(), quality
+    return best
+
+
+def _short(text: str) -> str:
+    return text[:MAX_TEXT]

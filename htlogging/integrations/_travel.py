@@ -1,0 +1,80 @@
+"""What is bound where a job is enqueued, as text that travels with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from htlogging._bindings import ScopeBlock, current
+from htlogging._event import bindable
+from htlogging.exceptions import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# The header, label or option that carries it.
+NAME = "htevents"
+
+# UTF-8 bytes: a broker keeps it with every message.
+MAX_BYTES = 16_384
+
+# They are of one event, not of what follows from it.
+_ONCE = ("ht_message_id", "ht_timestamp")
+
+_MAX_DEPTH = 16
+
+_log = logging.getLogger("htlogging")
+
+
+def packed() -> str | None:
+    """Return what is bound here, as JSON; `None` when nothing is."""
+    fields = {k: v for k, v in current().items() if k not in _ONCE and v is not None}
+    if not fields:
+        return None
+    text = _json(fields)
+    if text is None or len(text) > MAX_BYTES:
+        _log.warning(
+            "what is bound here does not travel with the job: it has more than %s "
+            "bytes; bind less",
+            f"{MAX_BYTES:,}",
+        )
+        return None
+    return text
+
+
+def job(text: object) -> ScopeBlock:
+    """
+    Return a scope for a job.
+
+    Args:
+        text: What `packed` returned where the job was enqueued; whatever else is there
+            counts as nothing.
+    """
+    fields: Any = {}
+    if isinstance(text, str):
+        try:
+            fields = bindable.check(json.loads(text))
+        except (ValueError, AttributeError):  # not ours, or of another version
+            _log.warning("a job's bound fields cannot be read")
+            fields = {}
+    return ScopeBlock(fields)
+
+
+def eager() -> ScopeBlock:
+    """Return a scope for a job that runs where it is enqueued."""
+    return ScopeBlock({k: v for k, v in current().items() if k not in _ONCE})
+
+
+def _json(fields: dict[str, Any]) -> str | None:
+    try:
+        return json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    # Late: for odd values only.
+    from htlogging._event import coercion
+
+    try:
+        return json.dumps(coercion.plain(fields, MAX_BYTES, _MAX_DEPTH))
+    except InvalidEvent:
+        return None

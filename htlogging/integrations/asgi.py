@@ -1,0 +1,179 @@
+"""
+Any ASGI application: FastAPI, Starlette, Litestar, Quart, Django.
+
+::
+
+    from htlogging.integrations.asgi import HtEventsMiddleware
+
+    app = HtEventsMiddleware(app)                  # around any application
+    app.add_middleware(HtEventsMiddleware)         # FastAPI, Starlette
+"""
+
+from __future__ import annotations
+
+from htlogging._bindings import ScopeBlock
+from htlogging.integrations import _cookie_service
+from htlogging.integrations._delivery import deliver_async
+from htlogging.integrations._options import Options
+from htlogging.integrations._request import Visit, encoded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import Any
+
+    from typing_extensions import Unpack
+
+    from htlogging.integrations._options import MiddlewareOptions
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+__all__ = ["HtEventsMiddleware"]
+
+
+class HtEventsMiddleware:
+    """
+    Open a scope for each request and websocket, and bind its visitor.
+
+    What is bound is what `htlogging.integrations.wsgi` binds. When the server stops, at
+    the lifespan's end, all events are delivered while the event loop goes on; so too
+    around an application that has no lifespan.
+
+    Args:
+        app: The application.
+        options: As for WSGI; `user_id` is given the scope.
+
+    Raises:
+        InvalidSetting: An option has the wrong type.
+    """
+
+    def __init__(self, app: Application, **options: Unpack[MiddlewareOptions]) -> None:
+        self.app = app
+        self._options = Options(**options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application in a scope of its own."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await _Lifespan(self.app, receive, send).run(scope)
+            return
+        if kind not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        options, request = self._options, AsgiRequest(scope)
+        if options.cookie_service is not None and kind == "http":
+            path, method = _below(scope), scope["method"]
+            answer = _cookie_service.answer(request, options, path, method)
+            if answer is not None:
+                await _send(send, answer)
+                return
+        with ScopeBlock({}, Visit(request, options, scope)):
+            await self.app(scope, receive, send)
+
+
+class AsgiRequest:
+    """A request, read from its scope."""
+
+    __slots__ = ("_path", "_raw_path", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        # Now: routers shorten them in place.
+        self._path = scope.get("path", "")
+        self._raw_path = scope.get("raw_path")
+
+    def header(self, name: str) -> str:
+        """Return a header, its lines joined."""
+        key = name.encode()
+        found = [value for each, value in self._scope["headers"] if each == key]
+        # HTTP/2 may split cookies into lines.
+        joined = (b"; " if key == b"cookie" else b", ").join(found)
+        return joined.decode("latin-1")
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, for a websocket too."""
+        scheme = str(self._scope.get("scheme", "http"))
+        return {"ws": "http", "wss": "https"}.get(scheme, scheme)
+
+    @property
+    def peer(self) -> str:
+        """The peer's address."""
+        client = self._scope.get("client")
+        return str(client[0] or "") if client else ""
+
+    @property
+    def path(self) -> str:
+        """The path with the application's own prefix."""
+        if self._raw_path:
+            return str(self._raw_path.partition(b"?")[0].decode("latin-1"))
+        return encoded(self._path)
+
+    @property
+    def query(self) -> str:
+        """The query string."""
+        return str(self._scope.get("query_string", b"").decode("latin-1"))
+
+    @property
+    def server(self) -> str:
+        """The server's name and port."""
+        name, port = self._scope.get("server") or ("", None)
+        return f"{name}:{port}" if port not in (None, 80, 443) else str(name)
+
+
+def _below(scope: Scope) -> str:
+    """Return the path below where the application is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
+async def _send(send: Send, answer: _cookie_service.Answer) -> None:
+    headers = [(n.lower().encode(), v.encode("latin-1")) for n, v in answer.headers]
+    await send(
+        {"type": "http.response.start", "status": answer.status, "headers": headers}
+    )
+    await send({"type": "http.response.body", "body": b""})
+
+
+class _Lifespan:
+    """A server's lifespan, which ends when all is delivered."""
+
+    def __init__(self, app: Application, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._receive = receive
+        self._send = send
+        self._begun = False
+
+    async def run(self, scope: Scope) -> None:
+        """Leave it to the application; stand in for one that has none."""
+        try:
+            await self._app(scope, self._receive_for, self._send_for)
+        except Exception:
+            # One that has begun has failed. Django, say, refuses at once.
+            if self._begun:
+                raise
+        if not self._begun:
+            await self._stand_in()
+
+    async def _receive_for(self) -> Message:
+        self._begun = True
+        return await self._receive()
+
+    async def _send_for(self, message: Message) -> None:
+        self._begun = True
+        if message["type"].startswith("lifespan.shutdown."):
+            await deliver_async()
+        await self._send(message)
+
+    async def _stand_in(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "lifespan.shutdown":
+                await deliver_async()
+            await self._send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return

@@ -1,0 +1,205 @@
+"""
+Django, sync and async, under WSGI and ASGI.
+
+::
+
+    MIDDLEWARE = ["htlogging.integrations.django.HtEventsMiddleware", ...]
+    HTEVENTS_MIDDLEWARE = {"trusted_proxies": 1}    # where options are wanted
+"""
+
+from __future__ import annotations
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils.functional import LazyObject, empty
+
+from htlogging._bindings import ScopeBlock
+from htlogging._event import bindable
+from htlogging.exceptions import InvalidField
+from htlogging.integrations import _cookie_service
+from htlogging.integrations._body import AsyncScopedBody, ScopedBody
+from htlogging.integrations._options import Options
+from htlogging.integrations._request import Visit, encoded
+from htlogging.integrations.wsgi import WsgiRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from django.http import HttpRequest
+    from typing_extensions import Unpack
+
+    from htlogging.integrations._options import MiddlewareOptions
+
+__all__ = ["HtEventsMiddleware"]
+
+
+class HtEventsMiddleware:
+    """
+    Open a scope for each request, until the end of its response, and bind its visitor.
+
+    Bound is what `htlogging.integrations.wsgi` binds, and as `ht_user_id` the primary
+    key of the authenticated user, once the application has looked at `request.user` or
+    awaited `request.auser()`. This middleware never does: that would read the session,
+    query the database and add `Vary: Cookie`. The option `user_id`, a function of the
+    request, may.
+
+    It stands first in `MIDDLEWARE`. Options are in the setting `HTEVENTS_MIDDLEWARE`.
+
+    Args:
+        get_response: The rest of the application.
+        options: In place of those in the settings.
+
+    Raises:
+        InvalidSetting: An option has the wrong type.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(
+        self, get_response: Callable[..., Any], **options: Unpack[MiddlewareOptions]
+    ) -> None:
+        self.get_response = get_response
+        given = getattr(settings, "HTEVENTS_MIDDLEWARE", None) or {}
+        self._options = Options(**{**given, **options})
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer in a scope of its own; under ASGI this makes the coroutine."""
+        if self._is_async:
+            return self._answer_async(request)
+        answer = self._cookies(request)
+        if answer is not None:
+            return answer
+        block = self._block(request)
+        response = None
+        block.resume()
+        try:
+            response = self.get_response(request)
+        finally:
+            block.pause()
+            _end_with(response, block)
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> Any:
+        answer = self._cookies(request)
+        if answer is not None:
+            return answer
+        block = self._block(request)
+        response = None
+        block.resume()
+        try:
+            response = await self.get_response(request)
+        finally:
+            block.pause()
+            _end_with(response, block)
+        return response
+
+    def _block(self, request: HttpRequest) -> ScopeBlock:
+        visit = _DjangoVisit(DjangoRequest(request), self._options, request)
+        return ScopeBlock({}, visit)
+
+    def _cookies(self, request: HttpRequest) -> HttpResponse | None:
+        """Answer a request to the cookie service."""
+        if self._options.cookie_service is None:
+            return None
+        answer = _cookie_service.answer(
+            DjangoRequest(request),
+            self._options,
+            request.path_info,
+            request.method or "",
+        )
+        if answer is None:
+            return None
+        response = HttpResponse(status=answer.status)
+        for name, value in answer.headers:
+            if name == "Set-Cookie":
+                response.cookies.load(value)
+            else:
+                response[name] = value
+        return response
+
+
+class DjangoRequest(WsgiRequest):
+    """A request, read from its `META`, which is an environ under ASGI too."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.META)
+        self._request = request
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, by `SECURE_PROXY_SSL_HEADER` too."""
+        return str(self._request.scheme)
+
+    @property
+    def path(self) -> str:
+        """The path with the application's own prefix."""
+        return encoded(self._request.path)
+
+
+class _DjangoVisit(Visit):
+    """A request's fields, and whom Django has authenticated until now."""
+
+    __slots__ = ()
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return the fields; raise nothing."""
+        fields = super().__call__()
+        if "ht_user_id" in fields:
+            return fields
+        # Anew for each event: the request may log its user in or out.
+        user_id = _loaded_user_id(self._given)
+        return fields if user_id is None else {**fields, "ht_user_id": user_id}
+
+
+def _loaded_user_id(request: HttpRequest) -> Any:
+    """Return the id of the user that the application has loaded; else `None`."""
+    attributes = request.__dict__
+    user = attributes.get("user")
+    if isinstance(user, LazyObject):
+        user = user._wrapped  # noqa: SLF001
+        if user is empty:  # nobody has looked at it, or has by `auser()` only
+            user = attributes.get("_acached_user")
+    try:
+        if user is None or not user.is_authenticated:
+            return None
+        bindable.check({"ht_user_id": user.pk})
+    except (AttributeError, InvalidField):  # a user model of the application's own
+        return None
+    return user.pk
+
+
+def _end_with(response: Any, block: ScopeBlock) -> None:
+    """End the scope when the response is sent; one that is complete is as good as."""
+    if not getattr(response, "streaming", False) or (
+        # The server sends a file by itself.
+        getattr(response, "file_to_stream", None) is not None
+    ):
+        block.end()
+        return
+    # What is closed with the response, a generator's `finally` above all, belongs to it.
+    closers = response._resource_closers  # noqa: SLF001
+    closers[:] = [_within(block, close) for close in closers]
+    parts = response.streaming_content
+    response.streaming_content = (
+        AsyncScopedBody(parts, block) if response.is_async else ScopedBody(parts, block)
+    )
+
+
+def _within(block: ScopeBlock, function: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        block.resume()
+        try:
+            function()
+        finally:
+            block.pause()
+
+    return call

@@ -1,0 +1,67 @@
+"""
+RQ.
+
+::
+
+    rq worker --worker-class htlogging.integrations.rq.HtEventsWorker
+
+and, where jobs are enqueued, `import htlogging.integrations.rq`: from then on each job
+that is made in the process takes along what is bound there, in its `meta`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import rq
+from rq.job import Job
+
+from htlogging.integrations import _travel
+from htlogging.integrations._delivery import deliver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["HtEventsMixin", "HtEventsWorker"]
+
+
+class HtEventsMixin:
+    """
+    Do each job in a scope of its own, and deliver its events when it is done.
+
+    For workers of other kinds: `class Worker(HtEventsMixin, rq.SpawnWorker)`.
+    """
+
+    def perform_job(self, job: Job, *args: Any, **kwargs: Any) -> Any:
+        """Do the job. Its process may end by `os._exit` right after it."""
+        try:
+            with _travel.job(job.meta.get(_travel.NAME)):
+                return super().perform_job(job, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            deliver()
+
+
+class HtEventsWorker(HtEventsMixin, rq.Worker):
+    """RQ's worker, which does each job in a process of its own."""
+
+
+def _carry() -> None:
+    """Have `Job.create`, RQ's one way to make a job, note what is bound."""
+    create = Job.create.__func__
+    if hasattr(create, "__wrapped__"):  # this module is imported anew
+        return
+
+    @functools.wraps(create)
+    def create_with_bound(cls: type[Job], *args: Any, **kwargs: Any) -> Job:
+        job: Job = create(cls, *args, **kwargs)
+        text = _travel.packed()
+        if text is not None:
+            # Not in place: the dict may be the caller's.
+            job.meta = {_travel.NAME: text, **job.meta}
+        return job
+
+    Job.create = classmethod(create_with_bound)
+
+
+_carry()

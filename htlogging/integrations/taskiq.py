@@ -1,0 +1,67 @@
+"""
+taskiq.
+
+::
+
+    from htlogging.integrations.taskiq import HtEventsMiddleware
+
+    broker = ListQueueBroker(...).with_middlewares(HtEventsMiddleware())
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from taskiq import TaskiqMiddleware
+
+from htlogging.integrations import _travel
+from htlogging.integrations._delivery import deliver_async
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from taskiq import TaskiqMessage, TaskiqResult
+
+    from htlogging._bindings import ScopeBlock
+
+__all__ = ["HtEventsMiddleware"]
+
+# The scopes of the tasks that run in this context, the innermost last: a broker in
+# memory may run one where it is sent.
+_running: ContextVar[tuple[ScopeBlock, ...]] = ContextVar(
+    "htlogging_taskiq", default=()
+)
+
+
+class HtEventsMiddleware(TaskiqMiddleware):
+    """
+    Give each task a scope, with what was bound where it was sent.
+
+    Events are delivered when the broker shuts down, a worker's or a sender's.
+    """
+
+    def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        """Note what is bound."""
+        text = _travel.packed()
+        if text is not None:
+            message.labels[_travel.NAME] = text
+        return message
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """Begin the scope."""
+        block = _travel.job(message.labels.get(_travel.NAME))
+        block.resume()
+        _running.set((*_running.get(), block))
+        return message
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002
+        """End the scope."""
+        *others, block = _running.get()
+        _running.set(tuple(others))
+        block.pause()
+        block.end()
+
+    async def shutdown(self) -> None:
+        """Deliver what waits."""
+        await deliver_async()
