@@ -1,1 +1,1 @@
-"""A log record in, an event's bytes out; pure, on the caller's thread."""
+"""From a log record to an event's bytes: pure code, on the caller's thread."""

@@ -1,4 +1,4 @@
-"""Which fields can be bound: checked where they are, not at the first event."""
+"""Which fields can be bound: checked when they are bound, not at the first event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPE = {
     "ht_previous_id": "alias",
 }
 
-# What all of these need, and no message id is drawn.
+# What every type needs; the message id is fixed, so that none is generated.
 _REST = {
     "ht_user_id": "-",
     "ht_group_id": "-",
@@ -26,7 +26,7 @@ _REST = {
     "ht_message_id": "-",
 }
 
-# Names of the facade's parameters, and of the event's keys, that no property has.
+# Names of the facade's parameters and of the event's keys, which are not properties.
 _MEANT = {
     name: field
     for field in builder.FIELDS
@@ -37,7 +37,7 @@ _MEANT = {
     )
 }
 
-# Of those that a property may have, a dict is what is meant.
+# Names that a property may have, too; with a dict as value, the field is meant.
 _MEANT_AS_DICT = {
     field.removeprefix("ht_"): field
     for field in ("ht_context", "ht_integrations", "ht_properties", "ht_traits")
@@ -75,7 +75,7 @@ def _check_type(name: str, value: Any) -> None:
 
 
 def _no_such(name: str) -> str:
-    # Late: for a message only.
+    # Late: needed only for a message.
     from difflib import get_close_matches
 
     near = get_close_matches(name, builder.FIELDS, 1)

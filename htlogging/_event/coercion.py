@@ -1,9 +1,9 @@
 """
-Any Python object → plain JSON types: the patient half of `_json`.
+Any Python object → plain JSON types: the slow way of `encoder`.
 
-Walks a value in Python, so it copes with what the C encoders refuse or would write
-wrongly. Imported on the first odd value only: what it needs takes longer to import
-than all the rest of this package.
+It walks a value in Python, so it can handle what the C encoders refuse or would write
+wrongly. It is imported with the first such value, because its imports take longer than all
+the rest of this package.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from htlogging.exceptions import EventTooLarge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What stands in for a value inside itself, and for what lies too deep.
+# Replaces a value that contains itself, and a value that is nested too deep.
 ELLIPSIS = "..."
 
-# CPython converts integers of up to 4,300 digits by default, in both directions; one
-# that the receiver could not read back would cost the whole event.
+# By default CPython converts integers of up to 4,300 digits, in both directions. A longer
+# one, which the receiver could not read, would cost the whole event.
 MAX_INT_DIGITS = 4_300
 MAX_INT_BITS = 14_284
 
-# What `scalar` makes a bounded number of bytes of, dates and times aside.
+# Types, besides dates and times, that `scalar` turns into a bounded number of bytes.
 SCALARS = frozenset({Decimal, UUID})
 
-# No text may stand in for these: the event and its `properties`, `context` and so on,
-# and the objects in those, `context.library` above all; what would change its kind.
+# Levels at which a text may not replace a value: the event, its `properties`, `context` and
+# so on, and the objects in those, such as `context.library`. They must stay objects.
 _EVENT_LEVELS = 2
 _KINDS = frozenset({type(None), bool, int, float, bytes, Decimal})
 
@@ -49,22 +49,22 @@ _BYTES = (bytes, bytearray, memoryview)
 _INFINITIES = (math.inf, -math.inf)
 _NO_LEAF = object()
 
-# numpy's `dtype.kind` → what its values become: moments ISO 8601, durations numbers.
+# numpy's `dtype.kind` for times: moments become ISO 8601, durations numbers.
 _NUMPY_TIMES = {"M": "U", "m": "i8"}
 
 
 def plain(value: Any, limit: int, max_depth: int) -> Any:
     """
-    Convert to dict, list, str, int, float, bool and `None`, nothing else.
+    Convert a value to only dict, list, str, int, float, bool and `None`.
 
     Args:
         value: Anything.
-        limit: UTF-8 bytes that the JSON of the result may have. It bounds the work: a
-            structure whose parts are shared may be exponentially large written out.
-        max_depth: Arrays and objects inside one another; a deeper one becomes "...".
+        limit: The most UTF-8 bytes of the result's JSON. It bounds the work: a
+            structure with shared parts may be exponentially large when written out.
+        max_depth: The most nested arrays and objects; a deeper one becomes "...".
 
     Raises:
-        EventTooLarge: The result is sure to be over the limit.
+        EventTooLarge: The result is certain to be over the limit.
         RecursionError: The caller left too little stack for the first two levels.
     """
     return _Walk(limit, max_depth).any(value, 0)
@@ -75,7 +75,7 @@ def scalar(value: Any) -> Any:
     Convert a date, a time, a `Decimal` or a `UUID`.
 
     Raises:
-        TypeError: It is something else, so perhaps a container; `plain` copes.
+        TypeError: It is something else, perhaps a container, which `plain` converts.
     """
     if isinstance(value, (date, time)):
         return _iso(value)
@@ -88,15 +88,14 @@ def scalar(value: Any) -> Any:
 
 def id_text(value: Any) -> str | None:
     """
-    Return an id as text, or `None` for what can be none.
+    Return an id as text, or `None` if the value cannot be an id.
 
-    That is all but a str, a finite real number (bools are none here) and a UUID, and
-    an `Enum` of these.
+    A str, a finite real number (not a bool), a UUID, or an `Enum` of these can be one.
     """
     try:
         if isinstance(value, Enum):
             value = value.value
-        kind = type(value)  # where `isinstance` would believe a `__class__` that lies
+        kind = type(value)  # `isinstance` would believe a false `__class__`
         if issubclass(kind, str):
             return str.__str__(value)
         is_number = issubclass(kind, (Real, Decimal)) and not issubclass(kind, bool)
@@ -105,16 +104,16 @@ def id_text(value: Any) -> str | None:
         if is_number or issubclass(kind, UUID):
             return str.__str__(str(value))
     except Exception:  # noqa: BLE001
-        # User code, a signalling NaN, an int of more than 4,300 digits.
+        # User code, a signalling NaN, or an int of more than 4,300 digits.
         return None
     return None
 
 
 def _iso(value: date | time) -> str | None:
-    # pandas.NaT is a datetime that differs from itself, as NaN does.
+    # pandas.NaT is a datetime that is not equal to itself, like NaN.
     if value != value:  # noqa: PLR0124
         return None
-    # Not what a subclass makes of it, which may be anything.
+    # Not a subclass's own method, which may return anything.
     kind = next(k for k in (datetime, date, time) if isinstance(value, k))
     return kind.isoformat(value)  # type: ignore[arg-type]
 
@@ -122,8 +121,8 @@ def _iso(value: date | time) -> str | None:
 def _decimal(value: Decimal) -> float | int | str | None:
     if not value.is_finite():
         return None
-    # What was written as a whole number stays one: databases give ids as Decimals of
-    # more digits than a float holds. So does what is beyond all floats.
+    # A whole number stays whole: databases return ids as Decimals with more digits than a
+    # float holds. So does a number beyond the range of floats.
     number = float(value)
     exponent = value.as_tuple().exponent
     is_whole = isinstance(exponent, int) and exponent >= 0
@@ -142,7 +141,7 @@ def _exact_float(value: float) -> float | None:
 
 
 def _int(value: int) -> int | str:
-    # The type's own methods, here and above: a subclass's may say anything.
+    # The type's own methods, here and above: a subclass's may return anything.
     bits = int.bit_length(value)
     try:
         if bits <= MAX_INT_BITS:
@@ -154,11 +153,11 @@ def _int(value: int) -> int | str:
 
 
 def text(value: str) -> str:
-    """Return an exact `str` that UTF-8 can hold: lone surrogates become U+FFFD."""
+    """Return an exact `str` that UTF-8 can encode: lone surrogates become U+FFFD."""
     value = str.__str__(value)
     if not _SURROGATES.search(value):
         return value
-    # UTF-16 joins the pairs, which stand for one character; what is left is lone.
+    # UTF-16 joins the pairs that stand for one character; what is left is lone.
     paired = value.encode("utf-16-le", "surrogatepass")
     value = paired.decode("utf-16-le", "surrogatepass")
     return _SURROGATES.sub("\ufffd", value)
@@ -172,7 +171,7 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
         return defaults.bytes_default(value, url_safe=False)
 
 
-# Type → how to convert it, where that takes no account of the size.
+# Type → how to convert it, for values of a bounded size.
 _LEAVES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (float, _exact_float),
     ((date, time), _iso),
@@ -181,7 +180,7 @@ _LEAVES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 
 
 class _Walk:
-    """One conversion: what is left of its budget, and the containers it is inside."""
+    """One conversion: the bytes that are left, and the containers it is inside."""
 
     def __init__(self, limit: int, max_depth: int) -> None:
         self.limit = limit
@@ -190,22 +189,22 @@ class _Walk:
         self.inside: set[int] = set()
 
     def spend(self, size: int) -> None:
-        """Take that many bytes off the budget: never more than the JSON will have."""
+        """Subtract bytes from the budget; never more than the JSON will have."""
         self.left -= size
         if self.left < 0:
             raise EventTooLarge(None, self.limit)
 
     def any(self, value: Any, depth: int) -> Any:
-        """Convert one value; if that fails, its text stands in for it alone."""
+        """Convert one value; if that fails, its text replaces it alone."""
         self.spend(1)
         try:
             return self.convert(value, depth)
         except EventTooLarge:
             raise
         except Exception as exc:
-            # User code ran (a property, an iterator, a `__class__` that lies), or the
-            # stack ran out here: the rest of the event shall not suffer. Where a text
-            # cannot stand in, what this is in has to give way.
+            # User code ran (a property, an iterator, a false `__class__`), or the stack
+            # ran out here. The rest of the event must not suffer. If a text may not
+            # replace this value, the container around it is replaced.
             ours = (
                 depth < _EVENT_LEVELS
                 or (depth == _EVENT_LEVELS and type(value) is dict)
@@ -223,7 +222,7 @@ class _Walk:
         return self.box(value, depth) if plain_value is _NO_LEAF else plain_value
 
     def leaf(self, value: Any) -> Any:
-        """Convert what holds no other values; else return `_NO_LEAF`."""
+        """Convert a value without other values in it; else return `_NO_LEAF`."""
         if value is None or value is True or value is False:
             return value
         if isinstance(value, str):
@@ -234,7 +233,7 @@ class _Walk:
         if isinstance(value, int):
             number = _int(value)
             if isinstance(number, int):
-                # Its digits, or fewer: a bit is 0.301 of one.
+                # At most its digits: a bit is 0.301 of a digit.
                 self.spend(number.bit_length() * 3 // 10)
             return number
         for kind, convert in _LEAVES:
@@ -243,12 +242,12 @@ class _Walk:
         return _NO_LEAF
 
     def string(self, value: str) -> str:
-        """Convert a str, after a look at its length."""
+        """Convert a str, if its length is within the budget."""
         self.spend(str.__len__(value))
         return text(value)
 
     def box(self, value: Any, depth: int) -> Any:
-        """Convert what may hold other values; each is entered once on the way down."""
+        """Convert a value that may hold others; none is entered twice on the way down."""
         make: Callable[[list[Any], int], Any]
         items: Any
         if isinstance(value, dict):
@@ -256,7 +255,7 @@ class _Walk:
         elif isinstance(value, (list, tuple, set, frozenset)):
             make, items = self.array, value
         elif defaults.use_dataclass_default(value):
-            # Not `asdict`: it copies deeply, without a limit.
+            # Not `asdict`, which makes deep copies without a limit.
             make = self.object
             items = [(f.name, _field(value, f.name)) for f in fields_of(value)]
         else:
@@ -265,14 +264,14 @@ class _Walk:
             return ELLIPSIS
         self.inside.add(id(value))
         try:
-            # A copy: a `str()` in it may change what it is in. One more than there is
-            # room for is enough to say so.
+            # A copy, because a `str()` in it may change the container. One item more than
+            # there is room for is enough to find that out.
             return make(list(islice(items, self.left + 1)), depth + 1)
         finally:
             self.inside.discard(id(value))
 
     def object(self, items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-        """Convert pairs; of keys that become the same text the last one stays."""
+        """Convert pairs; if keys become the same text, the last one is kept."""
         return {self.key(key): self.any(value, depth) for key, value in items}
 
     def array(self, items: list[Any], depth: int) -> list[Any]:
@@ -280,7 +279,7 @@ class _Walk:
         return [self.any(value, depth) for value in items]
 
     def key(self, key: Any) -> str:
-        """Convert a key: to the text its value has in JSON, a container to its own."""
+        """Convert a key to its value's JSON text; a container to its `str()`."""
         if issubclass(type(key), str):
             return self.string(key)
         try:
@@ -296,7 +295,7 @@ class _Walk:
         return self.string(defaults.unknown_default(key))
 
     def other(self, value: Any, depth: int) -> Any:
-        """Convert the rest: numbers of other libraries, then whatever has a `str()`."""
+        """Convert the rest: numbers of other libraries, then anything by its `str()`."""
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(
             value, (numpy.ndarray, numpy.bool_, numpy.datetime64, numpy.timedelta64)
@@ -309,13 +308,13 @@ class _Walk:
         return self.string(defaults.unknown_default(value))
 
     def unpacked(self, value: Any, numpy: Any) -> Any:
-        """Return the lists and Python objects of an array, or a scalar's object."""
+        """Return an array as lists of Python objects, or a scalar as a Python object."""
         # An axis of length 0 ends the lists: a shape of (10**9, 0) has no elements.
         if math.prod(takewhile(bool, value.shape)) > self.left:
             raise EventTooLarge(None, self.limit)
         kind = value.dtype.kind
         if kind in _NUMPY_TIMES:
-            # By itself `tolist` makes the kind of object depend on the unit.
+            # Without this the type of object from `tolist` depends on the unit.
             values = value.astype(_NUMPY_TIMES[kind])
             value = numpy.where(numpy.isnat(value), None, values)
         return value.tolist()

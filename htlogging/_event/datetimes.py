@@ -1,8 +1,8 @@
 """
-What has to do with `datetime`.
+Values of the module `datetime`.
 
-Imported when the first value of that module comes by: it takes a fifth of the time of
-importing all the rest of this package.
+Imported with the first such value: `datetime` takes a fifth of the time of importing all
+the rest of this package.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 UTC = timezone.utc
 
-# Those whose text has a bounded length.
+# Types whose text has a bounded length.
 KINDS = frozenset({date, time, datetime})
 
-# A naive timestamp this near to the local time of now is taken for `datetime.now()`.
+# A naive timestamp this close to the local time is taken for `datetime.now()`.
 _NOW = timedelta(seconds=5)
 
 
@@ -34,19 +34,19 @@ def timestamp_text(value: Any) -> str | None:
         `None` for anything else.
 
     Raises:
-        Exception: What its `tzinfo` raised, or an OverflowError.
+        Exception: An error of its `tzinfo`, or an OverflowError.
     """
-    # pandas.NaT is a datetime that differs from itself, as NaN does.
+    # pandas.NaT is a datetime that is not equal to itself, like NaN.
     if not issubclass(type(value), datetime) or value != value:  # noqa: PLR0124
         return None
     offset = value.utcoffset()
     naive = value.replace(tzinfo=None)
     if offset is None:
-        # Both naive on purpose: the question is whether this is the clock's own.
+        # Both are naive on purpose: is this the local clock's time?
         is_local = abs(datetime.now() - naive) <= _NOW  # noqa: DTZ005
         value = naive.astimezone() if is_local else naive.replace(tzinfo=UTC)
     elif offset % timedelta(minutes=1):
-        # ISO 8601 has no seconds in an offset; local mean times before 1900 do.
+        # ISO 8601 allows no seconds in an offset; local mean times before 1900 have them.
         value = (naive - offset).replace(tzinfo=UTC)
     else:
         value = naive.replace(tzinfo=timezone(offset))

@@ -1,11 +1,10 @@
 """
 Any value → RFC 8259 JSON, as compact UTF-8 bytes.
 
-Two ways lead to the same meaning. Plain values (exact dict, list, tuple, str, int,
-float, bool and `None`; dates, decimals and UUIDs among them) go straight through a C
-encoder: orjson where it is installed and enough (`prefer_orjson`), else the standard
-library's. Whatever that refuses, or would write wrongly, is first made plain by
-`_values`.
+Two ways give JSON with the same meaning. Plain values (exact dict, list, tuple, str, int,
+float, bool and `None`, and with them dates, decimals and UUIDs) go straight through a C
+encoder: orjson if it is installed and can encode them (`prefer_orjson`), else the standard
+library's. What these refuse or would write wrongly is first made plain by `coercion`.
 """
 
 from __future__ import annotations
@@ -20,37 +19,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-# Arrays and objects inside one another. Receivers' parsers set limits of their own: 64
-# (.NET) to 1,000 (Jackson); the interpreter's json follows the state of the stack.
+# Nested arrays and objects. Receivers' parsers have limits of 64 (.NET) to 1,000 (Jackson);
+# the limit of Python's json depends on the stack.
 MAX_DEPTH = 64
 
-# Of these an encoder writes a bounded number of bytes. Decimal and UUID join when the
-# first one comes by: their modules are slow to import.
+# Types of which an encoder writes a bounded number of bytes. Decimal and UUID join with
+# their first value: their modules are slow to import.
 _atoms: set[type] = {float, bool, type(None)}
 
-# The types of `datetime`, when the first value of one has come by, and its UTC.
+# The types of `datetime`, from their first value on, and its UTC.
 _dated: frozenset[type] = frozenset()
 _utc: object = None
 
-# 64 bits: orjson refuses more, the standard library's encoder may not.
+# 64 bits: orjson refuses larger ints; the standard library's encoder may accept them.
 _LEAST = -(2**63)
 _MOST = 2**63 - 1
 
 
 class _NotPlain(Exception):
-    """No error: it chooses the way."""
+    """Not an error: it makes `encode` take the slow way."""
 
 
 def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     """
-    Encode an event, once and for all: these bytes are its snapshot.
+    Encode an event: these bytes are its snapshot.
 
     Args:
         event: A dict with `str` keys; its values may be anything.
-        limit: Bytes at most. It bounds the time and the memory spent too, however
-            large the event would be written out.
-        built: It is as `builder.make` made it: only the caller's parts need be looked at.
-            Takes 1.2 us less for a typical event.
+        limit: The most bytes. It also bounds time and memory, however large the event
+            would be when written out.
+        built: Whether `builder.make` made it; then only the caller's parts are checked.
+            This takes 1.2 us less for a typical event.
 
     Raises:
         EventTooLarge: The JSON has more bytes than that.
@@ -58,7 +57,7 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     """
     if built:
         parts = [event.get("properties") or event.get("traits") or {}]
-        if len(event["context"]) > 1:  # more than `library`, which is ours
+        if len(event["context"]) > 1:  # more than our own `library`
             parts.append(event["context"])
         if event["integrations"]:
             parts.append(event["integrations"])
@@ -67,8 +66,8 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     try:
         data = _dumps(event) if _check(parts, limit) else _stdlib_dumps(event)
     except Exception:  # noqa: BLE001
-        # Not plain, or another thread changed a dict under way. The second way copes
-        # with all of it.
+        # Not plain, or another thread changed a dict meanwhile. The slow way handles
+        # both.
         with fork.importing:
             from htlogging._event import coercion
 
@@ -80,18 +79,18 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
 
 def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
     """
-    Look at the values, level by level, and leave early.
+    Check the values, level by level, and stop as early as possible.
 
-    The C encoders cannot be stopped, and what a value takes written out may be
-    exponential in what it takes in memory: `x = [x, x]`, thirty times.
+    The C encoders cannot be stopped, and a value may be exponentially larger as JSON than
+    in memory: `x = [x, x]`, thirty times.
 
     Returns:
-        Whether orjson may encode them: it would run a time zone's Python code.
+        Whether orjson may encode them; it must not run a time zone's Python code.
 
     Raises:
-        _NotPlain: A cycle, great depth, a wide int, a type that the encoders do not
-            get; or it looks too large: every value and every character stands for a
-            byte at least, but a cycle that branches looks so too.
+        _NotPlain: There is a cycle, too deep nesting, a wide int, or a type that the
+            encoders do not take. Or it looks too large: every value and character is
+            at least a byte. (A cycle that branches looks too large, too.)
         TypeError: A key is not a str.
     """
     left = limit
@@ -106,8 +105,8 @@ def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
             left -= len(box)
             if left < 0:
                 raise _NotPlain
-            # A loop with the commonest types first: two thirds of the time that a
-            # comprehension and a second look at what it leaves take.
+            # A loop with the most common types first takes two thirds of the time of a
+            # comprehension and a second loop over the rest.
             for value in values:
                 kind = type(value)
                 if kind is str:
@@ -133,7 +132,7 @@ def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
 
 
 def _learn(kind: type) -> bool:
-    """Have the sets know a type from now on; return whether it is in `_dated`."""
+    """Add a type to the sets, if it belongs there; return whether it is in `_dated`."""
     global _dated, _utc
     with fork.importing:
         from htlogging._event import datetimes
@@ -156,7 +155,7 @@ def _default(value: Any) -> Any:
     return coercion.scalar(value)
 
 
-# Lone surrogates pass it and are refused by `str.encode`; cycles `_check` has found.
+# It lets lone surrogates pass, and `str.encode` refuses them. `_check` has found cycles.
 _encoder = json.JSONEncoder(
     ensure_ascii=False,
     check_circular=False,
@@ -167,7 +166,7 @@ _encoder = json.JSONEncoder(
 
 
 def _chunks_of() -> Callable[[Any], Iterable[str]]:
-    """Make what `_encoder.encode` makes anew at each call: 0.5 us of 4.1."""
+    """Make once what `_encoder.encode` makes at each call, in 0.5 of its 4.1 us."""
     make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
     if make is None:  # pragma: no cover  (not CPython)
         return _encoder.iterencode
@@ -197,36 +196,36 @@ def _choose_dumps() -> Callable[[Any], bytes]:
     try:
         with fork.importing:
             import orjson
-        # What it writes of its own accord in another form than the standard library.
+        # Types that orjson writes in another form than the standard library.
         options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
     except Exception:  # noqa: BLE001
-        # Not there, or another module of that name.
+        # Not installed, or another module of that name.
         return _stdlib_dumps
 
     def dumps(value: Any) -> bytes:
         try:
-            # A copy: orjson keeps its buffer, 4 KiB for an event of 600 bytes.
+            # A copy: orjson's own bytes keep its buffer, 4 KiB for an event of 600 bytes.
             return memoryview(orjson.dumps(value, None, options)).tobytes()
         except TypeError:
-            # A decimal, mostly. orjson gets no `default`: while that ran, another
-            # thread might shrink a list, and orjson reads freed memory then.
+            # Mostly a decimal. orjson gets no `default`: while that runs, another thread
+            # could shrink a list, and orjson would read freed memory.
             return _stdlib_dumps(value)
 
     return dumps
 
 
-# As installed by the first call of `prefer_orjson`; threads see one or the other.
+# Replaced by the first call of `prefer_orjson`; a thread sees the old or the new one.
 _dumps: Callable[[Any], bytes] = _stdlib_dumps
 _chosen = False
 
 
 def prefer_orjson() -> None:
     """
-    Encode by orjson from now on, where it is installed.
+    Encode with orjson from now on, if it is installed.
 
-    Importing that takes longer than importing this package, so neither a caller does it
-    nor a process that sends once: a sending thread does, before the second request, and
-    who formats or sends a file.
+    Importing orjson takes longer than importing this package. So no caller imports it, and
+    no process that sends only once. A sending thread imports it before its second request;
+    so do the formatter and `send`.
     """
     global _chosen, _dumps  # noqa: PLW0603
     if not _chosen:

@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
-# Ids drawn ahead, at most. To draw, the system's generator lets go of the interpreter's
-# lock. One by one, that had each of eight threads that log wait for the seven others at
-# every event. And a thread that waits for the lock (the sending one) starts its 5 ms of
-# patience anew whenever it sees the lock change hands, so that draws closer than that
-# starve it: these last for 10 ms of a caller that does nothing else.
+# The most ids that are generated ahead. The system's generator releases the interpreter's
+# lock. With one id at a time, each of eight logging threads waited for the seven others at
+# every event. Besides, a thread that waits for the lock, such as the sender, starts its 5 ms
+# anew each time that the lock changes hands, so more frequent calls starve it. This many ids
+# last for 10 ms of a caller that does nothing else.
 _AHEAD = 2_048
 
-# Seconds for which they are used.
+# Seconds for which they may be used.
 _FRESH = 0.1
 
-# Hexadecimal digits that an id has to itself: 80 bits. It shares the 42 others with all
-# that were drawn with it: half the time of cutting each into its five groups.
+# Hexadecimal digits that only this id has: 80 bits. The 42 other bits are the same for all
+# ids that were generated together, which halves the time of making each one's five groups.
 _OWN = 20
 
 
 class _Supply:
-    """Ids drawn ahead."""
+    """Ids that were generated ahead."""
 
     def __init__(self) -> None:
-        # When they were drawn (seconds since the epoch), where each one's own digits
-        # begin, all these digits, and what goes between. Replaced as a whole. Threads
-        # take from the list's end, and one that finds it empty draws anew.
+        # When they were generated (seconds since the epoch), where each one's own digits
+        # begin, all these digits, and the part between. Replaced as a whole. Threads take
+        # from the end of the list; one that finds it empty generates new ids.
         self.drawn: tuple[float, list[int], str, str] = (-math.inf, [], "", "")
 
     def after_fork_in_child(self) -> None:
-        """Leave them to the parent."""
+        """Forget the parent's ids, in a forked child."""
         self.drawn[1].clear()
 
 
@@ -51,9 +51,10 @@ def new_id() -> str:
     """
     Return a random UUID (version 4).
 
-    Drawn from the system's generator by this process, at most a tenth of a second ago, and
-    not ahead at all where events are further apart than that: unique across forks (after
-    `fork.notice`), and across copies of a frozen process whose clock goes on meanwhile.
+    It comes from the system's generator, from this process, at most a tenth of a second
+    ago. If events are further apart than that, none is generated ahead. So it is unique
+    across forks (after `fork.notice`), and across copies of a frozen process whose clock
+    keeps running.
     """
     made, starts, digits, middle = _supply.drawn
     now = time.time()
@@ -78,7 +79,7 @@ def take_from(source: Callable[[], str] | None) -> None:
 
 
 def _draw(now: float, count: int) -> str:
-    """Draw so many, and return one of them."""
+    """Generate this many ids, and return one of them."""
     if _source is not None:
         return _source()
     middle = uuid_text(os.urandom(16).hex(), 4)[8:24]
@@ -88,5 +89,5 @@ def _draw(now: float, count: int) -> str:
 
 
 def uuid_text(h: str, version: int) -> str:
-    """Return the UUID of a version that has these 32 hexadecimal digits, or most."""
+    """Return a UUID of this version from 32 hexadecimal digits; it replaces some of them."""
     return f"{h[:8]}-{h[8:12]}-{version}{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"

@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-# The facade's logger. It and those below it carry events alone.
+# The facade's logger. It and those below it carry only events.
 LOGGER = "htevents"
 
-# What a record has of itself, in this version of Python, and what formatters add.
+# The attributes of every record in this version of Python, and those of formatters.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
 }
 
-# Where the facade finds what became of its record (a `Call`). Two underscores would be
-# mangled; no `extra` of an application's begins like this.
+# The attribute with the outcome of the facade's record (a `Call`). Two underscores would be
+# mangled; no `extra` of an application begins like this.
 CALL = "_htlogging_call"
 
 _OURS = STANDARD | {CALL}
 
-# Records of these loggers, and of those below them, are never events: they tell of the
-# sending of events.
+# Records of these loggers and of those below them are never events: they are about sending
+# events.
 _NEVER = frozenset({"htlogging", "requests", "urllib3"})
 
 
 class Call:
     """
-    What became of a record that the facade made; handlers fill it in.
+    The outcome of a record that the facade made; handlers fill it in.
 
     Args:
-        handlers: Those that shall take it.
+        handlers: The handlers that may take it.
     """
 
     __slots__ = ("error", "event", "handlers", "queued")
@@ -51,8 +51,8 @@ class Call:
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        # A copy, made for a socket or another process's queue, is `None`: the record
-        # goes through, also to where this package is not.
+        # In a pickle, for a socket or another process, it is `None`: so the record can be
+        # read where this package is not installed.
         return type(None), ()
 
 
@@ -61,9 +61,9 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
     Make the event that a record describes.
 
     Raises:
-        InvalidEvent: A field is missing or has the wrong type. It is named.
+        InvalidEvent: A field is missing or has the wrong type; the message names it.
     """
-    fork.notice()  # before an id is drawn
+    fork.notice()  # before a message id is generated
     own = {k: v for k, v in record.__dict__.items() if k not in _OURS}
     name = record.msg
     if type(name) is not str:
@@ -72,13 +72,13 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def has_fields(record: logging.LogRecord) -> bool:
-    """Tell whether the record was meant as an event: it has an `ht_` field."""
-    # Not every name is a str: `extra` takes what can be a key.
+    """Return whether the record has an `ht_` field, and so is meant as an event."""
+    # Not every name is a str: `extra` takes any key.
     return any(str(name).startswith("ht_") for name in record.__dict__)
 
 
 def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
-    """Tell whether the record's logger is there for events: all it logs is one."""
+    """Return whether all records of the record's logger are events."""
     name = record.name
     logger = logging.root.manager.loggerDict.get(name)
     if isinstance(logger, logging.Logger) and handler in logger.handlers:
@@ -87,5 +87,5 @@ def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Tell whether it tells of the sending of events, and so is none."""
+    """Return whether the record is about sending events, and so is not an event."""
     return str(record.name).partition(".")[0] in _NEVER

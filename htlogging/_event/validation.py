@@ -1,8 +1,8 @@
 """
-What is wrong with an event that the receiver takes all the same.
+What is wrong with an event that the receiver accepts all the same.
 
-A 200 does not prove an event valid: without an id, say, it is lost later, where nobody
-looks. No text that is returned here holds a value of the event but its type.
+A 200 does not prove that an event is valid: one without an id, for example, is lost later,
+unseen. No text that is returned here contains a value of the event, except its type.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# In one request; what is over that gets lost, under a 200.
+# Events in one request; the receiver answers 200 and loses those over the limit.
 MAX_REQUEST_EVENTS = 2_500
 
-# Type → the fields of its own that it must have, beside its ids.
+# Type → the fields that it must have, besides an id.
 REQUIRED = {
     "track": ("event",),
     "identify": (),
@@ -36,11 +36,11 @@ _TIME = re.compile(
 
 def problems(event: dict[str, Any], endpoint: str = "batch") -> list[str]:
     """
-    Say what is wrong with an event, a short clause for each; nothing for a valid one.
+    Return what is wrong with an event, a short text for each fault.
 
     Args:
         event: Any JSON object.
-        endpoint: `batch`, or the type of event that was promised.
+        endpoint: `batch`, or the type of event that the path names.
     """
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in REQUIRED:
@@ -70,7 +70,7 @@ def request_problems(
     count: int, sent_at: object, content_type: str | None
 ) -> list[str]:
     """
-    Say what is wrong with a request as a whole.
+    Return what is wrong with a request as a whole.
 
     Args:
         count: Events in it.
@@ -91,12 +91,12 @@ def request_problems(
 
 
 def is_time(value: object) -> bool:
-    """Tell whether it is the text of an ISO 8601 date and time with an offset."""
+    """Return whether a value is the text of an ISO 8601 date and time with an offset."""
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return False
     try:
-        # Without the fraction and the offset: 3.10 knows few forms of them.
+        # Without the fraction and the offset, of which Python 3.10 reads only a few forms.
         datetime.fromisoformat(found[1])
     except ValueError:
         return False

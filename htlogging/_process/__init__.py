@@ -1,1 +1,1 @@
-"""What a process does to us: fork, exit, its threads, its host."""
+"""Fork, exit, threads and hosts: what happens to the process."""

@@ -1,9 +1,9 @@
 """
-What a forked child does anew.
+What happens at a fork. docs/architecture.md tells the whole story.
 
-Threads do not survive a fork, locks survive in the state they were in, and queued
-events are the parent's. An object that has any of these registers itself; in the child
-its `after_fork_in_child` makes them afresh, before any other code runs there.
+Threads do not survive a fork, locks stay in the state they were in, and queued events are
+the parent's. An object that has any of these registers itself. In the child its
+`after_fork_in_child` makes them anew, before any other code runs there.
 
 uWSGI forks without telling Python (unless `py-call-uwsgi-fork-hooks` is set). `notice`
 finds that out by the process's number.
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
         """Something with threads, locks or queued events."""
 
         def after_fork_in_child(self) -> None:
-            """Forget the parent's; in the child, on its only thread."""
+            """Begin anew; called in the child, on its only thread."""
 
 
 _registered: weakref.WeakSet[Any] = weakref.WeakSet()
 
-# Held while we import something late (requests, orjson) or make the facade's client, and
-# by a fork: a child made in the middle of it would find it half there, and its lock held
-# for ever.
+# Held during a late import (requests, orjson), while the facade's client is made, and by a
+# fork. A child that is forked in the middle would have half a module, and its lock held for
+# ever.
 importing = threading.RLock()
 
 
 def register(thing: Forkable) -> None:
-    """Have its `after_fork_in_child` called in every child, as long as it lives."""
+    """Call the object's `after_fork_in_child` in every child, as long as it lives."""
     _registered.add(thing)
 
 
-# The process that all this was made for.
+# The process that the state in this module belongs to.
 _pid = os.getpid()
 
-# Held while a fork that Python was not told of is made up for: events of other threads
-# wait. Re-entrant for signal handlers. Nobody forks meanwhile but a signal handler.
+# Held while `notice` makes up for a fork that Python was not told of; events of other threads
+# wait. Re-entrant for signal handlers. Only a signal handler could fork meanwhile.
 _noticing = threading.RLock()
 
 
 def notice() -> None:
-    """Do what a fork asks for, if it was one that Python was not told of."""
+    """Run the hooks of a fork, if there was one that Python was not told of."""
     if os.getpid() != _pid:
         with _noticing:
             if os.getpid() != _pid:
@@ -60,7 +60,7 @@ def _in_child() -> None:
     importing = threading.RLock()
     for thing in list(_registered):
         thing.after_fork_in_child()
-    # Last: other threads, in `notice`, wait for it.
+    # Last: other threads in `notice` wait for it.
     _pid = os.getpid()
 
 
@@ -72,14 +72,14 @@ def _before() -> None:
 
 def _in_parent() -> None:
     global _holding  # noqa: PLW0603
-    # Not so where this module was imported, by another thread, while the fork was under
-    # way: then only the hooks that come after it run.
+    # False if another thread imported this module during the fork: then only the hooks
+    # after the fork run.
     if _holding:
         _holding = False
         importing.release()
 
 
-_holding = False  # whether a fork under way has `importing`
+_holding = False  # whether the current fork holds `importing`
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

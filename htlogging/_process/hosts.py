@@ -1,9 +1,9 @@
 """
 Hosts that fork or end a process in a way of their own, in one table.
 
-Whatever ends by `os._exit` runs no atexit hook. `watch_end`, called with the first
-events of a process, finds out who will end it and asks to be told before. What cannot be
-asked (Ray, Spark, RQ) needs a line in the application: docs/servers.md.
+A process that ends by `os._exit` runs no atexit hook. `watch_end`, called with the first
+events of a process, finds out which host will end it and registers with that host. Hosts
+without such a hook (Ray, Spark, RQ) need a line in the application: docs/servers.md.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    # Closes all handlers of this process.
+    # A function that closes all handlers of this process.
     Close = Callable[[], None]
 
 # The process that imported this module.
 _home = os.getpid()
 
-# Host → the process in which it has been asked. Two threads may come here at once, and
-# ask twice: all handlers are closed once all the same. A forked child has other numbers.
+# Host → the process in which we have registered with it. Two threads may register twice at
+# the same time; handlers are closed only once all the same. A forked child registers anew.
 _asked: dict[str, int] = {}
 
 
 def watch_end(close: Close) -> None:
     """
-    Have `close` called before this process ends, where atexit hooks would not do it.
+    Make a host call `close` before this process ends, if atexit hooks will not run.
 
-    Called often: a host may be imported, and atexit be cleared, at any time.
+    Called often, because a host may be imported, or atexit cleared, at any time.
     """
     for host in (_multiprocessing, _celery, _cleared_atexit):
         host(close)
 
 
 def _multiprocessing(close: Close) -> None:
-    """Its children run no atexit hooks (up to 3.12), or none of the parent's (3.13)."""
+    """Children run no atexit hooks (up to 3.12), or none of the parent's (3.13)."""
     process = sys.modules.get("multiprocessing.process")
     if process is None or _asked.get("multiprocessing") == os.getpid():
         return
@@ -53,10 +53,10 @@ def _multiprocessing(close: Close) -> None:
 
 
 def _celery(close: Close) -> None:
-    """Its pool's processes end by `os._exit`, and send a signal just before."""
+    """Processes of the pool end by `os._exit`, and send a signal just before."""
     if "celery" in _asked:  # forked children have the connection, too
         return
-    # Half there while another thread imports it: a later event comes here again.
+    # It may be half imported by another thread; a later event tries again.
     signals = sys.modules.get("celery.signals")
     signal = getattr(signals, "worker_process_shutdown", None)
     if signal is not None:
@@ -84,7 +84,7 @@ def _nothing() -> None:
     pass
 
 
-# Dead when somebody has cleared atexit: the hooks of `logging` and ours went with it.
+# Dead once atexit was cleared: the hooks of `logging` and ours are gone as well.
 _alive = _register(_nothing)
 
 
@@ -92,8 +92,9 @@ def _cleared_atexit(close: Close) -> None:
     """
     Airflow's supervisor clears atexit in a task's process.
 
-    It runs what was registered since, then ends by `os._exit`. When this module is
-    imported only after that, nothing tells; then every forked process gets the hook.
+    It runs the hooks that were registered later, then ends by `os._exit`. If this module
+    is imported after that, the clearing is not visible; so every forked process gets the
+    hook.
     """
     global _alive  # noqa: PLW0603
     pid = os.getpid()
@@ -126,7 +127,7 @@ def may_start_threads() -> bool:
 
 
 def leave_signals_to_others() -> None:
-    """Block signals in uWSGI: its handlers end the process on the thread they are on."""
+    """Block signals in uWSGI, whose handlers end the process on the thread they run on."""
     if _uwsgi() is not None:
         import signal
 
@@ -134,6 +135,6 @@ def leave_signals_to_others() -> None:
 
 
 def _uwsgi() -> Any:
-    """Return the module that there is in a process of uWSGI."""
+    """Return the module `uwsgi`, which only a process of uWSGI has."""
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi if hasattr(uwsgi, "worker_id") else None

@@ -1,4 +1,4 @@
-"""Whether this thread holds the lock of `logging`, and what it must not do then."""
+"""The lock of `logging`: whether this thread holds it, and what it must not do then."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def late_import() -> AbstractContextManager[object]:
     """
-    Return what holds off forks during an import, where this thread may wait for it.
+    Return a lock that delays forks during an import, if this thread may wait for it.
 
-    `dictConfig` makes handlers with logging's lock held, which keeps forks away as
-    well, and must not wait for an import: that may make a logger, and want the lock.
+    `dictConfig` makes handlers while it holds logging's lock. That lock delays forks, too.
+    It must not wait for an import, which may make a logger and need that lock.
     """
     return nullcontext() if is_held() else fork.importing
 

@@ -1,9 +1,9 @@
 """
-What the end of the interpreter asks of handlers.
+What happens at the interpreter's exit. docs/architecture.md tells the whole story.
 
-`logging.shutdown`, an atexit hook that was registered before ours and so runs after it,
-flushes and closes the handlers in logging's list. A reconfiguration empties that list;
-our hook puts back who is missing.
+`logging.shutdown` flushes and closes the handlers in logging's list. It is an atexit hook
+that was registered before ours, so it runs after ours. A reconfiguration empties that list;
+our hook adds the handlers that are missing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
             """Wait until everything accepted so far is delivered or given up."""
 
         def nudge(self) -> None:
-            """Have everything accepted so far sent now, without waiting."""
+            """Start sending everything accepted so far, without waiting."""
 
         def close(self) -> None:
-            """Flush within a time of its own."""
+            """Flush, within a deadline of its own."""
 
 
-# All handlers that live: changed by those who make one, read at exit.
+# All living handlers: a constructor adds one, the exit reads them.
 _handlers: weakref.WeakSet[Closable] = weakref.WeakSet()
 
-# Handlers with something to deliver: an application may forget its client right after
-# the first event. From the first event until closed; a forked child keeps them too.
+# Handlers that have had an event and are not closed yet. They are kept alive here, because
+# an application may drop its client right after the first event. A forked child keeps them.
 _busy: set[Closable] = set()
 
 # Monotonic seconds at which the first handler was closed at exit.
@@ -47,7 +47,7 @@ _exiting = False
 
 
 def register(handler: Closable) -> None:
-    """Have this handler flushed and closed at exit, as long as it lives."""
+    """Flush and close this handler at exit, as long as it lives."""
     _handlers.add(handler)
 
 
@@ -57,13 +57,13 @@ def living() -> list[Closable]:
 
 
 def hold(handler: Closable) -> None:
-    """Keep a handler that has events, and have it closed when this process ends."""
+    """Keep a handler that has events alive, and close it when this process ends."""
     _busy.add(handler)
     hosts.watch_end(_at_child_exit)
 
 
 def let_go(handler: Closable) -> None:
-    """Let a handler be forgotten: it has no events."""
+    """Stop keeping a handler alive: it has no events."""
     _busy.discard(handler)
 
 
@@ -79,16 +79,16 @@ def close_all() -> None:
 
 
 def is_exiting() -> bool:
-    """Tell whether atexit hooks are running: `logging.shutdown` is still to come."""
+    """Return whether atexit hooks are running, and `logging.shutdown` will follow."""
     return _exiting
 
 
 def deadline(seconds: float) -> float:
     """
-    Return the monotonic time by which a handler that is closed now shall be done.
+    Return the monotonic time by which a handler that is closed now must be done.
 
-    At exit all handlers are closed in a row, and their time begins with the first: an
-    application with ten of them and a dead server ends as soon as one with one.
+    At exit all handlers are closed one after another, and their time begins with the
+    first. So with a dead server ten handlers take no longer than one.
     """
     global _began  # noqa: PLW0603
     now = time.monotonic()
@@ -108,12 +108,12 @@ def _at_exit() -> None:
     for handler in list(_handlers):
         if handler not in listed:
             logging._addHandlerRef(handler)  # type: ignore[attr-defined]  # noqa: SLF001
-        # All send from now on, side by side; they are closed one after another.
+        # From now on all send at the same time; they are closed one after another.
         handler.nudge()
 
 
 def _at_child_exit() -> None:
-    """Close all handlers: nobody will after us."""
+    """Close all handlers: no other hook will do it."""
     _at_exit()
     for handler in list(_handlers):
         handler.close()

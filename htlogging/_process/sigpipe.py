@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 @contextmanager
 def blocked() -> Iterator[None]:
     """
-    Have a write to a closed connection raise, and nothing else, on this thread.
+    Make a write to a closed connection only raise on this thread.
 
-    Python ignores SIGPIPE; many command-line programs set it back to its default, which
-    ends the process. The signal is sent to the thread that writes: blocked there it
-    waits, and is taken away before the thread's mask is restored.
+    Python ignores SIGPIPE, but many command-line programs restore its default, which ends
+    the process. The signal goes to the thread that writes. While it is blocked there it
+    stays pending, and it is removed before the thread's mask is restored.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows has no such signal
         yield
         return
-    # Asked for, not taken from the call that blocks: a signal handler that runs in that
+    # Read first, not taken from the call that blocks: a signal handler that runs in that
     # call may raise, and the mask must be restored then, too.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:

@@ -1,4 +1,4 @@
-"""Which threads are sending just now: what is logged there is never an event."""
+"""Which threads are sending: what they log meanwhile is never an event."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Whether this thread is sending: what is logged on it is never an event, or a record
-# about sending would be sent, and so on. A context variable and no threading.local:
-# gevent patches that, and this module may be older than the patch; all its greenlets
-# would be one thread. A forked child's only thread goes on with its own value.
-# It names its thread, and knows its end: a task that on_error makes has a copy.
+# Whether this thread is sending. What it logs then is never an event: otherwise a record
+# about sending would be sent, and so on. It is a context variable and not a threading.local,
+# because gevent may patch that after this module was imported, and all its greenlets would be
+# one thread. A forked child's only thread keeps its own value. The value names its thread and
+# its end, because a task that on_error starts has a copy of it.
 _this_sends: ContextVar[_Sending | None] = ContextVar("htlogging_sending", default=None)
 
 
 class _Sending:
-    """That a thread is sending, until it is not."""
+    """A time in which a thread is sending."""
 
     __slots__ = ("active", "thread")
 
@@ -29,14 +29,14 @@ class _Sending:
 
 
 def is_sending() -> bool:
-    """Tell whether this thread is sending events just now."""
+    """Return whether this thread is sending events at this moment."""
     found = _this_sends.get()
     return found is not None and found.active and found.thread == threading.get_ident()
 
 
 @contextmanager
 def sending() -> Iterator[None]:
-    """Have what is logged meanwhile be no event."""
+    """Mark this thread as sending, for a block."""
     now = _Sending()
     before = _this_sends.set(now)
     try:
