@@ -207,7 +207,7 @@ class Report:
 
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
-        line = "%d %s not delivered yet to %s stay in the spool"
+        line = "%d %s not delivered yet to %s; kept in the spool"
         _say(line, count, _events(count), self._host)
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
@@ -254,7 +254,7 @@ def where(record: logging.LogRecord) -> str:
 
 
 def no_effect(what: str) -> None:
-    """Report settings that nobody reads."""
+    """Report settings that have no effect."""
     _say("%s", what)
 
 
