@@ -207,8 +207,9 @@ class Report:
 
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
-        line = "%d %s not delivered yet to %s; kept in the spool"
-        _say(line, count, _events(count), self._host)
+        verb = "stays" if count == 1 else "stay"
+        line = "%d %s not delivered yet to %s %s in the spool"
+        _say(line, count, _events(count), self._host, verb)
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """
