@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging._delivery.sender import Transport
-    from htlogging._queue.spool.queue import SpoolQueue
+    from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
 
 
@@ -67,7 +67,7 @@ class HtEventsHandler(QueueHandler):
         InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
     """
 
-    queue: MemoryQueue | SpoolQueue  # type: ignore[assignment]
+    queue: EventQueue  # type: ignore[assignment]
 
     def __init__(
         self, queue: object = None, **settings: Unpack[HandlerSettings]
@@ -83,7 +83,7 @@ class HtEventsHandler(QueueHandler):
                 from htlogging._queue.spool import location
             location.check(self._settings.spool or "")
         self._begin()
-        self.queue.join()
+        self.queue.register()
         super().__init__(self.queue)  # type: ignore[arg-type]
         if self._settings.debug:
             show_debug()
@@ -119,13 +119,17 @@ class HtEventsHandler(QueueHandler):
             and not capturing.holds(settings)
         )
 
-    def _make_queue(self) -> MemoryQueue | SpoolQueue:
+    def _make_queue(self) -> EventQueue:
         if not self._has_spool():
-            return MemoryQueue(self._settings.max_queue_size)
+            return MemoryQueue(
+                self._settings.max_queue_size,
+                self._settings.max_queue_bytes,
+                self._settings.max_event_size,
+            )
         # Late: SQLite takes longer to import than all the rest, and few use a spool.
         with logging_lock.late_import():
             from htlogging._queue.spool.queue import SpoolQueue
-        return SpoolQueue(self._settings, self._report, self._counters, self._evicted)
+        return SpoolQueue(self._settings, self._report, self._counters)
 
     def _hire(self) -> Worker:
         """Make a worker; its thread starts with the first event."""
@@ -150,10 +154,15 @@ class HtEventsHandler(QueueHandler):
     @property
     def stats(self) -> Stats:
         """The counters at this moment, as a `Stats`."""
-        with self._delivery.settled:
-            accepted, queued = self.queue.counts()
-            counts = self._counters.snapshot()
-        return Stats(accepted=accepted, queued=queued, **counts)
+        counts = self.queue.counts()
+        return Stats(
+            accepted=counts.accepted,
+            delivered=counts.delivered,
+            failed=counts.failed,
+            queued=counts.queued,
+            queued_bytes=counts.queued_bytes,
+            **self._counters.snapshot(),
+        )
 
     def handle(self, record: logging.LogRecord) -> bool:
         """
@@ -303,7 +312,7 @@ class HtEventsHandler(QueueHandler):
             # At exit without sync_mode: the caller must not see errors of the network.
             if self._settings.sync_mode:
                 raise
-        if self.queue.fill():
+        if self.queue.backlog():
             # It did not get through and is in the spool now: the worker sends it later.
             shutdown.hold(self)
             self._worker.wake()
@@ -317,10 +326,16 @@ class HtEventsHandler(QueueHandler):
             waiting = self._worker.put_when_room(event, deadline)
         if not waiting:
             self._counters.add("dropped")
-            host, most = self._settings.host, self._settings.max_queue_size
-            why = f"the queue for {host} is full (max_queue_size: {most})"
-            self._report.lost("dropped", 1, why)
+            self._report.lost("dropped", 1, self._why_full(event))
         return waiting
+
+    def _why_full(self, event: bytes) -> str:
+        name = "max_queue_size"
+        held = self.queue.counts().queued_bytes + len(event)
+        if held > self._settings.max_queue_bytes:
+            name = "max_queue_bytes"
+        most = getattr(self._settings, name)
+        return f"the queue for {self._settings.host} is full ({name}: {most})"
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """
@@ -340,9 +355,9 @@ class HtEventsHandler(QueueHandler):
         fork.notice()
         if logging_lock.is_mine(self.lock) or logging_lock.is_held():
             return self._worker.flush(-math.inf)
-        if timeout is None and self.queue.durable:
+        if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
-        self.queue.look(at_once=True)
+        self._worker.maintain(at_once=True)
         return self._worker.flush(time.monotonic() + _seconds(timeout))
 
     def nudge(self) -> None:
@@ -366,7 +381,7 @@ class HtEventsHandler(QueueHandler):
 
     def retire(self) -> None:
         """Have the threads end when all is sent, without waiting for them."""
-        self.queue.retire()
+        self.queue.unregister()
         self._exchange_worker().retire()
 
     def _stop(self) -> None:
@@ -376,7 +391,7 @@ class HtEventsHandler(QueueHandler):
             self._direct = True
         self._report.hold()
         # Also in a process without events: send what dead processes left in the spool.
-        self.queue.look(at_once=True)
+        self._worker.maintain(at_once=True)
         if not self._exchange_worker().stop(deadline):
             self._abandon()
         self.queue.close()
@@ -389,19 +404,9 @@ class HtEventsHandler(QueueHandler):
             worker, self._worker = self._worker, self._hire()
         return worker
 
-    def _evicted(self, events: list[bytes], why: str) -> None:
-        """Give up events that the spool had to remove."""
-        with self._delivery.settled:
-            self.queue.evicted(len(events))
-            self._counters.add("failed", len(events))
-        with sending():
-            self._delivery.tell(events, DeliveryError(None, "spool", why, 0))
-
     def _abandon(self) -> None:
         """Give up the events that could not be delivered in time."""
-        with self._delivery.settled:
-            events = self.queue.abandon()
-            self._counters.add("failed", len(events))
+        events = self.queue.abandon()
         if events:
             outage = f"; {self._report.outage}" if self._report.outage else ""
             why = f"not delivered within shutdown_timeout{outage}"

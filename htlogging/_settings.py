@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         on_error: Callable[[DeliveryError, list[dict[str, Any]]], object] | None
         on_invalid: Literal["raise", "report"]
         max_queue_size: int
+        max_queue_bytes: int
         upload_size: int | None
         upload_interval: float
         gzip: bool
@@ -98,6 +99,7 @@ TABLE = {
         "HTEVENTS_ON_INVALID",
     ),
     "max_queue_size": Setting(10_000, Integer(1, 2**31)),
+    "max_queue_bytes": Setting(64 * 1024 * 1024, Integer(1, 2**50)),
     "upload_size": Setting(None, Integer(1, MAX_BODY_EVENTS)),
     "upload_interval": Setting(0.5, Seconds(0.0, 3600.0)),
     "gzip": Setting(default=True, check=_checks.flag),
@@ -154,6 +156,7 @@ class Settings:
     on_error: Callable[[DeliveryError, list[dict[str, Any]]], object] | None
     on_invalid: Literal["raise", "report"]
     max_queue_size: int
+    max_queue_bytes: int
     upload_size: int | None
     upload_interval: float
     gzip: bool

@@ -23,9 +23,7 @@ class Counters:
     """The counts of one handler, except accepted and queued, which the queue knows."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(
-            ("delivered", "rejected", "dropped", "failed", "retries", "unspooled"), 0
-        )
+        self._counts = dict.fromkeys(("rejected", "dropped", "retries", "unspooled"), 0)
         # Guards _counts only, for a few operations. Re-entrant: a signal handler or a
         # __del__ may log, and be counted, while this thread counts. A forked child
         # starts with counters of its own.

@@ -26,6 +26,12 @@ def filled(count, max_size=100):
     return queue
 
 
+def state_of(queue):
+    """Return how many events there ever were, and how many are not settled."""
+    counts = queue.counts()
+    return counts.accepted, counts.queued
+
+
 def drain(queue, *limits):
     """Claim and settle batch after batch; return each one's events."""
     batches = []
@@ -41,7 +47,7 @@ class TestPut:
         """The count of events that wait tells the caller when a request is full."""
         queue = MemoryQueue(max_size)
         assert [queue.put(b"x") for _ in range(3)] == [1, 2, 3]
-        assert queue.fill() == 3
+        assert queue.backlog() == 3
 
     @pytest.mark.parametrize("max_size", SIZES)
     def test_never_0_when_added(self, max_size):
@@ -70,7 +76,7 @@ class TestPut:
         fills = [queue.put(b"x" * size) for _ in range(10)]
         assert fills == [*range(1, 10), MAX_BODY_EVENTS]
         assert len(queue.claim(*ALL)) == 9  # there are commas too
-        assert queue.fill() == 1
+        assert queue.backlog() == 1
 
     @pytest.mark.parametrize("max_size", [1, 2, 100, 2 * MAX_BODY_EVENTS + 3])
     def test_full(self, max_size):
@@ -78,7 +84,39 @@ class TestPut:
         queue = MemoryQueue(max_size)
         assert all(queue.put(b"x") for _ in range(max_size))
         assert queue.put(b"x") == 0
-        assert queue.counts() == (max_size, max_size)
+        assert state_of(queue) == (max_size, max_size)
+
+    @pytest.mark.parametrize("max_size", [100, 100_000])
+    def test_full_of_bytes(self, max_size):
+        """Events take no more than max_bytes, claimed ones included."""
+        queue = MemoryQueue(max_size, max_bytes=1_000, max_event=100)
+        assert [queue.put(b"%100d" % n) for n in range(12)] == [*range(1, 11), 0, 0]
+        batch = queue.claim(5, MAX_BODY_BYTES)
+        assert queue.put(b"x") == 0
+        queue.ack(batch)
+        assert queue.counts().queued_bytes == 500
+        assert [queue.put(b"%100d" % n) for n in range(6)] == [6, 7, 8, 9, 10, 0]
+
+    @pytest.mark.parametrize("rounds", [1, 50])
+    def test_bytes_of_small_ones_then_large_ones(self, rounds):
+        """The bound holds whatever came and went before."""
+        queue = MemoryQueue(100_000, max_bytes=100_000, max_event=1_000)
+        for _ in range(rounds):
+            for _ in range(300):
+                assert queue.put(b"%10d" % 1)
+            for _ in range(3):
+                queue.ack(queue.claim(90, MAX_BODY_BYTES))
+            queue.ack(queue.claim(*ALL))
+            accepted = sum(queue.put(b"%1000d" % n) > 0 for n in range(150))
+            assert accepted == 100
+            assert queue.counts().queued_bytes == 100_000
+            drain(queue)
+
+    def test_empty_queue_takes_any_event(self):
+        """An event larger than max_bytes goes alone, or it would never go."""
+        queue = MemoryQueue(100, max_bytes=10)
+        assert queue.put(b"x" * 100) == 1
+        assert queue.put(b"x") == 0
 
     def test_claimed_events_count_as_well(self):
         """Events being sent take their room until they are settled."""
@@ -118,7 +156,7 @@ class TestPut:
                 assert queue.put(b"%d %d" % (name, n))
 
         def claim():
-            while not over.is_set() or queue.fill():
+            while not over.is_set() or queue.backlog():
                 batch = queue.claim(7, MAX_BODY_BYTES)
                 if batch:
                     arrived.extend(batch.events)
@@ -135,7 +173,7 @@ class TestPut:
         pairs = [tuple(map(int, event.split())) for event in arrived]
         for name in range(4):
             assert [n for who, n in pairs if who == name] == list(range(2_000))
-        assert queue.counts() == (8_000, 0)
+        assert state_of(queue) == (8_000, 0)
 
     @pytest.mark.parametrize("max_size", SIZES)
     def test_within_put(self, max_size):
@@ -146,7 +184,7 @@ class TestPut:
             __slots__ = ()
 
             def __len__(self):
-                with queue._lock:  # as while `put` or `claim` holds it
+                with queue._measuring:  # as while `put` or `claim` holds it
                     queue.put(b"inner")
                 return 1
 
@@ -176,7 +214,7 @@ class TestPut:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        accepted, left = queue.counts()
+        accepted, left = state_of(queue)
         assert accepted == settled + left
 
 
@@ -227,7 +265,7 @@ class TestClaim:
         queue = filled(2, max_size=2)
         batch = queue.claim_new(b"now")
         assert batch.events == [b"now"]
-        assert queue.counts() == (3, 3)
+        assert state_of(queue) == (3, 3)
         assert queue.ack(batch)
         assert drain(queue) == [[b"0", b"1"]]
 
@@ -241,17 +279,17 @@ class TestSettle:
         assert getattr(queue, verb)(batch, *more)
         assert not queue.ack(batch)
         assert not queue.bury(batch, REFUSED)
-        assert queue.counts() == (2, 0)
+        assert state_of(queue) == (2, 0)
 
     def test_release(self):
         """What was not sent is claimed again, before what came later."""
         queue = filled(4)
         first = queue.claim(2, MAX_BODY_BYTES)
         queue.release(first)
-        assert queue.counts() == (4, 4)
-        assert queue.fill() == MAX_BODY_EVENTS
+        assert state_of(queue) == (4, 4)
+        assert queue.backlog() == MAX_BODY_EVENTS
         assert drain(queue) == [[b"0", b"1"], [b"2", b"3"]]
-        assert queue.fill() == 0
+        assert queue.backlog() == 0
 
     def test_release_of_what_was_settled(self):
         """Settled events do not come again."""
@@ -269,9 +307,9 @@ class TestSettle:
         assert (left.events, right.events) == ([b"0"], [b"1", b"2"])
         assert not queue.ack(batch)
         assert queue.ack(left)
-        assert queue.counts() == (3, 2)
+        assert state_of(queue) == (3, 2)
         assert queue.bury(right, REFUSED)
-        assert queue.counts() == (3, 0)
+        assert state_of(queue) == (3, 0)
 
     def test_split_of_what_was_abandoned(self):
         """Halves of abandoned events are nobody's."""
@@ -281,7 +319,7 @@ class TestSettle:
         left, right = queue.split(batch)
         assert not queue.ack(left)
         assert not queue.ack(right)
-        assert queue.counts() == (2, 0)
+        assert state_of(queue) == (2, 0)
 
     def test_abandon(self):
         """All events come out: those being sent, those put back and those waiting."""
@@ -290,8 +328,8 @@ class TestSettle:
         back = queue.claim(1, MAX_BODY_BYTES)
         queue.release(back)
         assert sorted(queue.abandon()) == [b"0", b"1", b"2", b"3", b"4"]
-        assert queue.counts() == (5, 0)
-        assert queue.fill() == 0
+        assert state_of(queue) == (5, 0)
+        assert queue.backlog() == 0
         assert queue.claim(*ALL) is None
         queue.release(sent)
         assert not queue.ack(sent)
@@ -364,10 +402,9 @@ class TestRest:
     def test_nothing_to_do(self):
         """What a queue on disk does now and then leaves this one as it is."""
         queue = filled(3)
-        queue.join()
-        queue.look(at_once=True)
-        queue.evicted(1)
-        queue.retire()
+        queue.register()
+        assert queue.maintain(at_once=True) == []
+        queue.unregister()
         queue.close()
-        assert queue.counts() == (3, 3)
+        assert state_of(queue) == (3, 3)
         assert drain(queue) == [[b"0", b"1", b"2"]]

@@ -52,6 +52,7 @@ class TestDefaults:
             "on_error": None,
             "on_invalid": "raise",
             "max_queue_size": 10_000,
+            "max_queue_bytes": 67_108_864,
             "upload_size": None,
             "upload_interval": 0.5,
             "gzip": True,

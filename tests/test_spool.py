@@ -35,6 +35,12 @@ HANG = 60
 REFUSED = DeliveryError(400, "bad", "an event is wrong", 1)
 
 
+def state_of(queue):
+    """Return how many events there ever were, and how many are not settled."""
+    counts = queue.counts()
+    return counts.accepted, counts.queued
+
+
 @pytest.fixture
 def path(tmp_path):
     """Return a path where no file is yet."""
@@ -56,13 +62,18 @@ def make(path, evicted):
         given = {"write_key": "K", "host": "http://localhost", "spool": path}
         counters = Counters()
 
-        def tell(events, why):
-            evicted.append((events, why))
-            queue.evicted(len(events))
-            counters.add("failed", len(events))
+        queue = SpoolQueue(Settings(given | settings), Report(), counters)
+        queue.register()
+        maintain = queue.maintain
 
-        queue = SpoolQueue(Settings(given | settings), Report(), counters, tell)
-        queue.join()
+        def maintain_and_give_up(**options):
+            found = maintain(**options)
+            for batch, failure in found:
+                evicted.append((list(batch.events), failure.message))
+                assert queue.bury(batch, failure)
+            return found
+
+        queue.maintain = maintain_and_give_up
         queue.counters = counters
         made.append(queue)
         return queue
@@ -217,8 +228,8 @@ class TestPut:
         assert queue.put(b"one") == 1
         assert rows(path) == [b"one"]
         assert queue.put(b"two") == 2
-        assert queue.fill() == len(queue) == 2
-        assert queue.counts() == (2, 2)
+        assert queue.backlog() == len(queue) == 2
+        assert state_of(queue) == (2, 2)
 
     def test_many_threads_lose_nothing(self, queue):
         """What threads put while others claim comes once, each one's in order."""
@@ -229,7 +240,7 @@ class TestPut:
                 assert queue.put(b"%d %d" % (name, n))
 
         def claim():
-            while not over.is_set() or queue.fill():
+            while not over.is_set() or queue.backlog():
                 batch = queue.claim(7, MAX_BODY_BYTES)
                 if batch:
                     found.extend(batch.events)
@@ -246,7 +257,7 @@ class TestPut:
         pairs = [tuple(map(int, event.split())) for event in found]
         for name in range(4):
             assert [n for who, n in pairs if who == name] == list(range(300))
-        assert queue.counts() == (1_200, 0)
+        assert state_of(queue) == (1_200, 0)
 
     @pytest.mark.skipif(
         "coverage" in sys.modules, reason="coverage's own lock is not re-entrant"
@@ -261,7 +272,7 @@ class TestPut:
 
         def load():
             queue.put(b"thread")
-            queue.look(at_once=True)
+            queue.maintain(at_once=True)
 
         with interrupted(handle, 0.001, load):
             settled = mine = 0
@@ -274,10 +285,10 @@ class TestPut:
                     queue.bury(batch, REFUSED) if mine % 5 == 0 else queue.ack(batch)
                 queue.counts()
                 queue.settled_to(queue.mark())
-        accepted, left = queue.counts()
+        accepted, left = state_of(queue)
         assert accepted == settled + left
         assert sum(map(len, drain(queue))) == left
-        assert queue.counts()[1] == 0
+        assert queue.counts().queued == 0
 
     @pytest.mark.skipif(
         "coverage" in sys.modules, reason="coverage's own lock is not re-entrant"
@@ -287,10 +298,12 @@ class TestPut:
         looks = []
 
         def send():
-            queue.look()
+            queue.maintain()
             drain(queue)
 
-        with interrupted(lambda: looks.append(queue.look(at_once=True)), 0.01, send):
+        with interrupted(
+            lambda: looks.append(queue.maintain(at_once=True)), 0.01, send
+        ):
             while len(looks) < 150:
                 queue.put(b"x" * 300)
 
@@ -318,7 +331,7 @@ class TestClaim:
             queue.put(event)
         assert drain(queue, 2, 10) == [[b"1"], [b"2" * 50], [b"3", b"4"]]
         assert queue.claim(*ALL) is None
-        assert queue.counts() == (4, 0)
+        assert state_of(queue) == (4, 0)
 
     def test_larger_than_a_page(self, queue, path):
         """Events of any size come back as they were."""
@@ -334,7 +347,7 @@ class TestClaim:
         registry.shared(path).write("DELETE FROM events")
         assert queue.claim(*ALL) is None
         assert queue.settled_to(mark)
-        assert queue.counts() == (0, 0)
+        assert state_of(queue) == (0, 0)
         queue.put(b"two")
         assert drain(queue) == [[b"two"]]
 
@@ -343,7 +356,7 @@ class TestClaim:
         queue.put(b"before")
         batch = queue.claim_new(b"now")
         assert rows(path) == [b"before", b"now"] or rows(path) == [b"now", b"before"]
-        assert queue.counts() == (2, 2)
+        assert state_of(queue) == (2, 2)
         mark = queue.mark()
         assert drain(queue) == [[b"before"]]
         assert not queue.settled_to(mark)
@@ -373,7 +386,7 @@ class TestSettle:
         assert rows(path, query) == [(b"one", 400, "bad", "an event is wrong", 1)]
         ((at, failed_at),) = rows(path, "SELECT at, failed_at FROM dead")
         assert 0 < at <= failed_at
-        assert queue.counts() == (1, 0)
+        assert state_of(queue) == (1, 0)
 
     def test_release_and_split(self, queue):
         """What was put back comes again as it was; halves are settled alone."""
@@ -384,7 +397,7 @@ class TestSettle:
         assert not queue.ack(batch)
         queue.release(batch)
         queue.release(right)
-        assert queue.fill() == MAX_BODY_EVENTS
+        assert queue.backlog() == MAX_BODY_EVENTS
         mark = queue.mark()
         assert not queue.claimed_to(mark)
         assert queue.claim(*ALL) is right
@@ -393,7 +406,7 @@ class TestSettle:
         assert queue.ack(right)
         assert queue.settled_to(mark)
         assert queue.split(batch)[0].events == [b"0"]
-        assert queue.counts() == (3, 0)
+        assert state_of(queue) == (3, 0)
 
 
 class TestAbandon:
@@ -403,14 +416,14 @@ class TestAbandon:
             queue.put(b"%d" % n)
         sent = queue.claim(1, MAX_BODY_BYTES)
         assert queue.abandon() == []
-        assert queue.counts() == (3, 3)
+        assert state_of(queue) == (3, 3)
         assert queue.claim(*ALL) is None
-        queue.look()
+        queue.maintain()
         assert "3 events not delivered yet to " in caplog.text
-        assert queue.counts() == (3, 3)
+        assert state_of(queue) == (3, 3)
         assert drain(queue) == [[b"0", b"1", b"2"]]
         assert not queue.ack(sent)
-        assert queue.counts() == (3, 0)
+        assert state_of(queue) == (3, 0)
         assert rows(path) == []
 
     def test_delivered_after_all(self, queue, path):
@@ -420,7 +433,7 @@ class TestAbandon:
         sent = queue.claim(1, MAX_BODY_BYTES)
         queue.abandon()
         assert queue.ack(sent)
-        assert queue.counts() == (3, 2)
+        assert state_of(queue) == (3, 2)
         assert rows(path) == [b"1", b"2"]
 
     def test_refused_after_all(self, queue, path):
@@ -438,17 +451,17 @@ class TestAbandon:
         queue.put(b"1")
         queue.claim_new(b"2")
         queue.abandon()
-        assert queue.counts() == (3, 3)
-        queue.look()
+        assert state_of(queue) == (3, 3)
+        queue.maintain()
         assert sum(map(len, drain(queue))) == 3
-        assert queue.counts() == (3, 0)
+        assert state_of(queue) == (3, 0)
 
     def test_by_another_of_this_process(self, make):
         """A second queue with the same destination takes over."""
         one, two = make(), make()
         one.put(b"0")
         one.abandon()
-        two.look()
+        two.maintain()
         assert drain(two) == [[b"0"]]
 
 
@@ -458,28 +471,28 @@ class TestAdopt:
         queue.put(b"mine")
         for owner in (9, 8):
             orphans(path, 2, owner)
-        queue.look(at_once=True)
-        assert queue.counts() == (5, 5)
+        queue.maintain(at_once=True)
+        assert state_of(queue) == (5, 5)
         mark = queue.mark()
         batches = drain(queue, 2, MAX_BODY_BYTES)
         assert [len(batch) for batch in batches] == [2, 2, 1]
         assert batches[-1] == [b"mine"]
         assert queue.settled_to(mark)
-        assert queue.counts() == (5, 0)
+        assert state_of(queue) == (5, 0)
 
     def test_finished_owners_are_forgotten(self, queue, path):
         """A process that outlives many others does not collect their numbers."""
         queue.put(b"mine")
         for owner in range(10, 20):
             orphans(path, 1, owner)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue.mark()[0]) == 11
         held = queue.claim(1, MAX_BODY_BYTES)
         drain(queue)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue.mark()[0]) == 2
         queue.ack(held)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue.mark()[0]) == 1
 
     def test_interrupted(self, queue, path, monkeypatch):
@@ -492,24 +505,24 @@ class TestAdopt:
             raise SpoolUnavailable("for the test")
 
         monkeypatch.setattr(statements, "span", fail)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue) == 0
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue) == 3
 
     def test_now_and_then(self, queue, path):
         """A look is due every so often, or when it is asked for."""
         queue.put(b"mine")
-        queue.look()
+        queue.maintain()
         orphans(path, 1)
-        queue.look()
+        queue.maintain()
         assert len(queue) == 1
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue) == 2
 
     def test_nothing_is_made(self, queue, path):
         """Looking for others' events makes no file."""
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert not os.path.exists(path)
 
     def test_50_000_events(self, queue, path):
@@ -524,7 +537,7 @@ class TestAdopt:
             steps[0] += 1
 
         file._reader.set_progress_handler(step, 100)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert len(queue) == 50_000
         assert len(statements) < 15, statements
         assert steps[0] < 10
@@ -544,17 +557,17 @@ class TestBounds:
             assert queue.put(b"%06d" % n + b"x" * 994)
         # On a caller's thread nothing is told.
         assert not evicted
-        assert queue.counts() == (count, count)
+        assert state_of(queue) == (count, count)
         assert registry.shared(path).size() < 1.2 * 2**20
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         gone = [event for events, _ in evicted for event in events]
         assert {why for _, why in evicted} == {"spool_max_bytes is reached"}
         left = [event for batch in drain(queue) for event in batch]
         assert [int(event[:6]) for event in gone + left] == list(range(count))
         assert len(left) > 600
-        assert queue.counts() == (count, 0)
-        assert queue.counters.snapshot()["failed"] == len(gone)
-        queue.look(at_once=True)
+        assert state_of(queue) == (count, 0)
+        assert queue.counts().failed == len(gone)
+        queue.maintain(at_once=True)
         queue.close()
         assert size(path) < 100_000
 
@@ -562,18 +575,18 @@ class TestBounds:
         """A limit that is set later is kept from then on."""
         orphans(path, 3_000, pad=b"x" * 1_000)
         queue = make(spool_max_bytes=2**20)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert registry.shared(path).size() <= 2**20
-        assert sum(len(events) for events, _ in evicted) + queue.fill() == 3_000
+        assert sum(len(events) for events, _ in evicted) + queue.backlog() == 3_000
 
     def test_dead_letters_go_first(self, make, evicted, path):
         """They had their turn: a full file loses them before events that wait."""
         queue = make(spool_max_bytes=2**20)
         for _ in range(20):
             queue.put(b"x" * 100_000)
-            if queue.fill() > 1:
+            if queue.backlog() > 1:
                 queue.bury(queue.claim(1, 1), REFUSED)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert not evicted
         assert registry.shared(path).size() <= 2**20
         assert rows(path, "SELECT count(*) FROM dead")[0] < 10
@@ -585,7 +598,7 @@ class TestBounds:
         claimed = queue.claim(*ALL)
         for _ in range(2_000):
             queue.put(b"x" * 1_000)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert evicted
         assert all(b"first" not in events for events, _ in evicted)
         assert queue.ack(claimed)
@@ -599,11 +612,11 @@ class TestBounds:
         file = registry.shared(path)
         file.write("UPDATE events SET at = at - 200 WHERE seq < 4")
         file.write("UPDATE dead SET failed_at = failed_at - 200")
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert evicted == [([b"1", b"2"], "too old")]
         assert rows(path, "SELECT count(*) FROM dead") == [0]
         assert drain(queue) == [[b"3", b"4"]]
-        assert queue.counts() == (5, 0)
+        assert state_of(queue) == (5, 0)
 
     def test_clock_that_goes_back(self, make, evicted, path):
         """A younger event before an elder one keeps it for a while; none is lost."""
@@ -611,7 +624,7 @@ class TestBounds:
         for n in range(3):
             queue.put(b"%d" % n)
         registry.shared(path).write("UPDATE events SET at = at - 200 WHERE seq > 1")
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert not evicted
         assert drain(queue) == [[b"0", b"1", b"2"]]
 
@@ -651,7 +664,7 @@ class TestBounds:
             queue.put(body)
         assert size(path) > 20_000 * 300
         drain(queue)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         # The log is as large as it was until it is written to, or closed.
         assert os.path.getsize(path) < 100_000
         queue.put(b"one more")
@@ -667,7 +680,7 @@ class TestBounds:
         for _ in range(10):
             for _ in range(600):
                 queue.put(body)
-            queue.look()
+            queue.maintain()
         assert os.path.getsize(path) > 6_000 * 300
         assert os.path.getsize(f"{path}-wal") < 2_000 * 4_096
 
@@ -679,7 +692,7 @@ class TestBounds:
             # A reader in the middle of it: "database table is locked".
             reader = connection.execute("SELECT * FROM events")
             reader.fetchone()
-            queue.look()
+            queue.maintain()
             reader.close()
         queue.put(b"more")
         assert len(rows(path)) == 601
@@ -790,16 +803,16 @@ class TestUnusable:
             spool.seek(4096)
             spool.write(os.urandom(os.path.getsize(path) - 4096))
         assert queue.claim(*ALL) is None
-        assert queue.fill() == 0
-        queue.look()
+        assert queue.backlog() == 0
+        queue.maintain()
         assert any("malformed" in line for line in caplog.messages)
         os.unlink(path)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         queue._care.no_reads._until = queue._care.no_writes._until = 0.0
         queue.put(b"new")
         assert rows(path) == [b"new"]
         assert drain(queue)[-1] == [b"new"]
-        assert queue.counts()[1] == 0
+        assert queue.counts().queued == 0
 
     def test_deleted(self, make, path, caplog):
         """Events of a file that was deleted go by memory; later ones to a new file."""
@@ -808,14 +821,14 @@ class TestUnusable:
             queue.put(b"%d" % n)
         claimed = queue.claim(1, 1)
         os.unlink(path)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert "deleted or replaced" in caplog.text
-        assert queue.counts() == (3, 3)
+        assert state_of(queue) == (3, 3)
         queue.put(b"new")
         assert rows(path) == [b"new"]
         assert queue.ack(claimed)
         assert sorted(chain(*drain(queue))) == [b"1", b"2", b"new"]
-        assert queue.counts() == (4, 0)
+        assert state_of(queue) == (4, 0)
         assert queue.counters.snapshot()["unspooled"] == 2
 
     def test_deleted_with_more_than_memory_holds(self, make, path, evicted):
@@ -824,11 +837,11 @@ class TestUnusable:
         for n in range(5):
             queue.put(b"%d" % n)
         os.unlink(path)
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert evicted == [
             ([b"2", b"3", b"4"], "the spool was deleted, and memory is full")
         ]
-        assert queue.counts() == (5, 2)
+        assert state_of(queue) == (5, 2)
         assert drain(queue) == [[b"0", b"1"]]
 
     def test_lock_file_deleted(self, make, path, run):
@@ -836,7 +849,7 @@ class TestUnusable:
         queue = make()
         queue.put(b"mine")
         os.unlink(f"{path}-lock")
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         out, _ = run("""
             from htlogging._queue.spool import registry
             print(list(registry.shared(spool).adopt()))
@@ -854,11 +867,11 @@ class TestUnusable:
         connection.execute("BEGIN IMMEDIATE")
         assert queue.ack(first)
         assert queue.bury(second, REFUSED)
-        assert queue.counts() == (2, 0)
+        assert state_of(queue) == (2, 0)
         connection.execute("ROLLBACK")
         connection.close()
         assert rows(path) == [b"0", b"1"]
-        queue.look(at_once=True)
+        queue.maintain(at_once=True)
         assert rows(path) == []
         assert rows(path, "SELECT body, status FROM dead") == [(b"1", 400)]
 
@@ -1023,15 +1036,15 @@ class TestHandler:
         """While one thread tells what had to leave the file, another one sends."""
         handler = make_handler(thread=2)
         looking, enough = threading.Event(), threading.Event()
-        look = handler.queue.look
+        look = handler.queue.maintain
 
         def slow_once(*, at_once=False):
             if not looking.is_set():
                 looking.set()
                 assert enough.wait(HANG)
-            look(at_once=at_once)
+            return look(at_once=at_once)
 
-        handler.queue.look = slow_once
+        handler.queue.maintain = slow_once
         handler.handle(event("e0"))
         try:
             assert collector.wait_for(1, HANG)

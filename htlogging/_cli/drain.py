@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from htlogging._delivery.sender import Claims
-    from htlogging._queue.base import Batch
+    from htlogging._queue.base import Batch, Claims
     from htlogging.exceptions import DeliveryError
 
     class Source(Claims, Protocol):

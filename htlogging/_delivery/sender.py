@@ -16,11 +16,11 @@ from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from htlogging._delivery.retry import Answer
-    from htlogging._queue.base import Batch
+    from htlogging._queue.base import Batch, Claims
     from htlogging._report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
@@ -36,23 +36,6 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Close the connection; the next `post` opens another."""
-
-    class Claims(Protocol):
-        """What a queue does with a claimed batch."""
-
-        durable: bool
-
-        def split(self, batch: Batch) -> tuple[Batch, Batch]:
-            """Halve it."""
-
-        def ack(self, batch: Batch) -> bool:
-            """Forget delivered events; tell whether they were ours."""
-
-        def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-            """Forget events given up; tell whether they were ours."""
-
-        def release(self, batch: Batch) -> None:
-            """Put back events that were not sent."""
 
     class Patience(Protocol):
         """How long the sending thread may take."""
@@ -85,8 +68,6 @@ class Delivery:
         self._queue = queue
         self._counters = counters
         self._report = report
-        # Tries of what is in memory are counted, and it does not become too old.
-        self._is_overdue: Callable[[Batch], bool] = getattr(queue, "overdue", _never)
         # Events in the next request at most. An outage makes it small; each request
         # that gets through doubles it: a server that has just come back is not flooded.
         self._limit = MAX_BODY_EVENTS
@@ -170,7 +151,7 @@ class Delivery:
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
         """Count events as failed, tell of them, and hand them to `on_error`."""
         with self._being_settled():
-            if self._settle(lambda: self._queue.bury(batch, failure), "failed", batch):
+            if self._queue.bury(batch, failure):
                 self.tell(batch.events, failure)
 
     @contextmanager
@@ -184,21 +165,6 @@ class Delivery:
             with self.settled:
                 self._reporting -= 1
                 self.settled.notify_all()
-
-    def _settle(self, settle: Callable[[], bool], name: str, batch: Batch) -> bool:
-        """Have the queue settle a batch, and count it if it was ours still."""
-        if self._queue.durable:
-            # Not in one step: the queue waits for its file, and a signal handler that
-            # asks for `stats` while its thread writes there would wait for us.
-            ours = settle()
-            if ours:
-                self._counters.add(name, len(batch))
-            return ours
-        with self.settled:
-            ours = settle()
-            if ours:
-                self._counters.add(name, len(batch))
-            return ours
 
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them."""
@@ -217,7 +183,7 @@ class Delivery:
         self._report.delivered(len(batch))
         self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
         with self._being_settled():
-            self._settle(lambda: self._queue.ack(batch), "delivered", batch)
+            self._queue.ack(batch)
 
     def _put_back(self, batch: Batch) -> None:
         with self.settled:
@@ -285,13 +251,13 @@ class Delivery:
         self._limit = UPLOAD_SIZE
         # What is on disk is tried until the outage ends, and outlives the process; not
         # so what went by memory because the file could not be used.
-        outlives = self._queue.durable and part.source != 0
+        outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
             return Verdict.GIVE_UP, failure
         if not patience.pause(wait(failure.tries, asked, _uniform)):
             lost = patience.is_last() and not outlives
             return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
-        if self._is_overdue(part):
+        if self._queue.overdue(part):
             why = DeliveryError(None, "spool", "too old", failure.tries)
             return Verdict.GIVE_UP, why
         return None
@@ -356,10 +322,6 @@ _QUESTIONS = {
 def _cause(failure: DeliveryError) -> str:
     """Return the same in a few words."""
     return failure.message if failure.status is None else f"HTTP {failure.status}"
-
-
-def _never(batch: Batch) -> bool:  # noqa: ARG001
-    return False
 
 
 def _name(exc: BaseException) -> str:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._delivery.sender import Delivery, Transport
-    from htlogging._queue.base import Batch
-    from htlogging._queue.memory import MemoryQueue
-    from htlogging._queue.spool.queue import SpoolQueue
+    from htlogging._queue.base import Batch, EventQueue
     from htlogging._settings import Settings
 
 # More events than a queue can hold: nobody needs to be woken.
@@ -60,7 +58,7 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        queue: MemoryQueue | SpoolQueue,
+        queue: EventQueue,
         delivery: Delivery,
         make_transport: Callable[[], Transport],
     ) -> None:
@@ -254,7 +252,9 @@ class Worker:
 
     def _wait_for_more(self) -> None:
         # At most a full queue: a put that finds none free comes here no more.
-        self.wake_at = min(len(self._queue) + self._full, self._settings.max_queue_size)
+        self.wake_at = min(
+            self._queue.counts().queued + self._full, self._settings.max_queue_size
+        )
 
     def _run(self) -> None:
         """Send batch after batch: a thread's life."""
@@ -289,29 +289,29 @@ class Worker:
             # Not in its turn: it may call on_error, and the others shall send meanwhile.
             # Whatever that raises, the thread shall live.
             with suppress(BaseException):
-                self._queue.look()
+                self.maintain()
             with self._turn:
                 if self._over:
                     # It was woken to end; the next in line shall see that too.
                     return None  # type: ignore[unreachable]  # `stop` may set it
-                if not self._queue.fill():
+                if not self._queue.backlog():
                     self._due = None
                     if self._deadline is not None:
                         return None
-                    self._listen(1, self._queue.look_every)
+                    self._listen(1, self._queue.maintain_every)
                     continue
                 now = time.monotonic()
                 if self._due is None:
                     self._due = now + self._settings.upload_interval
-                full = self._queue.fill() >= self._full
+                full = self._queue.backlog() >= self._full
                 if now >= (self._paced if full else self._due) or self._is_urgent():
                     self.wake_at = _NEVER
                     batch = self._claim()
-                    if not self._queue.fill():
+                    if not self._queue.backlog():
                         # What comes while this is sent waits from now on; what stays
                         # behind has waited already.
                         self._due = now + self._settings.upload_interval
-                    behind = self._queue.fill() >= self._full
+                    behind = self._queue.backlog() >= self._full
                     self._paced = 0.0 if behind else now + PACE
                     if batch is None:
                         # A spool that cannot be read, or whose events were taken out.
@@ -323,13 +323,19 @@ class Worker:
                     self._listen(self._full, self._due - now)
         return None
 
+    def maintain(self, *, at_once: bool = False) -> None:
+        """Have the queue do what is due, and give up what had to leave it."""
+        for batch, failure in self._queue.maintain(at_once=at_once):
+            with sending():
+                self._delivery.give_up(batch, failure)
+
     def _claim(self) -> Batch | None:
         return self._queue.claim(min(self._most, self._delivery.limit()), self._room)
 
     def _is_urgent(self) -> bool:
         """Tell whether a batch goes at once, however young and whatever went before."""
         return (
-            self._queue.fill() >= self._plenty
+            self._queue.backlog() >= self._plenty
             or self._deadline is not None
             or not self._queue.claimed_to(self._flush_to)
         )
@@ -338,7 +344,7 @@ class Worker:
         """Wait for a signal: that so many events are there, or another change."""
         self.wake_at = wake_at
         # An event put before that line was seen by nobody; `fill` sees it.
-        if self._queue.fill() >= wake_at:
+        if self._queue.backlog() >= wake_at:
             return
         try:
             self._signal.get(timeout=timeout)
@@ -391,10 +397,10 @@ class Patience:
             if left <= 0:
                 return True
             # An outage may be long, and a spool's bounds hold in it, too.
-            queue.look()
+            self._worker.maintain()
             with changed:
                 if until <= self._end():
-                    changed.wait(min(left, queue.look_every or left))
+                    changed.wait(min(left, queue.maintain_every or left))
         return False
 
     def is_last(self) -> bool:

@@ -2,214 +2,261 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections import deque
+from itertools import islice
 
-from htlogging._queue.base import Batch
-from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
+from htlogging._queue.base import Batch, Counts, fitting
+from htlogging._queue.claims import Claims, State
+from htlogging._settings import (
+    DEFAULTS,
+    MAX_BODY_BYTES,
+    MAX_BODY_EVENTS,
+    MAX_EVENT_LIMIT,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from htlogging._queue.base import Eviction, Holder
     from htlogging.exceptions import DeliveryError
 
 # Bytes of an event that count towards a full body before there are many events.
 _HEAVY = 4_096
 
+# Events that other threads may be adding just now, unseen: the bound is kept exactly
+# when there is not that much room left.
+_UNSEEN = 64
 
-class MemoryQueue:
+# How often a look at the queue is repeated while a batch is being taken from it.
+_LOOKS = 1_000
+
+
+class MemoryQueue(Claims):
     """
-    Events as bytes, first in, first out.
+    Events as bytes, first in, first out; `EventQueue` says what each verb does.
 
     `put` takes no lock while there is room to spare: appending to a deque is atomic,
-    and safe in a signal handler or a `__del__` that interrupts another `put`.
+    and safe in a signal handler or a `__del__` that interrupts another `put`. An event's
+    number follows from its place in the line; nothing else is counted there.
 
     Args:
         max_size: Events at most, those claimed and not yet settled included.
+        max_bytes: Their bytes at most. An empty queue takes any event.
+        max_event: Bytes of one event at most.
     """
 
-    # Whether events outlive the process, and seconds between two calls of `look`.
-    durable = False
-    look_every: float | None = None
+    maintain_every: float | None = None
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        max_bytes: int = DEFAULTS["max_queue_bytes"],
+        max_event: int = MAX_EVENT_LIMIT,
+    ) -> None:
+        super().__init__()
         self._max_size = max_size
-        # Below this many, `put` need not be exact. While a claim is under way, its
-        # events are counted neither as waiting nor as claimed.
-        self._ample = max_size - 2 * MAX_BODY_EVENTS
-        self._waiting: deque[bytes] = deque()
+        self._max_bytes = max_bytes
+        self._max_event = max_event
+        self._line: deque[bytes] = deque()  # events that wait
+        # Events before these numbers can be put without a look at the bounds, and without
+        # one at the bytes.
+        self._light = max_bytes // max_event - _UNSEEN
+        self._easy = min(max_size - 2 * MAX_BODY_EVENTS, self._light)
+        self._measured = (0, 0)  # events' number, and all bytes put before it
         # Bytes of heavy events since the last claim. A hint: threads may lose each
         # other's additions, and then age makes the batch go.
         self._heavy = 0
-        # Guards all below and taking from _waiting; no I/O and no logging while held.
-        # Re-entrant for the sake of signal handlers. A forked child starts with a
-        # queue of its own: these events are its parent's.
-        self._lock = threading.RLock()
-        self._taken = 0  # events ever claimed, which is the next one's number
-        self._direct = 0  # events ever claimed by `claim_new`
-        self._claims: dict[int, Batch] = {}  # not settled, by the first event's number
-        self._claimed = 0  # events in _claims
-        self._released: deque[Batch] = deque()  # of _claims, those to be claimed again
+        self._direct = itertools.count(1)
+        # Held by callers who keep the bounds exactly or ask for bytes, never by who
+        # sends. Re-entrant for signal handlers; no I/O and no logging while held.
+        self._measuring = threading.RLock()
 
     def __len__(self) -> int:
         """Return how many events are here and not settled."""
-        with self._lock:
-            return len(self._waiting) + self._claimed
+        state, waiting = self._now()
+        return waiting + state.claimed
 
     def put(self, event: bytes) -> int:
-        """
-        Add an event.
-
-        Returns:
-            How many wait now, as far as filling a request goes: so few events, or as
-            many as fit when they are heavy. 0: the queue is full, nothing was added.
-        """
-        if len(self._waiting) + self._claimed < self._ample:
-            self._waiting.append(event)
-        else:
-            with self._lock:
-                if len(self._waiting) + self._claimed >= self._max_size:
-                    return 0
-                self._waiting.append(event)
+        line = self._line
+        if self.state.taken + len(line) < self._easy:
+            line.append(event)
+        elif not self._put_exactly(event):
+            return 0
         if len(event) > _HEAVY:
             self._heavy += len(event)
-        if self._released or self._heavy >= MAX_BODY_BYTES:  # as in `fill`
+        if self._heavy >= MAX_BODY_BYTES or self.state.released:  # as in `backlog`
             return MAX_BODY_EVENTS
         # It may have been claimed by now: then none waits, but the queue is not full.
-        return len(self._waiting) or 1
+        return len(line) or 1
 
-    def fill(self) -> int:
-        """Return what `put` returned last; 0: nothing waits."""
-        if self._released or self._heavy >= MAX_BODY_BYTES:
-            return MAX_BODY_EVENTS
-        return len(self._waiting)
-
-    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-        """
-        Take the oldest events; they stay ours until `ack`, `release` or `bury`.
-
-        A batch that was released comes again as it was.
-
-        Args:
-            max_count: Events at most, >= 1.
-            max_bytes: Bytes at most, a comma for each event included. A larger event
-                comes alone.
-
-        Returns:
-            Events in the order accepted, or `None` when there are none.
-        """
-        events: list[bytes] = []
-        waiting = self._waiting
-        with self._lock:
-            if self._released:
-                return self._released.popleft()
-            while waiting and len(events) < max_count:
-                size = len(waiting[0])
-                max_bytes -= size + 1
-                if max_bytes < 0 and events:
-                    break
-                if size > _HEAVY:
-                    self._heavy -= size
-                events.append(waiting.popleft())
-            if not waiting:
-                self._heavy = 0
-            if not events:
-                return None
-            first = self._taken
-            self._taken += len(events)
-            return self._keep(Batch(events, range(first, self._taken)))
-
-    def claim_new(self, event: bytes) -> Batch:
-        """Accept an event and claim it in one, past all others: to send it at once."""
-        with self._lock:
-            self._direct += 1
-            # Below zero: the numbers of those that wait stay what they are, and nobody
-            # waits for this one but its caller.
-            return self._keep(Batch([event], [-self._direct]))
-
-    def _keep(self, batch: Batch) -> Batch:
-        self._claimed += len(batch)
-        self._claims[batch.ids[0]] = batch
-        return batch
-
-    def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch, of two events or more; each half is settled alone."""
-        halves = batch.halves()
-        with self._lock:
-            if self._claims.get(batch.ids[0]) is batch:
-                self._claims.update((half.ids[0], half) for half in halves)
-        return halves
-
-    def ack(self, batch: Batch) -> bool:
-        """
-        Forget events that were delivered.
-
-        Returns:
-            Whether they were ours still: `False` after `abandon`.
-        """
-        with self._lock:
-            if self._claims.get(batch.ids[0]) is not batch:
+    def _put_exactly(self, event: bytes) -> bool:
+        """Add an event if there is room, and note for how many more there surely is."""
+        with self._measuring:
+            state, waiting = self._now()
+            count = waiting + state.claimed
+            number = state.taken + waiting
+            if count >= self._max_size:
                 return False
-            del self._claims[batch.ids[0]]
-            self._claimed -= len(batch)
+            if number >= self._light:
+                room = self._max_bytes - self._bytes() - len(event)
+                if room < 0 and count:
+                    return False
+                self._light = number + room // self._max_event - _UNSEEN
+            self._line.append(event)
+            sure = self._max_size - count - 2 * MAX_BODY_EVENTS
+            self._easy = min(number + sure, self._light)
             return True
 
-    def bury(self, batch: Batch, failure: DeliveryError) -> bool:  # noqa: ARG002
-        """Forget events that were given up; returns as `ack` does."""
-        return self.ack(batch)
+    def _bytes(self) -> int:
+        """Return the bytes of all unsettled events; what is new is measured once."""
+        with self._measuring:
+            while True:
+                state, waiting = self._now()
+                until, total = self._measured
+                if until < state.taken:
+                    until, total = state.taken, state.taken_bytes
+                new = state.taken + waiting - until
+                # One step for the interpreter: nobody adds meanwhile.
+                found = _first(reversed(self._line), max(new, 0))
+                if self._now() == (state, waiting) or state.leaving is not None:
+                    break
+            total += sum(map(len, found))
+            self._measured = until + len(found), total
+            return total - state.taken_bytes + state.claimed_bytes
 
-    def release(self, batch: Batch) -> None:
-        """Let the next claim have these events: they were not sent."""
-        with self._lock:
-            if self._claims.get(batch.ids[0]) is batch:
-                self._released.append(batch)
+    def _now(self) -> tuple[State, int]:
+        """Return the ledger and how many events wait, of one moment."""
+        for _ in range(_LOOKS):
+            state = self.state
+            waiting = len(self._line)
+            if state.leaving is None and self.state is state:
+                return state, waiting
+            if self._changing._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+                break  # a signal handler has interrupted the claim, on this thread
+            time.sleep(0)  # the thread that claims goes on
+        state = self.state
+        return state, len(self._line) - self._left_of(state.leaving)
+
+    def backlog(self) -> int:
+        if self._heavy >= MAX_BODY_BYTES or self.state.released:
+            return MAX_BODY_EVENTS
+        return len(self._line)
+
+    def claim(
+        self, max_count: int, max_bytes: int, holder: Holder | None = None
+    ) -> Batch | None:
+        with self._changing:
+            self._leave()
+            if (again := self.reclaim(holder)) is not None:
+                return again
+            events = _first(self._line, max_count)
+            del events[fitting(map(len, events), max_bytes) :]
+            if not events:
+                self._heavy = 0
+                return None
+            state = self.state
+            batch = Batch(events, range(state.taken, state.taken + len(events)))
+            self.note(
+                batch,
+                holder,
+                taken=state.taken + len(events),
+                taken_bytes=state.taken_bytes + sum(map(len, events)),
+                leaving=batch,
+            )
+            self._leave()
+            self._heavy -= sum(size for size in map(len, events) if size > _HEAVY)
+            if not self._line:
+                self._heavy = 0
+            return batch
+
+    def _leave(self) -> None:
+        """Take the events out of the line that the last claim has noted."""
+        with self._changing:
+            leaving = self.state.leaving
+            if leaving is None:
+                return
+            left = self._left_of(leaving)
+            deque(islice(iter(self._line.popleft, None), left), maxlen=0)
+            self.state = self.state.but(leaving=None)
+
+    def _left_of(self, leaving: Batch | None) -> int:
+        """Return how many events of a noted claim are in the line still."""
+        line = self._line
+        if leaving is None or not line:
+            return 0
+        # Nothing was taken out yet, unless an exception has cut this before. Events are
+        # objects of their own, so the first one in the line tells how far it came.
+        first = line[0]
+        for done, event in enumerate(leaving.events):
+            if event is first:
+                return len(leaving) - done
+        return 0
+
+    def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
+        # Below zero: the numbers of those that wait stay what they are, and nobody
+        # waits for this one but its caller.
+        return self.note(Batch([event], [-next(self._direct)]), holder)
+
+    def ack(self, batch: Batch) -> bool:
+        return self.settle(batch, delivered=True)
+
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:  # noqa: ARG002
+        return self.settle(batch, delivered=False)
+
+    def recover(self) -> bool:
+        self._leave()
+        return super().recover()
 
     def abandon(self) -> list[bytes]:
-        """Take out all events, claimed ones too: nobody will settle them any more."""
-        with self._lock:
-            events = [
-                event for batch in self._claims.values() for event in batch.events
-            ]
-            self._claims.clear()
-            self._released.clear()
-            self._claimed = 0
-            while self._waiting:
-                events.append(self._waiting.popleft())
-                self._taken += 1
-        return events
+        mine = threading.Lock()
+        with mine, self._changing:
+            while self.claim(len(self._line) or 1, 2**62, mine) is not None:
+                pass
+            return [event for batch in self.drop() for event in batch.events]
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many events there ever were, and how many are not settled."""
-        with self._lock:
-            waiting = len(self._waiting)
-            return self._taken + self._direct + waiting, self._claimed + waiting
+    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
+        return False
+
+    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
+        return False
+
+    def counts(self) -> Counts:
+        state, waiting = self._now()
+        queued = waiting + state.claimed
+        size = self._bytes() if queued else 0
+        return Counts(state.delivered, state.failed, queued, size)
 
     def mark(self) -> int:
-        """Return the number that the next event to be put will have."""
-        with self._lock:
-            return self._taken + len(self._waiting)
+        state, waiting = self._now()
+        return state.taken + waiting
 
-    def claimed_to(self, number: int) -> bool:
-        """Tell whether all events before this number were claimed, at least."""
-        return self._taken >= number and not self._released
+    def claimed_to(self, mark: int) -> bool:
+        state = self.state
+        return state.taken >= mark and not state.released
 
-    def settled_to(self, number: int) -> bool:
-        """Tell whether all events before this number were settled."""
-        with self._lock:
-            return self._taken >= number and not any(
-                0 <= n < number for n in self._claims
-            )
+    def settled_to(self, mark: int) -> bool:
+        return self.state.taken >= mark and not self.has_before(mark)
 
-    def look(self, *, at_once: bool = False) -> None:
-        """Do nothing: what is here comes from this process alone."""
+    def maintain(self, *, at_once: bool = False) -> list[Eviction]:  # noqa: ARG002
+        return []
 
-    def join(self) -> None:
+    def register(self) -> None:
         """Do nothing: nobody else uses it."""
 
-    def retire(self) -> None:
+    def unregister(self) -> None:
         """Do nothing: nobody else uses it."""
-
-    def evicted(self, count: int) -> None:
-        """Do nothing: no event leaves but by `claim` and `abandon`."""
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
+
+
+def _first(events: Iterable[bytes], count: int) -> list[bytes]:
+    while True:
+        try:
+            return list(islice(events, count))
+        except RuntimeError:  # noqa: PERF203  # pragma: no cover  (a `__del__` has put an event)
+            continue

@@ -55,6 +55,7 @@ on_error: Callable[[DeliveryError, list[dict[str, Any]]], object] | None = DEFAU
 ]
 on_invalid: Literal["raise", "report"] = DEFAULTS["on_invalid"]
 max_queue_size: int = DEFAULTS["max_queue_size"]
+max_queue_bytes: int = DEFAULTS["max_queue_bytes"]
 upload_size: int | None = DEFAULTS["upload_size"]
 upload_interval: float = DEFAULTS["upload_interval"]
 gzip: bool = DEFAULTS["gzip"]

@@ -49,18 +49,18 @@ queue = step(
     lambda: SpoolQueue(settings, Report(), counters, lambda *_: None),
 )
 step("put the first event", lambda: queue.put(b"{}"))
-step("adopt all others", lambda: queue.look(at_once=True))
-print(f"{'':<34}{queue.counts()[1]:>12,} waiting")
+step("adopt all others", lambda: queue.maintain(at_once=True))
+print(f"{'':<34}{queue.counts().queued:>12,} waiting")
 batch = step("claim 2,500", lambda: queue.claim(2_500, 475_000))
 step("settle them", lambda: queue.ack(batch))
 step("put one more", lambda: queue.put(b"{}"))
-step("look again", lambda: queue.look(at_once=True))
+step("look again", lambda: queue.maintain(at_once=True))
 step("count", lambda: queue.counts())
 
 def drain():
     while (batch := queue.claim(2_500, 475_000)) is not None:
         queue.ack(batch)
-        queue.look()
+        queue.maintain()
 
 step("claim and settle all", drain)
 step("give the room back", queue.close)

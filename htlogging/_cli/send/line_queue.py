@@ -40,8 +40,6 @@ class LineQueue:
         rate: The most events per second; `None` for no limit.
     """
 
-    durable = False
-
     def __init__(
         self,
         source: Input,
@@ -197,3 +195,11 @@ class LineQueue:
 
     def release(self, batch: Batch) -> None:
         """Do nothing: the state has them as not sent."""
+
+    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: nothing becomes too old."""
+        return False
+
+    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: `--max-retries` says how often a batch is tried."""
+        return False

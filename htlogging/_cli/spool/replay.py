@@ -31,8 +31,6 @@ class _Rows:
         settled: Called when rows were settled.
     """
 
-    durable = False
-
     def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
         self._view = view
         self._settled = settled
@@ -96,6 +94,14 @@ class _Rows:
 
     def release(self, batch: Batch) -> None:
         """Do nothing: they are still in the file."""
+
+    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: nothing becomes too old."""
+        return False
+
+    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: `--max-retries` says how often a batch is tried."""
+        return False
 
 
 class DeadLetters(_Rows):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 
-from htlogging._queue.base import Batch
+from htlogging._queue.base import Batch, Counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from htlogging._queue.base import Holder
+
     Mark = dict[int, int]
+
+# The source of batches that had to leave the file.
+EVICTED = -1
 
 
 class Owner:
@@ -67,9 +72,12 @@ class Books:
         self._claims: dict[tuple[int, int], Batch] = {}  # by owner and first number
         self._claimed = 0  # events in _claims
         self._released: list[Batch] = []  # of _claims, those to be claimed again
-        self._evicting = 0  # out of the file, not yet counted as failed
+        self._holders: dict[tuple[int, int], Holder | None] = {}  # of claims
+        self._moving = 0  # out of the file, not yet counted elsewhere
+        self._evicted = 0  # batches taken out of the file
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`
-        self._settled = 0
+        self._delivered = 0
+        self._failed = 0
 
     def waiting(self) -> int:
         """Return how many may be claimed; any thread, without a lock."""
@@ -84,31 +92,58 @@ class Books:
         """Tell whether events were put back."""
         return bool(self._released)
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many events there ever were, and how many are not settled."""
+    def counts(self) -> Counts:
+        """Return what became of all events."""
         with self.lock:
-            unsettled = self.waiting() + self._claimed + self._evicting
-            unsettled += sum(self._left.values())
-            return self._settled + unsettled, unsettled
+            queued = self.waiting() + self._claimed + self._moving
+            queued += sum(self._left.values())
+            return Counts(self._delivered, self._failed, queued)
 
-    def claim(self, owner: Owner, seqs: Sequence[int], events: list[bytes]) -> Batch:
+    def claim(
+        self,
+        owner: Owner,
+        seqs: Sequence[int],
+        events: list[bytes],
+        holder: Holder | None,
+    ) -> Batch:
         """Note that these were claimed."""
         batch = Batch(events, seqs, owner.number)
         with self.lock:
             owner.taken = max(owner.taken, seqs[-1])
-            self._claims[batch.source, seqs[0]] = batch
-            self._claimed += len(batch)
+            self._note(batch, holder)
         return batch
+
+    def _note(self, batch: Batch, holder: Holder | None) -> None:
+        self._claims[batch.source, batch.ids[0]] = batch
+        self._holders[batch.source, batch.ids[0]] = holder
+        self._claimed += len(batch)
 
     def skip(self, owner: Owner, last: int) -> None:
         """Note that there are none up to this number: somebody took them out."""
         with self.lock:
             owner.taken = max(owner.taken, last)
 
-    def reclaim(self) -> Batch | None:
+    def reclaim(self, holder: Holder | None) -> Batch | None:
         """Return a batch that was put back, as it was."""
         with self.lock:
-            return self._released.pop(0) if self._released else None
+            if not self._released:
+                return None
+            batch = self._released.pop(0)
+            self._holders[batch.source, batch.ids[0]] = holder
+            return batch
+
+    def recover(self) -> bool:
+        """Put back what nobody works on; return whether there was any."""
+        with self.lock:
+            lost = [
+                batch
+                for key, batch in self._claims.items()
+                if (holder := self._holders.get(key)) is not None
+                and not holder.locked()
+                and batch not in self._released
+            ]
+            self._released += lost
+            return bool(lost)
 
     def _has(self, batch: Batch) -> bool:
         return self._claims.get((batch.source, batch.ids[0])) is batch
@@ -118,8 +153,10 @@ class Books:
         halves = batch.halves()
         with self.lock:
             if self._has(batch):
+                holder = self._holders.get((batch.source, batch.ids[0]))
                 for half in halves:
                     self._claims[half.source, half.ids[0]] = half
+                    self._holders[half.source, half.ids[0]] = holder
         return halves
 
     def release(self, batch: Batch) -> None:
@@ -128,14 +165,16 @@ class Books:
             if self._has(batch):
                 self._released.append(batch)
 
-    def settle(self, batch: Batch) -> bool:
+    def settle(self, batch: Batch, *, delivered: bool) -> bool:
         """Note that a batch is settled; tell whether it was ours still."""
         with self.lock:
             if not self._has(batch):
                 return False
             del self._claims[batch.source, batch.ids[0]]
+            self._holders.pop((batch.source, batch.ids[0]), None)
             self._claimed -= len(batch)
-            self._settled += len(batch)
+            self._delivered += len(batch) * delivered
+            self._failed += len(batch) * (not delivered)
             return True
 
     def settle_left(self, batch: Batch) -> bool:
@@ -145,26 +184,32 @@ class Books:
             if left < len(batch):
                 return False
             self._left[batch.source] = left - len(batch)
-            self._settled += len(batch)
+            self._delivered += len(batch)
             return True
 
-    def evict(self, owner: Owner | None, last: int, count: int) -> None:
-        """Note that so many were taken out; they count as queued until `evicted`."""
+    def evict(self, owner: Owner, events: list[bytes], last: int) -> Batch:
+        """Note that an owner's oldest events were taken out; claim them by that."""
         with self.lock:
-            if owner is not None:
-                owner.taken = max(owner.taken, last)
-            self._evicting += count
+            owner.taken = max(owner.taken, last)
+            return self._out(events)
 
-    def evicted(self, count: int) -> None:
-        """Note that so many of these are settled."""
-        with self.lock:
-            self._evicting -= count
-            self._settled += count
+    def _out(self, events: list[bytes]) -> Batch:
+        # Numbers of no owner: nobody's mark is about them.
+        self._evicted += 1
+        batch = Batch(events, [self._evicted] * len(events), EVICTED)
+        self._note(batch, None)
+        return batch
 
-    def moved(self, count: int) -> None:
-        """Note that so many of these are counted elsewhere."""
+    def move(self, count: int) -> None:
+        """Note that so many were taken out; they count as queued until `moved`."""
         with self.lock:
-            self._evicting -= count
+            self._moving += count
+
+    def moved(self, count: int, lost: list[bytes]) -> Batch | None:
+        """Note that these are counted elsewhere, but those that there was no room for."""
+        with self.lock:
+            self._moving -= count
+            return self._out(lost) if lost else None
 
     def adopt(self, number: int, first: int, last: int) -> None:
         """Serve another owner; elder ones first."""
@@ -192,9 +237,9 @@ class Books:
                 )
                 if left:
                     self._left[owner.number] = left
-            self._claims.clear()
+            for key in [key for key in self._claims if key[0] != EVICTED]:
+                self._claimed -= len(self._claims.pop(key))
             self._released.clear()
-            self._claimed = 0
             return {owner: count for owner, count in self._left.items() if count}
 
     def mark(self, direct: Owner | None) -> Mark:

@@ -9,20 +9,19 @@ from contextlib import suppress
 
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.schema import SpoolUnavailable
-from htlogging.exceptions import InvalidSetting
+from htlogging.exceptions import DeliveryError, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
-    from htlogging._queue.base import Batch
+    from htlogging._queue.base import Batch, Eviction
     from htlogging._queue.memory import MemoryQueue
     from htlogging._queue.spool.database import SpoolFile
     from htlogging._queue.spool.ledger import Books, Owner
     from htlogging._report import Report
     from htlogging._stats import Counters
-    from htlogging.exceptions import DeliveryError
 
 # Seconds for which the file is not tried again, once it could not be used.
 AWAY = 5.0
@@ -72,7 +71,6 @@ class Care:
         memory: Where events go when the file is not there any more.
         counters: Where that is counted.
         taking: The queue's lock for taking events from the file.
-        evicted: Called with events that had to leave, and why.
         limits: spool_max_bytes and spool_max_age.
     """
 
@@ -83,7 +81,6 @@ class Care:
         memory: MemoryQueue,
         counters: Counters,
         taking: threading.RLock,
-        evicted: Callable[[list[bytes], str], None],
         limits: tuple[int, float | None],
     ) -> None:
         self._file = file
@@ -91,7 +88,6 @@ class Care:
         self._memory = memory
         self._counters = counters
         self._taking = taking
-        self._evicted = evicted
         self._max_bytes, self._max_age = limits
         self._step = min(self._max_bytes // SHARE, 2**20)
         self._grown = 0  # bytes since the last look at the size; a hint
@@ -100,11 +96,11 @@ class Care:
         self.left = 0  # events that stay in the file, not yet told
         # Settled, but still in the file: owner, first and last number, and why.
         self._gone: deque[tuple[int, int, int, DeliveryError | None]] = deque()
-        # Out of the file, not yet given to `evicted`.
-        self._evictions: deque[tuple[list[bytes], str]] = deque()
+        # Out of the file, not yet returned by `evictions`.
+        self._evictions: deque[Eviction] = deque()
 
     def tell(self, report: Report) -> None:
-        """Write the lines that are due, and hand on what was evicted."""
+        """Write the lines that are due."""
         for away in (self.no_writes, self.no_reads):
             trouble, away.trouble = away.trouble, ""
             if trouble:
@@ -112,12 +108,15 @@ class Care:
         left, self.left = self.left, 0
         if left:
             report.stays(left)
-        while self._evictions:
-            try:
-                events, why = self._evictions.popleft()
-            except IndexError:  # pragma: no cover  (another thread was faster)
-                return
-            self._evicted(events, why)
+
+    def evictions(self) -> list[Eviction]:
+        """Return what had to leave the file since the last time."""
+        found, self._evictions = self._evictions, deque()
+        return list(found)
+
+    def _give_up(self, batch: Batch, why: str) -> None:
+        failure = DeliveryError(None, "spool", why, 0)
+        self._evictions.append((batch, failure))
 
     def remove(self, batch: Batch, failure: DeliveryError | None) -> None:
         """Take settled events out of the file, now or later."""
@@ -197,8 +196,7 @@ class Care:
             if not seqs:
                 return False
             statements.delete(self._file, owner.number, first, seqs[-1])
-            self._books.evict(owner, seqs[-1], len(seqs))
-        self._evictions.append((events, why))
+            self._give_up(self._books.evict(owner, events, seqs[-1]), why)
         return True
 
     def look(self, *, adopt: bool) -> None:
@@ -280,14 +278,14 @@ class Care:
                     events += statements.page(self._file, owner.number, *bounds)[1]
             self._file.reopen()
             forget()
-            # Counted all the time: as evicted ones until memory has them.
-            self._books.evict(None, 0, len(events))
+            # Counted all the time: as moving ones until memory has them.
+            self._books.move(len(events))
             for owner in owners:
                 self._books.owners.remove(owner)
         self.free(owner.number for owner in owners)
         lost = [event for event in events if not self._memory.put(event)]
         moved = len(events) - len(lost)
-        self._books.moved(moved)
+        gone = self._books.moved(len(events), lost)
         self._counters.add("unspooled", moved)
-        if lost:
-            self._evictions.append((lost, "the spool was deleted, and memory is full"))
+        if gone is not None:
+            self._give_up(gone, "the spool was deleted, and memory is full")

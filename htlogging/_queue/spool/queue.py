@@ -7,7 +7,7 @@ import time
 
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
-from htlogging._queue.spool.ledger import Books, Owner
+from htlogging._queue.spool.ledger import EVICTED, Books, Owner
 from htlogging._queue.spool.maintenance import Care
 from htlogging._queue.spool.schema import SpoolUnavailable
 from htlogging._settings import MAX_BODY_EVENTS
@@ -15,9 +15,9 @@ from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
-    from htlogging._queue.base import Batch
+    from htlogging._queue.base import Batch, Counts, Eviction, Holder
     from htlogging._queue.spool.ledger import Mark
     from htlogging._report import Report
     from htlogging._settings import Settings
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
-
-# What a DeliveryError says of events that had to leave the file: no dead letters.
-EVICTED = "spool"
 
 
 class SpoolQueue:
@@ -47,19 +44,15 @@ class SpoolQueue:
             and where events go.
         report: Where it is told that events are kept in memory.
         counters: Where those are counted.
-        evicted: Called with events that had to leave the file, and why; on a sending
-            thread, or in `flush`. It calls `evicted`.
     """
 
-    durable = True
-    look_every: float | None = LOOK_EVERY
+    maintain_every: float | None = LOOK_EVERY
 
     def __init__(
         self,
         settings: Settings,
         report: Report,
         counters: Counters,
-        evicted: Callable[[list[bytes], str], None],
     ) -> None:
         assert settings.spool is not None
         self._file = registry.shared(settings.spool)
@@ -71,7 +64,9 @@ class SpoolQueue:
         self._max_age = settings.spool_max_age
         self._report = report
         self._counters = counters
-        self._memory = MemoryQueue(settings.max_queue_size)
+        self._memory = MemoryQueue(
+            settings.max_queue_size, settings.max_queue_bytes, settings.max_event_size
+        )
         self._books = Books()
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
@@ -83,7 +78,6 @@ class SpoolQueue:
             self._memory,
             counters,
             self._taking,
-            evicted,
             (settings.spool_max_bytes, settings.spool_max_age),
         )
         # Guarded by the file's `writing`.
@@ -91,7 +85,7 @@ class SpoolQueue:
         self._direct: Owner | None = None  # where `claim_new` adds
         self._next_look = 0.0
 
-    def join(self) -> None:
+    def register(self) -> None:
         """
         Take the path for the events of this write key and host; else the first event does.
 
@@ -103,7 +97,7 @@ class SpoolQueue:
 
     def __len__(self) -> int:
         """Return how many events are here and not settled."""
-        return self.counts()[1]
+        return self.counts().queued
 
     def put(self, event: bytes) -> int:
         """Add an event; returns as `MemoryQueue.put` does."""
@@ -112,10 +106,10 @@ class SpoolQueue:
             waiting = self._memory.put(event)
             if waiting:
                 self._counters.add("unspooled")
-            return waiting and max(waiting, self.fill())
+            return waiting and max(waiting, self.backlog())
         if not nested:
             self._care.grown(len(event) + 1)
-        return self.fill() or 1
+        return self.backlog() or 1
 
     def _insert(self, event: bytes, *, direct: bool) -> tuple[Owner, int] | None:
         """Write an event; `None`: it could not be, and shall go by memory."""
@@ -123,7 +117,7 @@ class SpoolQueue:
             return None
         try:
             if not self._joined:
-                self.join()
+                self.register()
             # Keeps the order of what threads write, and their numbers apart.
             with self._file.writing:
                 owner = (self._direct if direct else self._own) or self._add(direct)
@@ -148,26 +142,30 @@ class SpoolQueue:
             self._books.owners.append(owner)
         return owner
 
-    def fill(self) -> int:
+    def backlog(self) -> int:
         """Return how many wait, or as many as fill a request."""
         if self._books.has_released():
             return MAX_BODY_EVENTS
         # What cannot be read just now is not to be had.
         waiting = 0 if self._care.no_reads.is_on() else self._books.waiting()
-        return waiting + self._memory.fill()
+        return waiting + self._memory.backlog()
 
-    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
+    def claim(
+        self, max_count: int, max_bytes: int, holder: Holder | None = None
+    ) -> Batch | None:
         """Take the oldest events; they stay ours until `ack`, `release` or `bury`."""
         with self._taking:
-            batch = self._books.reclaim()
+            batch = self._books.reclaim(holder)
             if batch is None and not self._care.no_reads.is_on():
                 try:
-                    batch = self._claim(max_count, max_bytes)
+                    batch = self._claim(max_count, max_bytes, holder)
                 except SpoolUnavailable as exc:
                     self._care.no_reads.note(exc)
-        return batch or self._memory.claim(max_count, max_bytes)
+        return batch or self._memory.claim(max_count, max_bytes, holder)
 
-    def _claim(self, max_count: int, max_bytes: int) -> Batch | None:
+    def _claim(
+        self, max_count: int, max_bytes: int, holder: Holder | None
+    ) -> Batch | None:
         for owner in self._books.owners[:]:
             last = owner.last
             if owner.taken < last:
@@ -180,18 +178,18 @@ class SpoolQueue:
                     max_bytes=max_bytes,
                 )
                 if seqs:
-                    return self._books.claim(owner, seqs, events)
+                    return self._books.claim(owner, seqs, events, holder)
                 self._books.skip(owner, last)
         return None
 
-    def claim_new(self, event: bytes) -> Batch:
+    def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
         """Accept an event and claim it in one, past all others."""
         found = self._insert(event, direct=True)
         if found is None:
             self._counters.add("unspooled")
-            return self._memory.claim_new(event)
+            return self._memory.claim_new(event, holder)
         owner, seq = found
-        return self._books.claim(owner, [seq], [event])
+        return self._books.claim(owner, [seq], [event], holder)
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Halve a claimed batch; each half is settled alone."""
@@ -205,7 +203,8 @@ class SpoolQueue:
         """Take delivered events out of the file; tell whether they were ours still."""
         if not batch.source:
             return self._memory.ack(batch)
-        ours = self._books.settle(batch) or self._books.settle_left(batch)
+        ours = self._books.settle(batch, delivered=True)
+        ours = ours or self._books.settle_left(batch)
         # After `abandon` too: nobody need deliver them again.
         self._care.remove(batch, None)
         return ours
@@ -214,9 +213,10 @@ class SpoolQueue:
         """Make dead letters of events that were given up; returns as `ack` does."""
         if not batch.source:
             return self._memory.bury(batch, failure)
-        ours = self._books.settle(batch)
-        if ours:
-            self._care.remove(batch, None if failure.code == EVICTED else failure)
+        ours = self._books.settle(batch, delivered=False)
+        if ours and batch.source != EVICTED:
+            # What became too old while it was tried is no dead letter either.
+            self._care.remove(batch, None if failure.code == "spool" else failure)
         return ours
 
     def overdue(self, batch: Batch) -> bool:
@@ -229,9 +229,14 @@ class SpoolQueue:
             return False
         return at < time.time() - self._max_age
 
-    def evicted(self, count: int) -> None:
-        """Settle events that had to leave the file."""
-        self._books.evicted(count)
+    def outlives(self, batch: Batch) -> bool:
+        """Return whether these are in the file; what went by memory is not."""
+        return batch.source != 0
+
+    def recover(self) -> bool:
+        """Put back what nobody works on."""
+        found = self._books.recover()
+        return self._memory.recover() or found
 
     def abandon(self) -> list[bytes]:
         """Leave what is in the file to whoever looks next; return the rest."""
@@ -253,23 +258,21 @@ class SpoolQueue:
 
     def close(self) -> None:
         """Come to rest: let go of the file and of its path, until the next event."""
-        self.retire()
+        self.unregister()
         with self._looking:
             self._care.rest()
             if not self._file.is_used():
                 self._file.reopen()
         self._care.tell(self._report)
 
-    def retire(self) -> None:
+    def unregister(self) -> None:
         """Let the path be used for another destination, until the next event."""
         self._joined = False
         self._file.part(self)
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many events there ever were, and how many are not settled."""
-        accepted, queued = self._memory.counts()
-        here = self._books.counts()
-        return accepted + here[0], queued + here[1]
+    def counts(self) -> Counts:
+        """Return what became of all events."""
+        return self._memory.counts() + self._books.counts()
 
     def mark(self) -> tuple[Mark, int]:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
@@ -283,19 +286,18 @@ class SpoolQueue:
         """Tell whether all events up to the mark were settled."""
         return self._books.settled_to(mark[0]) and self._memory.settled_to(mark[1])
 
-    def look(self, *, at_once: bool = False) -> None:
+    def maintain(self, *, at_once: bool = False) -> list[Eviction]:
         """
         Do what is due now and then; on a sending thread, or in `flush`.
 
         Adopts the events of processes that died, takes out those that are too old, makes
-        the file smaller, and copies its log. Writes lines and calls `on_error`: no lock
-        is held then.
+        the file smaller, and copies its log. Writes lines: no lock is held then.
 
         Args:
             at_once: Whether it is due, whenever it was done last.
         """
         if self._file.is_writing_here():
-            return  # in a signal handler: who looks just now may wait for our writing
+            return []  # in a signal handler: who looks just now may wait for our writing
         if at_once or time.monotonic() >= self._next_look:
             # One at a time: `flush` shall not go on before what another adopts is
             # counted.
@@ -305,6 +307,7 @@ class SpoolQueue:
                     self._look()
         self._care.shorten_log()
         self._care.tell(self._report)
+        return self._care.evictions()
 
     def _look(self) -> None:
         if not self._file.is_there():
