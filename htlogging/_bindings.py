@@ -1,12 +1,12 @@
 """
-Where bound fields live: one `ContextVar`, read for every event.
+Bound fields: one `ContextVar`, which is read for every event.
 
-Outside every scope it holds a dict that is never changed in place: a copied context (a
-task, an executor) has a snapshot. In a scope it holds the scope, one object for all who
-have the context, so that what a thread or task of a request binds is seen by the rest.
+Outside every scope it holds a dict that is never changed in place, so that a copied context
+(a task, an executor) is a snapshot. In a scope it holds the scope: one object for all code
+with this context, so that what one thread or task of a request binds is seen by the others.
 
-No locks: a `dict`'s own `update`, `pop` and copy are atomic, so signal handlers, forks
-and threads may come at any moment.
+There are no locks: `update`, `pop` and copying of a `dict` are atomic, so signal handlers,
+forks and threads do no harm.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _UNBEGUN: Any = object()
 
 class Scope:
     """
-    What is bound in one request, job or message, for all threads and tasks it runs on.
+    The bound fields of one request, job or message, on all its threads and tasks.
 
     Args:
-        fields: What is bound at its beginning.
-        lazy: Called at each event made here; what it returns lies below what is bound.
-            For what is dear to find out or not known yet. It does not raise.
+        fields: Bound at its beginning.
+        lazy: Called for each event; its fields lie below the bound ones. For fields that
+            are expensive to find out or not known yet. It must not raise.
     """
 
     __slots__ = ("_fields", "_hidden", "_lazy")
 
     def __init__(self, fields: Mapping[str, Any], lazy: Lazy | None = None) -> None:
-        # `None` once it has ended: a pooled thread may keep the context for ever.
+        # `None` once the scope has ended: a pooled thread may keep the context for ever.
         self._fields: Fields | None = {}
         self._lazy = lazy
         # Names of `lazy` that were unbound.
@@ -57,11 +57,11 @@ class Scope:
 
     @property
     def ended(self) -> bool:
-        """Whether it reads as empty, and takes nothing any more."""
+        """Whether the scope has ended: it is empty, and nothing can be bound in it."""
         return self._fields is None
 
     def read(self) -> Mapping[str, Any]:
-        """Return what is bound, the dicts in it for reading only."""
+        """Return the bound fields; the dicts in it must not be changed."""
         fields, lazy = self._fields, self._lazy
         if fields is None:
             return _NOTHING
@@ -73,7 +73,7 @@ class Scope:
         return merged(below, fields.copy())
 
     def bind(self, fields: Mapping[str, Any]) -> None:
-        """Add fields; nothing happens once it has ended."""
+        """Bind fields; do nothing once the scope has ended."""
         mine = self._fields
         if mine is None:
             return
@@ -85,13 +85,13 @@ class Scope:
                 if known is None:
                     added[name] = dict(value)
                 else:
-                    # In place: two threads that bind at once both have their effect.
+                    # In place, so that two threads can bind at the same time.
                     known.update(value)
                     del added[name]
         mine.update(added)
 
     def unbind(self, names: tuple[str, ...]) -> None:
-        """Take names out, those of `lazy` too."""
+        """Remove names, those of `lazy` too."""
         fields = self._fields
         if fields is not None:
             if self._lazy is not None:
@@ -100,18 +100,18 @@ class Scope:
                 fields.pop(name, None)
 
     def clear(self) -> None:
-        """Take everything out."""
+        """Remove all fields."""
         self._lazy = None
         if self._fields is not None:
             self._fields.clear()
 
     def end(self) -> None:
-        """Be empty, for whoever still has it, and stay so."""
+        """End the scope: it is empty from now on, for all code that holds it."""
         self._fields = self._lazy = None
 
 
 class _Above:
-    """Fields of `bound` blocks inside a scope: they lie above what is bound there."""
+    """Fields of `bound` blocks inside a scope; they lie above those bound in it."""
 
     __slots__ = ("fields", "scope")
 
@@ -120,7 +120,7 @@ class _Above:
         self.fields = fields
 
     def read(self) -> Mapping[str, Any]:
-        """Return what is bound, seen from within the block."""
+        """Return the fields as seen inside the block."""
         if self.scope.ended:
             return _NOTHING
         return merged(self.scope.read(), self.fields)
@@ -132,7 +132,7 @@ _bound: ContextVar[Fields | Scope | _Above | None] = ContextVar(
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Fields:
-    """Lay fields over others; those that are dicts are merged."""
+    """Return fields merged over others; the values of dict fields are merged, too."""
     fields = {**below, **above}
     for name in _DICTS:
         if above.get(name) is not None and below.get(name) is not None:
@@ -141,7 +141,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Fields:
 
 
 def current() -> Mapping[str, Any]:
-    """Return what is bound here; it is not to be changed, nor are the dicts in it."""
+    """Return the bound fields; neither the dict nor the dicts in it may be changed."""
     found = _bound.get()
     if found is None:
         return _NOTHING
@@ -149,7 +149,7 @@ def current() -> Mapping[str, Any]:
 
 
 def innermost() -> Scope | None:
-    """Return the scope that this code runs in; `None` outside, or when it has ended."""
+    """Return the current scope; `None` outside of one, or when it has ended."""
     found = _bound.get()
     scope = found.scope if isinstance(found, _Above) else found
     return scope if isinstance(scope, Scope) and not scope.ended else None
@@ -165,7 +165,7 @@ def bind(fields: Fields) -> None:
 
 
 def unbind(names: tuple[str, ...]) -> None:
-    """Take names out of what is bound here."""
+    """Remove names from the bound fields."""
     scope = innermost()
     if scope is None:
         _bound.set({k: v for k, v in current().items() if k not in names})
@@ -178,7 +178,7 @@ def unbind(names: tuple[str, ...]) -> None:
 
 
 def clear() -> None:
-    """Take everything out of what is bound here."""
+    """Remove all bound fields."""
     scope = innermost()
     if scope is not None:
         scope.clear()
@@ -190,7 +190,7 @@ class ScopeBlock(Block):
     A scope, from its beginning to its end.
 
     Args:
-        fields: What is bound at its beginning.
+        fields: Bound at its beginning.
         lazy: As for `Scope`.
     """
 
@@ -222,15 +222,15 @@ class ScopeBlock(Block):
 
 class BoundBlock(Block):
     """
-    Fields above what is bound, for a block.
+    Fields over the bound ones, for a block.
 
     Args:
-        fields: These.
+        fields: The fields.
     """
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        # What the block was begun on; at first nothing that can be bound.
+        # What was bound when the block began; at first a value that is never bound.
         self._below = _UNBEGUN
         self._inside: Fields | _Above | None = None
         self._token: Token[Any] | None = None
@@ -240,7 +240,7 @@ class BoundBlock(Block):
         return BoundBlock(self._fields)
 
     def resume(self) -> None:
-        """Bind the fields, and what was bound until `pause` unless all has changed."""
+        """Bind the fields, and what was bound until `pause`, unless that has changed."""
         below = _bound.get()
         if below is not self._below:
             self._below = below
@@ -253,7 +253,7 @@ class BoundBlock(Block):
         self._token = _bound.set(self._inside)
 
     def pause(self) -> None:
-        """Take them away."""
+        """Remove the fields again."""
         self._inside = _bound.get()  # type: ignore[assignment]
         _reset(self._token)
 
@@ -264,7 +264,7 @@ class BoundBlock(Block):
 
 def _reset(token: Token[Any] | None) -> None:
     if token is not None:
-        # A generator may be closed in another context than it was begun in (a web
-        # framework's dependency with `yield`); nothing was bound there.
+        # A generator may be closed in another context than it began in (a web framework's
+        # dependency with `yield`); nothing was bound there.
         with suppress(ValueError):
             _bound.reset(token)

@@ -1,9 +1,8 @@
 """
-A `with` block that is a decorator, too: of functions, coroutines and generators.
+A `with` block that is also a decorator for functions, coroutines and generators.
 
-A generator is suspended between its steps, and its caller goes on in the same context.
-So a block has four moments, not two: it is resumed and paused around each step, and
-ends with the last.
+A generator is suspended between its steps, and its caller continues in the same context.
+So a block does not only begin and end: it is resumed before each step and paused after it.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
 class Block:
     """
-    The common part; what a block does is in `resume`, `pause` and `end`.
+    The base class; `resume`, `pause` and `end` say what a block does.
 
-    One block is for one `with` at a time. As a decorator it takes a fresh copy of
-    itself for each call, so recursion, threads and tasks are fine.
+    One block serves one `with` at a time. As a decorator it uses a new copy of itself for
+    each call, so recursion, threads and tasks are safe.
     """
 
     _active = False
@@ -37,16 +36,16 @@ class Block:
         raise NotImplementedError
 
     def resume(self) -> None:
-        """Begin, or go on after `pause`."""
+        """Begin, or continue after `pause`."""
 
     def pause(self) -> None:
-        """Leave all as it was before `resume`."""
+        """Restore what was there before `resume`."""
 
     def end(self) -> None:
         """End for good, after the last `pause`."""
 
     async def end_async(self) -> None:
-        """Do as `end` does, without holding up an event loop."""
+        """Do what `end` does, without blocking the event loop."""
         self.end()
 
     def __enter__(self) -> None:
@@ -77,7 +76,7 @@ class Block:
         Raises:
             TypeError: It is none of these; decorate a class's methods.
         """
-        # A class: its call makes an object and runs none of the methods.
+        # For a class: a call only makes an object, and runs none of the methods.
         not_these = (type, staticmethod, classmethod)
         if isinstance(function, not_these) or not callable(function):
             kind = "class" if isinstance(function, type) else type(function).__name__
@@ -85,7 +84,7 @@ class Block:
                 f"this decorates functions, coroutines and generators, not a {kind}; "
                 "it goes below @staticmethod and @classmethod, and on each method"
             )
-        # Late: an application that decorates has it anyway, the others need not.
+        # Late: an application that decorates coroutines has imported it anyway.
         import inspect
 
         # An object's `__call__`, where it has one, says what the call returns.
@@ -117,7 +116,9 @@ class Block:
             block.resume()
             try:
                 return await function(*args, **kwargs)
-            except GeneratorExit:  # closed half way: nothing can be awaited any more
+            except (
+                GeneratorExit
+            ):  # closed before its end: nothing can be awaited any more
                 closed = True
                 raise
             finally:
@@ -130,7 +131,7 @@ class Block:
         return wrapper
 
     def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        # A generator function itself: frameworks ask `inspect` what it is.
+        # Itself a generator function: frameworks ask `inspect` what it is.
         def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             block = self.fresh()
             generator = function(*args, **kwargs)
@@ -176,8 +177,8 @@ def _begin(generator: AsyncGenerator[Any, Any]) -> Any:
     """
     Return an async generator's first step.
 
-    Without the event loop's hooks: at its end it closes all that it knows of, side by
-    side. It knows the wrapper, which closes this one in the block.
+    Without the event loop's hooks: at its end the loop closes all generators that it
+    knows, at the same time. It knows the wrapper, which closes this one in the block.
     """
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
@@ -190,7 +191,7 @@ def _begin(generator: AsyncGenerator[Any, Any]) -> Any:
 def _steps(
     block: Block, generator: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
-    """Go through a generator, the block being on while its own code runs."""
+    """Run a generator; the block is active while the generator's own code runs."""
     value, error = None, None
     while True:
         block.resume()

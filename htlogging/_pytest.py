@@ -1,8 +1,8 @@
 """
-The pytest plugin: nothing leaves the machine, and events are there to look at.
+The pytest plugin: nothing leaves the machine, and tests can look at the events.
 
-It is loaded with the package (the entry point `pytest11`), and imports nothing but pytest
-until a test uses events: what stands at the top here is there with `htlogging` itself.
+pytest loads it by the entry point `pytest11`. Until a test uses events it imports only pytest
+and what `htlogging` itself imports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from htlogging.collector import Collector
     from htlogging.testing import Events
 
-# What holds for as long as the process lives: an event of an atexit hook stays, too.
+# The rule that is in force until the process ends: events of atexit hooks are kept, too.
 _HELD = capturing.Rule(hold=True)
 
 # Seconds for the events of a test that may send.
@@ -32,7 +32,7 @@ _STACK = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Hold events back from here on: other plugins may import the application next."""
+    """Hold events back from now on: other plugins may import the application next."""
     capturing.end(_HELD)
     capturing.begin(_HELD)
     group = parser.getgroup("htevents", "customer events (htlogging)")
@@ -46,13 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker, and have caplog show bound fields."""
+    """Register the marker, and make caplog show bound fields."""
     config.addinivalue_line(
         "markers",
         "htevents(send=False, strict=False): send=True lets this test's events leave "
         "the machine; strict fails it for events that it did not look at, or does not.",
     )
-    # Not there with `-p no:logging`.
+    # Missing with `-p no:logging`.
     plugin = config.pluginmanager.get_plugin("logging-plugin")
     for name in ("caplog_handler", "report_handler"):
         handler = getattr(plugin, name, None)
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Begin a test: what it may send, and the list of its events."""
+    """Set up what a test may send, and the list of its events."""
     stack = item.stash[_STACK] = ExitStack()
     if _option(item, "send", default=False):
         rule = capturing.Rule(hold=False)
@@ -77,7 +77,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test for events that nobody looked at, where that is asked for."""
+    """Fail a test that did not look at its events, if its marker asks for that."""
     result = yield
     events = item.stash.get(_EVENTS, None)
     unseen = events.unseen() if events is not None and _is_strict(item) else []
@@ -123,18 +123,18 @@ def ht_events(request: pytest.FixtureRequest) -> Events:
     """
     Return this test's events: dicts as they would be sent.
 
-    Of every handler, client and thread, from the test's setup on. `named` and `one` find
-    some of them. Message ids are numbered, and no write key is needed.
+    They come from every handler, client and thread, from the test's setup on. `named` and
+    `one` find some of them. Message ids are numbered, and no write key is needed.
     """
     item: pytest.Item = request.node
     if _EVENTS not in item.stash:
-        _watch(item, numbers=True)  # asked for while the test runs
+        _watch(item, numbers=True)  # in case it is first requested while the test runs
     return item.stash[_EVENTS]
 
 
 @pytest.fixture
 def ht_collector() -> Iterator[Collector]:
-    """Return a running collector: a server on this machine that takes any write key."""
+    """Return a running collector: a server on this machine that accepts any write key."""
     from htlogging.collector import Collector
 
     with Collector() as running:
@@ -164,7 +164,7 @@ def _end_sending(rule: capturing.Rule) -> None:
 
 
 def _option(item: pytest.Item, name: str, *, default: bool) -> bool:
-    """Return what the nearest marker says."""
+    """Return an option of the nearest marker."""
     for marker in item.iter_markers("htevents"):
         if name in marker.kwargs:
             return bool(marker.kwargs[name])
@@ -178,7 +178,7 @@ def _is_strict(item: pytest.Item) -> bool:
 
 
 def _show_bound(record: logging.LogRecord) -> bool:
-    """Put the bound fields on an event's record, which caplog keeps."""
+    """Add the bound fields to an event's record, which caplog keeps."""
     from htlogging._bindings import current
     from htlogging._event.record import LOGGER, has_fields
 

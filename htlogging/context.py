@@ -8,14 +8,14 @@ other name, which joins `properties` or `traits`::
         htlogging.bind(ht_user_id="user123", plan="pro")
         log.info("Order completed", extra={"product_id": "123"})
 
-A scope is a request, a job or a message; the integrations open one for each. `bind` in
-it is seen in all of it, on whatever thread or task a framework runs its parts, and
-nowhere else. Outside every scope `bind` is for the current task or thread: a task
-inherits a copy from the task that made it, a new thread starts with nothing (PEP 567),
-a forked child goes on with its parent's.
+A scope is a request, a job or a message; the integrations open one for each. Fields that
+are bound in a scope are seen in all of it, on whatever thread or task a framework runs its
+parts, and nowhere else. Outside every scope `bind` binds for the current task or thread: a
+task starts with a copy of what its creator had bound, a new thread starts with nothing
+(PEP 567), and a forked child keeps what its parent had bound.
 
-What a call gives itself wins over what is bound; the dicts (`ht_context` and its like)
-are merged. A field of a wrong type raises `InvalidField` where it is bound.
+What a call itself gives wins over bound fields; the dicts (such as `ht_context`) are merged.
+A field of a wrong type raises `InvalidField` when it is bound.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bind", "bound", "clear", "current", "get", "scope", "unbind"]
 
-# Not given; `None` is a value: no user from here on.
+# Means "not given". `None` is a value: no user from now on.
 _UNSET: Any = object()
 
 
@@ -61,11 +61,11 @@ def bind(  # noqa: PLR0913
     **properties: Any,
 ) -> None:
     """
-    Add fields to what is bound in the scope; outside every scope, here.
+    Bind fields in the current scope; outside every scope, in this task or thread.
 
-    A name bound already gets the new value; `ht_context` and the other dicts are merged
-    over it. `None` means none: `bind(ht_user_id=None)` after a logout. Inside a `bound`
-    block that binds the same name, it shows when that block ends.
+    A name that is bound already gets the new value; `ht_context` and the other dicts are
+    merged. `None` removes a value, as in `bind(ht_user_id=None)` after a logout. Inside a
+    `bound` block that binds the same name, the new value shows when that block ends.
 
     Raises:
         InvalidField: A value has the wrong type, or there is no such `ht_` field.
@@ -92,11 +92,11 @@ def bound(  # noqa: PLR0913
     **properties: Any,
 ) -> Block:
     """
-    Bind fields above all others for a `with` block or, as a decorator, for each call.
+    Bind fields over all others, for a `with` block or, as a decorator, for each call.
 
-    It decorates functions, coroutines, generators and async generators; between the
-    steps of a generator its caller sees nothing of it. At the end all is bound that was
-    before. What `bind` bound inside stays in the scope, where there is one.
+    It decorates functions, coroutines, generators and async generators. Between the steps
+    of a generator, its caller does not see the fields. At the end the fields are as they
+    were before. What `bind` bound inside stays in the scope, if there is one.
 
     Raises:
         InvalidField: A value has the wrong type, or there is no such `ht_` field.
@@ -108,12 +108,13 @@ def scope(**fields: Any) -> Block:
     """
     Begin an empty scope for a `with` block or, as a decorator, for each call.
 
-    For whoever begins a request, a job or a message. `bind` inside it, on any thread or
-    task that has the context, is seen in all of it; from outside nothing is seen. When
-    it ends it reads as empty for whoever still has it. It decorates what `bound` does.
+    Use it around a request, a job or a message. What is bound inside, on any thread or
+    task that has the context, is seen in all of the scope; nothing from outside is seen.
+    Once the scope has ended it is empty for code that still holds it. It decorates what
+    `bound` decorates.
 
     Args:
-        fields: What is bound at its beginning, by the names that `bind` takes.
+        fields: Bound at its beginning; the names are those of `bind`.
 
     Raises:
         InvalidField: A value has the wrong type, or there is no such `ht_` field.
@@ -122,22 +123,22 @@ def scope(**fields: Any) -> Block:
 
 
 def unbind(*names: str) -> None:
-    """Take these names out again; one that is not bound is passed over."""
+    """Remove these names; a name that is not bound is ignored."""
     _bindings.unbind(names)
 
 
 def clear() -> None:
-    """Take out everything that is bound here, in the whole scope where there is one."""
+    """Remove everything that is bound here; inside a scope, in the whole scope."""
     _bindings.clear()
 
 
 def get() -> dict[str, Any]:
-    """Return a copy of what is bound here; empty when nothing is."""
+    """Return a copy of the bound fields."""
     return {k: dict(v) if type(v) is dict else v for k, v in current().items()}
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what a call gave, from its local variables."""
+    """Check and return the fields of a call, from its local variables."""
     properties = given.pop("properties")
     fields = {name: value for name, value in given.items() if value is not _UNSET}
     return bindable.check({**fields, **properties})

@@ -1,9 +1,8 @@
 """
-Events in tests: what would be sent is kept, and nothing leaves the machine.
+Events in tests: they are kept instead of sent, and nothing leaves the machine.
 
-`capture` is for unittest, Django's test runner and scripts. With pytest there is more to
-do nothing for: the plugin comes with the package, and the fixture `ht_events` is the list
-that `capture` gives.
+`capture` is for unittest, Django's test runner and scripts. With pytest you need not call
+it: the plugin comes with the package, and the fixture `ht_events` is the same list.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "capture"]
 
-# Types whose events have no name of their own.
+# Types of events that have no name.
 _NAMELESS = ("identify", "group", "alias")
 
-# Events that a failure's message shows at most.
+# The most events that a failure's message shows.
 _SHOWN = 20
 
 
@@ -34,13 +33,13 @@ class Events(list["dict[str, Any]"]):
     """
     Events as they would be sent, in the order in which they were accepted.
 
-    A list of dicts: compare it to one, with `unittest.mock.ANY` for what does not matter.
+    It is a list of dicts: compare it with one; `unittest.mock.ANY` stands for any value.
     """
 
     def __init__(self, events: Iterable[dict[str, Any]] = ()) -> None:
         super().__init__(events)
-        # Of events that some test looked at: their ids as objects. And those that need
-        # not be looked at: sent to a server of the test's own.
+        # The ids, as objects, of events that a test has looked at, or that were sent to a
+        # server of the test's own.
         self._seen: set[int] = set()
 
     def named(self, name: str) -> Events:
@@ -48,8 +47,8 @@ class Events(list["dict[str, Any]"]):
         Return the events of that name, in order.
 
         Args:
-            name: A track event's, a page's or a screen's name; else the type: `identify`,
-                `group` or `alias`.
+            name: The name of a track event, a page or a screen; or `identify`, `group` or
+                `alias`.
         """
         found = [event for event in list.__iter__(self) if _name(event) == name]
         self._seen.update(map(id, found))
@@ -61,10 +60,10 @@ class Events(list["dict[str, Any]"]):
 
         Args:
             name: As in `named`.
-            properties: What its `properties` or `traits` have among others.
+            properties: Values that its `properties` or `traits` must have.
 
         Raises:
-            AssertionError: There is none, or more than one; it shows what there was.
+            AssertionError: There is none, or more than one. The message shows the events.
         """
         found = [e for e in self.named(name) if _has(e, properties)]
         if len(found) == 1:
@@ -78,11 +77,11 @@ class Events(list["dict[str, Any]"]):
         )
 
     def unseen(self) -> Events:
-        """Return the events that nobody looked at; this is no look."""
+        """Return the events that no test has looked at; they still count as unseen."""
         return Events(e for e in list.__iter__(self) if id(e) not in self._seen)
 
     def take(self, event: bytes, held: bool) -> None:  # noqa: FBT001
-        """Add an event; one that goes to a server of the test's own counts as seen."""
+        """Add an event; one that was sent to a server of the test's own counts as seen."""
         made = json.loads(event)
         if not held:
             self._seen.add(id(made))
@@ -99,7 +98,7 @@ class Events(list["dict[str, Any]"]):
         more = [f"and {rest} more"] if rest > 0 else []
         return "\n".join(["there were:", *lines[:_SHOWN], *more])
 
-    # What a test looks at, it need not be told of.
+    # Reading events marks them as seen.
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self._look()
@@ -126,11 +125,11 @@ class Events(list["dict[str, Any]"]):
 @contextmanager
 def capture() -> Iterator[Events]:
     """
-    Keep the events of a `with` block, of every handler, client and thread.
+    Keep the events of a `with` block, from every handler, client and thread.
 
-    Meanwhile nothing leaves the machine: a handler whose host is loopback (a collector)
-    sends, all others keep their events here. No write key is needed, and message ids are
-    numbers in the order made. Also a decorator.
+    Meanwhile nothing leaves the machine. A handler whose host is loopback (a collector)
+    sends; the events of all others are kept here. No write key is needed. Message ids are
+    numbered in order. It is a decorator, too.
     """
     events = Events()
     rule = capturing.Rule(hold=True)
@@ -144,13 +143,13 @@ def capture() -> Iterator[Events]:
         capturing.end(rule)
 
 
-# How many blocks of `numbered` are under way.
+# How many blocks of `numbered` are active.
 _depth = 0
 
 
 @contextmanager
 def numbered() -> Iterator[None]:
-    """Have message ids count from 1, and need no write key, until the block ends."""
+    """Number message ids from 1 and need no write key, until the block ends."""
     global _depth  # noqa: PLW0603
     _depth += 1
     if _depth == 1:
@@ -172,14 +171,14 @@ def _id(number: int) -> str:
 
 
 def _forget_keyless() -> None:
-    """Have the facade read its settings again, if it was made here without a key."""
+    """Make the facade read its settings again, if its client was made without a key."""
     facade: Any = sys.modules.get("htlogging.htevents")
     if facade is not None:
         facade.forget_keyless()
 
 
 def describe(event: dict[str, Any]) -> str:
-    """Return an event on a line: its type, name, who, and properties or traits."""
+    """Return an event in one line: its type, name, user, and properties or traits."""
     who = event.get("userId") or event.get("anonymousId")
     name = event.get("event") or event.get("name")
     head = [event.get("type"), repr(name) if name else "", f"of {who!r}"]
@@ -188,7 +187,7 @@ def describe(event: dict[str, Any]) -> str:
 
 
 def differences(events: list[Any], wanted: list[Any]) -> list[str]:
-    """Return in lines how events differ from the ones that a test wants."""
+    """Return lines that say how events differ from those that a test expects."""
     lines = []
     for number, (event, other) in enumerate(itertools.zip_longest(events, wanted), 1):
         if event is None:

@@ -1,9 +1,9 @@
 """
-Where events go in tests: who is shown them, and what may leave the machine.
+Where events go in tests: which observers see them, and what may leave the machine.
 
-The one place for that. A handler asks before it accepts an event and before it sends a
-request; outside tests it compares two numbers and goes on. `htlogging.testing` and the
-pytest plugin are what sets it.
+This is the only place for that. A handler asks before it accepts an event and before it
+sends a request; outside tests that only compares two numbers. `htlogging.testing` and the
+pytest plugin set it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
         host: str
         proxies: dict[str, str] | None
 
-    # Called with an event's JSON and whether it is held back.
+    # Called with an event's JSON, and with whether it is held back.
     Observer = Callable[[bytes, bool], None]
 
-# Set to 1 while only loopback is sent to: processes that a test starts obey, too.
+# Set to 1 while only loopback may be sent to, so that processes started by a test obey, too.
 VARIABLE = "HTEVENTS_LOOPBACK_ONLY"
 
-# Changed with every change below: who has seen this one need not look again.
+# Replaced with every change below, so that a handler can see whether anything has changed.
 generation = 0
 
 # Whether a handler needs no write key.
@@ -38,16 +38,16 @@ keyless = False
 
 _observers: tuple[Observer, ...] = ()
 
-# Whether events are held back that would leave the machine: the last word holds.
+# Whether events that would leave the machine are held back: the last rule decides.
 _rules: tuple[Rule, ...] = ()
 
 
 class Rule:
     """
-    What may be sent, while it is in force.
+    A rule for what may be sent.
 
     Args:
-        hold: Whether what would leave the machine is held back.
+        hold: Whether events that would leave the machine are held back.
     """
 
     def __init__(self, *, hold: bool) -> None:
@@ -69,7 +69,7 @@ fork.register(_lock)
 
 
 def begin(rule: Rule) -> None:
-    """Have a rule hold, over those before it."""
+    """Put a rule in force, over the earlier ones."""
     global _rules  # noqa: PLW0603
     with _lock.held:
         _rules = (*_rules, rule)
@@ -77,7 +77,7 @@ def begin(rule: Rule) -> None:
 
 
 def end(rule: Rule) -> None:
-    """Take a rule back."""
+    """Remove a rule."""
     global _rules  # noqa: PLW0603
     with _lock.held:
         _rules = tuple(other for other in _rules if other is not rule)
@@ -85,7 +85,7 @@ def end(rule: Rule) -> None:
 
 
 def observe(observer: Observer) -> None:
-    """Show an observer every event that a handler accepts, sent or held back."""
+    """Call an observer with every event that a handler accepts, sent or held back."""
     global _observers  # noqa: PLW0603
     with _lock.held:
         _observers = (*_observers, observer)
@@ -93,7 +93,7 @@ def observe(observer: Observer) -> None:
 
 
 def ignore(observer: Observer) -> None:
-    """Show an observer no more events."""
+    """Stop calling an observer."""
     global _observers  # noqa: PLW0603
     with _lock.held:
         _observers = tuple(other for other in _observers if other is not observer)
@@ -116,23 +116,23 @@ def _changed() -> None:
 
 
 def is_watched() -> bool:
-    """Return whether somebody is shown events."""
+    """Return whether there is an observer."""
     return bool(_observers)
 
 
 def show(event: bytes, *, held: bool) -> None:
-    """Show an event to those who observe."""
+    """Call the observers with an event."""
     for observer in _observers:
         observer(event, held)
 
 
 def holds(destination: Destination) -> bool:
-    """Return whether what would be sent there is held back."""
+    """Return whether events for this destination are held back."""
     return bool(_rules) and _rules[-1].hold and not _is_local(destination)
 
 
 def _is_local(destination: Destination) -> bool:
-    """Return whether what is sent there stays on this machine, proxies included."""
+    """Return whether what is sent there stays on this machine, with its proxies, too."""
     server = getattr(destination, "oauth_auth_server", None)
     urls = [destination.host, *([server] if isinstance(server, str) else [])]
     if not all(_is_loopback(url) for url in urls):

@@ -1,6 +1,6 @@
 """
 Scopes for web frameworks and task queues, one module each.
 
-Each imports its framework; nothing else does. A module says in its first lines how it is
-installed. `python -m htlogging docs servers` has the recipes.
+Each module imports its framework, and no other module does. Its first lines say how to
+install it. `python -m htlogging docs servers` has the recipes.
 """

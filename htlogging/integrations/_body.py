@@ -1,4 +1,4 @@
-"""Bodies of responses that are made part by part, after the application has returned."""
+"""Bodies of responses that are made in parts, after the application has returned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ScopedBody:
-    """A response's body, whose parts are made in the request's scope."""
+    """A response's body; its parts are made in the request's scope."""
 
     def __init__(self, body: Iterable[bytes], block: ScopeBlock) -> None:
         self._body = body
@@ -31,7 +31,7 @@ class ScopedBody:
             self._block.pause()
 
     def close(self) -> None:
-        """Close the application's, whose last events are of this request too."""
+        """Close the application's body; events that this causes belong to the request."""
         close = getattr(self._body, "close", None)
         self._block.resume()
         try:
@@ -43,7 +43,7 @@ class ScopedBody:
 
 
 class AsyncScopedBody:
-    """The same of a body that is made in an event loop; `close` ends the scope."""
+    """The same for a body that is made in an event loop; `close` ends the scope."""
 
     def __init__(self, body: AsyncIterable[Any], block: ScopeBlock) -> None:
         self._parts: AsyncIterator[Any] = body.__aiter__()

@@ -1,8 +1,8 @@
 """
-The browser SDK's cookie service: ids that outlive what browsers do to scripts' cookies.
+The browser SDK's cookie service: it keeps ids that browsers delete from scripts' cookies.
 
-`POST PREFIX/renew` sets both ids again for a year, from the browser's cookie or else the
-server's; `POST PREFIX/clear` expires the server's. The page's own origin alone may ask.
+`POST PREFIX/renew` sets both ids again for a year, from the browser's cookie or else from the
+server's. `POST PREFIX/clear` expires the server's. Only the page's own origin may ask.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 # Seconds that a cookie lives.
 YEAR = 31_536_000
 
-# What stands in a cookie as it is; the browser SDK decodes the rest.
+# Characters that a cookie holds as they are; the browser SDK decodes the others.
 _SAFE = "!'()*-._~"
 
 _PORTS = {"http": ":80", "https": ":443"}
 
 
 class Answer(NamedTuple):
-    """An answer of the service's, which has no body."""
+    """An answer of the service, without a body."""
 
     status: int
     reason: str
@@ -37,11 +37,11 @@ class Answer(NamedTuple):
 
 def answer(request: Request, options: Options, path: str, method: str) -> Answer | None:
     """
-    Answer a request to the service; `None` for all others.
+    Return the answer to a request to the service; `None` for other requests.
 
     Args:
         request: The request.
-        options: Those of the middleware.
+        options: The middleware's options.
         path: Its path, decoded.
         method: Its method.
     """
@@ -64,12 +64,12 @@ def answer(request: Request, options: Options, path: str, method: str) -> Answer
         attributes += "; Secure"
     cookies = _cookies.parse(request.header("cookie"))
     headers = [("Set-Cookie", cookie + attributes) for cookie in action(cookies)]
-    # Not 204: that is without a length, which some servers add all the same.
+    # Not 204, which must have no length: some servers add one all the same.
     return Answer(200, "OK", [*headers, *common])
 
 
 def _renew(cookies: dict[str, str]) -> list[str]:
-    """Return both cookies of each id that there is."""
+    """Return both cookies for each id that was sent."""
     found = []
     for name in (_cookies.ANONYMOUS_ID, _cookies.USER_ID):
         value = _cookies.visitor_id(cookies, name)
@@ -83,7 +83,7 @@ def _renew(cookies: dict[str, str]) -> list[str]:
 
 
 def _clear(_: dict[str, str]) -> list[str]:
-    """Return what expires the server's cookies."""
+    """Return cookies that expire the server's."""
     names = (_cookies.ANONYMOUS_ID, _cookies.USER_ID)
     return [f"{name}{_cookies.SERVER}=; Max-Age=0; HttpOnly" for name in names]
 
@@ -92,9 +92,9 @@ def _is_secure(request: Request, options: Options) -> bool | None:
     """
     Return whether the page came by https; `None` if it is of another origin.
 
-    A browser sends `Origin` with every POST of a script, and `Sec-Fetch-Site` too where
-    the page is secure. A proxy that ends TLS may have changed the scheme: an https page
-    of this host is this site.
+    A browser sends `Origin` with every POST of a script, and `Sec-Fetch-Site` if the page
+    is secure. A proxy that ends TLS may have changed the scheme, so an https page of this
+    host counts as the same site.
     """
     fetch_site = request.header("sec-fetch-site")
     if fetch_site not in ("", "same-origin"):
@@ -118,5 +118,5 @@ def _is_secure(request: Request, options: Options) -> bool | None:
 
 
 def _without_port(scheme: str, host: str) -> str:
-    """Return a host without the port that its scheme has anyway."""
+    """Return a host without the default port of its scheme."""
     return host.lower().removesuffix(_PORTS.get(scheme, ":"))

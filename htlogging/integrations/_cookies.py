@@ -1,8 +1,8 @@
 """
-What the browser SDK keeps in cookies, read with suspicion: the visitor can edit them.
+The browser SDK's cookies. They are checked, because the visitor can edit them.
 
-Values are percent-encoded once, and are in JSON's quotes where older versions wrote them.
-A value that is refused is in no log.
+Values are percent-encoded once; older versions wrote them in JSON's quotes. A value that is
+refused appears in no log.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 ANONYMOUS_ID = "htjs_anonymous_id"
 USER_ID = "htjs_user_id"
-# What such a cookie is called that the site's server set, out of reach of scripts.
+# The end of the name of a cookie that the site's server set, out of reach of scripts.
 SERVER = "_srvr"
 _SESSION = "htjs_sesh"
 _CONSENT = "ht-cm-preferences"
 
-# Characters of an id.
+# The most characters of an id.
 MAX_ID = 255
 
-# Characters of a cookie as it is sent; browsers keep no longer ones.
+# The most characters of a cookie as sent; browsers keep no longer ones.
 _MAX_COOKIE = 4_096
 
 # Categories of consent that are passed on.
@@ -35,7 +35,7 @@ def parse(header: str) -> dict[str, str]:
     """
     Return the cookies of a `Cookie` header by name, as they were sent.
 
-    Of two with one name the first is taken: browsers send the more specific path first.
+    If a name appears twice, the first counts: browsers send the more specific path first.
     """
     cookies: dict[str, str] = {}
     for part in header.split(";"):
@@ -51,14 +51,14 @@ def decoded(cookies: dict[str, str], name: str) -> str | None:
     if not value or len(value) > _MAX_COOKIE:
         return None
     try:
-        # Headers are bytes; frameworks hand them on as Latin-1.
+        # Headers are bytes; frameworks pass them on as Latin-1.
         return unquote_to_bytes(value.encode("latin-1")).decode()
     except UnicodeError:
         return None
 
 
 def visitor_id(cookies: dict[str, str], name: str) -> str | None:
-    """Return the id in the browser's cookie of that name, else in the server's."""
+    """Return the id from the browser's cookie of this name, else from the server's."""
     for each in (name, name + SERVER):
         found = _id(decoded(cookies, each))
         if found is not None:
@@ -72,7 +72,7 @@ def session_id(cookies: dict[str, str]) -> int | str | None:
     value = found.get("id") if isinstance(found, dict) else None
     if type(value) is str:
         return _id(value)
-    # Milliseconds since the epoch; a number of any length is not one.
+    # Milliseconds since the epoch; a number of another length is refused.
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
@@ -86,12 +86,12 @@ def consent(cookies: dict[str, str]) -> dict[str, bool]:
 
 
 def _id(value: str | None) -> str | None:
-    """Return an id that may be one; else `None`."""
+    """Return the value if it can be an id; else `None`."""
     if value and value[0] == value[-1] == '"':
         value = _json(value)
     if type(value) is not str or not 0 < len(value) <= MAX_ID:
         return None
-    # Controls, C1's too: an id goes into logs and terminals.
+    # Control characters, those of C1 too: an id is shown in logs and terminals.
     if any(char < " " or "\x7f" <= char <= "\x9f" for char in value):
         return None
     try:

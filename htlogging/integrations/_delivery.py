@@ -1,4 +1,4 @@
-"""Deliver what waits, where a server or a worker ends."""
+"""Deliver waiting events when a server or a worker ends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def deliver() -> None:
 
 
 async def deliver_async() -> None:
-    """Do as `deliver` does, on another thread: the event loop goes on meanwhile."""
+    """Do what `deliver` does, on another thread; the event loop keeps running."""
     asyncio = sys.modules.get("asyncio")
     loop = asyncio and asyncio._get_running_loop()  # noqa: SLF001
     if loop is not None:
         await loop.run_in_executor(None, deliver)
     else:
-        # Hypercorn's other kind of worker.
+        # Hypercorn's worker for trio.
         trio = sys.modules["trio"]
         await trio.to_thread.run_sync(deliver)

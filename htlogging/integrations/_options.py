@@ -1,4 +1,4 @@
-"""The options of the middlewares, checked where they are given."""
+"""The options of the middlewares, checked when they are given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     class MiddlewareOptions(TypedDict, total=False):
-        """What every middleware takes."""
+        """The options of every middleware."""
 
         trusted_proxies: int
         query: bool
@@ -26,13 +26,14 @@ class Options:
     How a middleware reads requests.
 
     Args:
-        trusted_proxies: Proxies of yours that every request comes through, each of which
-            adds to `X-Forwarded-For`. 0: the peer's address is the visitor's.
+        trusted_proxies: How many proxies of yours every request passes; each must add to
+            `X-Forwarded-For`. With 0 the peer's address is the visitor's.
         query: Whether URLs keep their query strings.
-        user_id: Given the request, returns the id of the authenticated user or `None`.
-            Called at the first event, and at later ones until there is an id.
+        user_id: A function of the request that returns the id of the authenticated user,
+            or `None`. Called at the first event, and again until it returns an id.
         cookie_service: The path under which `renew` and `clear` are answered.
-        cookie_domain: The domain of the cookies set there; else this host's alone.
+        cookie_domain: The domain of the cookies that are set there; by default only this
+            host.
 
     Raises:
         InvalidSetting: A value has the wrong type.

@@ -1,4 +1,4 @@
-"""What a request tells of its visitor: the fields that a middleware binds."""
+"""The fields that a middleware binds: what a request says about its visitor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from htlogging.integrations._options import Options
 
     class Request(Protocol):
-        """A request, as its kind of server hands it on."""
+        """A request of one kind of server."""
 
         @property
         def scheme(self) -> str:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
         @property
         def peer(self) -> str:
-            """The peer's address as the server says; empty on a socket file."""
+            """The peer's address, from the server; empty on a socket file."""
 
         @property
         def path(self) -> str:
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
         @property
         def server(self) -> str:
-            """What the server calls itself, where the client names no host."""
+            """The server's own name, used if the client names no host."""
 
         def header(self, name: str) -> str:
-            """Return a header, its lines joined; empty where there is none."""
+            """Return a header with its lines joined; empty if there is none."""
 
 
-# Characters kept of what a client may make as long as it likes.
+# The most characters that are kept of a text from a client.
 MAX_TEXT = 2_048
 
 _SAFE = "/:@!$&'()*+,;=-._~"
@@ -57,18 +57,18 @@ _log = logging.getLogger("htlogging")
 
 
 def encoded(path: str | bytes) -> str:
-    """Return a decoded path as it stands in a URL."""
+    """Return a decoded path, encoded as in a URL."""
     return quote(path, safe=_SAFE)
 
 
 class Visit:
     """
-    The fields of one request, found out when its first event asks.
+    The fields of one request, read when its first event needs them.
 
     Args:
         request: The request.
-        options: Those of the middleware.
-        given: What `options.user_id` is called with.
+        options: The middleware's options.
+        given: The argument for `options.user_id`.
     """
 
     __slots__ = ("_fields", "_given", "_options", "_request")
@@ -86,7 +86,7 @@ class Visit:
             try:
                 fields = read(self._request, self._options)
             except Exception as exc:  # noqa: BLE001
-                # Whatever a client may send: the application logs on.
+                # Whatever a client sends, the application must be able to log.
                 _log.warning("cannot read a request: %s", type(exc).__name__)
                 fields = {}
             self._fields = fields
@@ -110,7 +110,7 @@ class Visit:
 
 
 def read(request: Request, options: Options) -> dict[str, Any]:
-    """Return the fields of a request, those that it has."""
+    """Return the fields that a request has."""
     cookies = _cookies.parse(request.header("cookie"))
     url, referrer = _url(request, options), request.header("referer")
     if not options.query:
@@ -138,7 +138,7 @@ def read(request: Request, options: Options) -> dict[str, Any]:
 
 
 def origin(request: Request, options: Options) -> tuple[str, str]:
-    """Return the scheme and the host, with its port, that the browser asked for."""
+    """Return the scheme, and the host with its port, that the browser asked for."""
     scheme, host = request.scheme, request.header("host")
     if options.trusted_proxies:
         proxies = options.trusted_proxies
@@ -156,7 +156,7 @@ def _url(request: Request, options: Options) -> str:
 
 
 def _forwarded(header: str, proxies: int) -> str:
-    """Return what the outermost proxy of ours said; fewer than all may say it."""
+    """Return the value from the outermost trusted proxy; not every proxy adds one."""
     values = [value.strip() for value in header.split(",")]
     return values[-min(proxies, len(values))]
 
@@ -165,8 +165,8 @@ def _ip(request: Request, proxies: int) -> str | None:
     """
     Return the visitor's address.
 
-    Each proxy adds its peer on the right; whatever stands further left than ours have
-    added, the visitor may have made up.
+    Each proxy adds its peer on the right. What is left of the trusted proxies' entries may
+    be made up by the visitor.
     """
     address = request.peer
     if proxies:
@@ -180,12 +180,12 @@ def _ip(request: Request, proxies: int) -> str | None:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return None
-    # An IPv4 peer of a socket that takes both.
+    # An IPv4 peer of a socket for both versions.
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def _locale(header: str) -> str | None:
-    """Return the language that `Accept-Language` likes best."""
+    """Return the preferred language of `Accept-Language`."""
     best, liked = None, 0.0
     for part in header[:MAX_TEXT].split(","):
         tag, _, weight = part.partition(";")

@@ -1,4 +1,4 @@
-"""What is bound where a job is enqueued, as text that travels with it."""
+"""The fields that are bound where a job is enqueued, as a text that travels with it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 # The header, label or option that carries it.
 NAME = "htevents"
 
-# UTF-8 bytes: a broker keeps it with every message.
+# The most UTF-8 bytes: a broker keeps it with every message.
 MAX_BYTES = 16_384
 
-# They are of one event, not of what follows from it.
+# Fields that belong to one event, not to what follows from it.
 _ONCE = ("ht_message_id", "ht_timestamp")
 
 _MAX_DEPTH = 16
@@ -28,7 +28,7 @@ _log = logging.getLogger("htlogging")
 
 
 def packed() -> str | None:
-    """Return what is bound here, as JSON; `None` when nothing is."""
+    """Return the bound fields as JSON; `None` if there are none."""
     fields = {k: v for k, v in current().items() if k not in _ONCE and v is not None}
     if not fields:
         return None
@@ -48,8 +48,8 @@ def job(text: object) -> ScopeBlock:
     Return a scope for a job.
 
     Args:
-        text: What `packed` returned where the job was enqueued; whatever else is there
-            counts as nothing.
+        text: What `packed` returned where the job was enqueued; anything else counts as
+            nothing.
     """
     fields: Any = {}
     if isinstance(text, str):
@@ -71,7 +71,7 @@ def _json(fields: dict[str, Any]) -> str | None:
         return json.dumps(fields, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         pass
-    # Late: for odd values only.
+    # Late: needed only for unusual values.
     from htlogging._event import coercion
 
     try:

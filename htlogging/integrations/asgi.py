@@ -39,13 +39,13 @@ class HtEventsMiddleware:
     """
     Open a scope for each request and websocket, and bind its visitor.
 
-    What is bound is what `htlogging.integrations.wsgi` binds. When the server stops, at
-    the lifespan's end, all events are delivered while the event loop goes on; so too
-    around an application that has no lifespan.
+    It binds what `htlogging.integrations.wsgi` binds. When the server stops, at the end of
+    the lifespan, it delivers all events while the event loop keeps running. That works for
+    an application without a lifespan, too.
 
     Args:
         app: The application.
-        options: As for WSGI; `user_id` is given the scope.
+        options: As for WSGI; `user_id` gets the scope.
 
     Raises:
         InvalidSetting: An option has the wrong type.
@@ -82,7 +82,7 @@ class AsgiRequest:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        # Now: routers shorten them in place.
+        # Read now, because routers shorten them in place.
         self._path = scope.get("path", "")
         self._raw_path = scope.get("raw_path")
 
@@ -140,7 +140,7 @@ async def _send(send: Send, answer: _cookie_service.Answer) -> None:
 
 
 class _Lifespan:
-    """A server's lifespan, which ends when all is delivered."""
+    """A server's lifespan; it ends when all events are delivered."""
 
     def __init__(self, app: Application, receive: Receive, send: Send) -> None:
         self._app = app
@@ -149,11 +149,11 @@ class _Lifespan:
         self._begun = False
 
     async def run(self, scope: Scope) -> None:
-        """Leave it to the application; stand in for one that has none."""
+        """Pass it to the application; answer for an application that has none."""
         try:
             await self._app(scope, self._receive_for, self._send_for)
         except Exception:
-            # One that has begun has failed. Django, say, refuses at once.
+            # If it had begun, this is a real error. Django, for example, refuses at once.
             if self._begun:
                 raise
         if not self._begun:

@@ -26,7 +26,7 @@ __all__ = ["install"]
 
 _UID = "htlogging.integrations.celery"
 
-# Where a task's request keeps its scope.
+# The attribute of a task's request that holds its scope.
 _BLOCK = "_htevents_block"
 
 
@@ -34,15 +34,16 @@ def install(app: Celery) -> None:
     """
     Give each task a scope, with what was bound where it was enqueued.
 
-    Call it where the application is made: what enqueues needs it as workers do. Celery's
-    signals are the process's: its other applications have the same. A second call does
-    nothing. Events are delivered when a worker, or a process of its pool, ends.
+    Call it where the application is made: code that enqueues needs it as well as workers.
+    Celery's signals belong to the process, so it applies to the process's other
+    applications, too. A second call does nothing. Events are delivered when a worker, or a
+    process of its pool, ends.
 
     Args:
         app: The application.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not an application.
     """
     if not callable(getattr(app, "send_task", None)):
         raise TypeError(f"install() takes the Celery app, not {type(app).__name__}")
@@ -66,7 +67,7 @@ def _publish(headers: dict[str, Any] | None = None, **_: object) -> None:
 
 def _begin(task: Any, **_: object) -> None:
     request = task.request
-    # Eager mode sends nothing: what is bound is here.
+    # Eager mode sends nothing: the bound fields are here already.
     block = (
         _travel.eager()
         if request.is_eager

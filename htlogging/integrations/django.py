@@ -4,7 +4,7 @@ Django, sync and async, under WSGI and ASGI.
 ::
 
     MIDDLEWARE = ["htlogging.integrations.django.HtEventsMiddleware", ...]
-    HTEVENTS_MIDDLEWARE = {"trusted_proxies": 1}    # where options are wanted
+    HTEVENTS_MIDDLEWARE = {"trusted_proxies": 1}    # options, if you need any
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class HtEventsMiddleware:
     """
     Open a scope for each request, until the end of its response, and bind its visitor.
 
-    Bound is what `htlogging.integrations.wsgi` binds, and as `ht_user_id` the primary
-    key of the authenticated user, once the application has looked at `request.user` or
-    awaited `request.auser()`. This middleware never does: that would read the session,
-    query the database and add `Vary: Cookie`. The option `user_id`, a function of the
-    request, may.
+    It binds what `htlogging.integrations.wsgi` binds. It binds the primary key of the
+    authenticated user as `ht_user_id`, once the application has read `request.user` or
+    awaited `request.auser()`. The middleware never does that itself: it would read the
+    session, query the database and add `Vary: Cookie`. The option `user_id`, a function of
+    the request, may do it.
 
-    It stands first in `MIDDLEWARE`. Options are in the setting `HTEVENTS_MIDDLEWARE`.
+    Put it first in `MIDDLEWARE`. Its options are in the setting `HTEVENTS_MIDDLEWARE`.
 
     Args:
         get_response: The rest of the application.
-        options: In place of those in the settings.
+        options: Used instead of those in the settings.
 
     Raises:
         InvalidSetting: An option has the wrong type.
@@ -70,7 +70,7 @@ class HtEventsMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer in a scope of its own; under ASGI this makes the coroutine."""
+        """Answer in a scope of its own; under ASGI this returns a coroutine."""
         if self._is_async:
             return self._answer_async(request)
         answer = self._cookies(request)
@@ -136,7 +136,7 @@ class DjangoRequest(WsgiRequest):
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`, by `SECURE_PROXY_SSL_HEADER` too."""
+        """`http` or `https`; `SECURE_PROXY_SSL_HEADER` counts."""
         return str(self._request.scheme)
 
     @property
@@ -146,7 +146,7 @@ class DjangoRequest(WsgiRequest):
 
 
 class _DjangoVisit(Visit):
-    """A request's fields, and whom Django has authenticated until now."""
+    """A request's fields, and the user that Django has authenticated so far."""
 
     __slots__ = ()
 
@@ -155,7 +155,7 @@ class _DjangoVisit(Visit):
         fields = super().__call__()
         if "ht_user_id" in fields:
             return fields
-        # Anew for each event: the request may log its user in or out.
+        # Read again for each event: the request may log its user in or out.
         user_id = _loaded_user_id(self._given)
         return fields if user_id is None else {**fields, "ht_user_id": user_id}
 
@@ -166,7 +166,7 @@ def _loaded_user_id(request: HttpRequest) -> Any:
     user = attributes.get("user")
     if isinstance(user, LazyObject):
         user = user._wrapped  # noqa: SLF001
-        if user is empty:  # nobody has looked at it, or has by `auser()` only
+        if user is empty:  # not read yet, or only by `auser()`
             user = attributes.get("_acached_user")
     try:
         if user is None or not user.is_authenticated:
@@ -178,14 +178,15 @@ def _loaded_user_id(request: HttpRequest) -> Any:
 
 
 def _end_with(response: Any, block: ScopeBlock) -> None:
-    """End the scope when the response is sent; one that is complete is as good as."""
+    """End the scope when the response is sent; a complete one counts as sent."""
     if not getattr(response, "streaming", False) or (
         # The server sends a file by itself.
         getattr(response, "file_to_stream", None) is not None
     ):
         block.end()
         return
-    # What is closed with the response, a generator's `finally` above all, belongs to it.
+    # Code that runs when the response is closed, such as a generator's `finally`, belongs
+    # to it.
     closers = response._resource_closers  # noqa: SLF001
     closers[:] = [_within(block, close) for close in closers]
     parts = response.streaming_content

@@ -30,16 +30,16 @@ class HtEventsMiddleware(Middleware):
     """
     Give each message a scope, with what was bound where it was enqueued.
 
-    What follows it in a pipeline has the same; retries keep it. Events are delivered
-    when the worker ends.
+    Later messages of a pipeline get the same fields; retries keep them. Events are
+    delivered when the worker ends.
     """
 
     def __init__(self) -> None:
-        # A worker's thread does one message after another.
+        # A worker's thread processes one message after another.
         self._running = threading.local()
 
     def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:  # noqa: ARG002
-        """Note what is bound."""
+        """Add the bound fields to the message."""
         text = _travel.packed()
         options = message.options
         while text is not None and options is not None:
@@ -71,5 +71,5 @@ class HtEventsMiddleware(Middleware):
         self.after_process_message(broker, message)
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:  # noqa: ARG002
-        """Deliver what waits."""
+        """Deliver waiting events."""
         deliver()

@@ -32,7 +32,7 @@ class HtEvents:
     The extension is the WSGI middleware, put around `app.wsgi_app`.
 
     Args:
-        app: The application; without one call `init_app` later.
+        app: The application; without it, call `init_app` later.
         options: As for `htlogging.integrations.wsgi`.
 
     Raises:
@@ -42,7 +42,7 @@ class HtEvents:
     def __init__(
         self, app: Flask | None = None, **options: Unpack[MiddlewareOptions]
     ) -> None:
-        Options(**options)  # a mistake shows here, with and without an application
+        Options(**options)  # so that a mistake shows here, also without an application
         self._given = options
         if app is not None:
             self.init_app(app)

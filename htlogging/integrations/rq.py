@@ -5,8 +5,8 @@ RQ.
 
     rq worker --worker-class htlogging.integrations.rq.HtEventsWorker
 
-and, where jobs are enqueued, `import htlogging.integrations.rq`: from then on each job
-that is made in the process takes along what is bound there, in its `meta`.
+and, where jobs are enqueued, `import htlogging.integrations.rq`. From then on each job that
+the process makes carries the bound fields in its `meta`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["HtEventsMixin", "HtEventsWorker"]
 
 class HtEventsMixin:
     """
-    Do each job in a scope of its own, and deliver its events when it is done.
+    Run each job in a scope of its own, and deliver its events when it is done.
 
-    For workers of other kinds: `class Worker(HtEventsMixin, rq.SpawnWorker)`.
+    Use it for other kinds of workers: `class Worker(HtEventsMixin, rq.SpawnWorker)`.
     """
 
     def perform_job(self, job: Job, *args: Any, **kwargs: Any) -> Any:
-        """Do the job. Its process may end by `os._exit` right after it."""
+        """Run the job; its process may end by `os._exit` right after it."""
         try:
             with _travel.job(job.meta.get(_travel.NAME)):
                 return super().perform_job(job, *args, **kwargs)  # type: ignore[misc]
@@ -43,13 +43,13 @@ class HtEventsMixin:
 
 
 class HtEventsWorker(HtEventsMixin, rq.Worker):
-    """RQ's worker, which does each job in a process of its own."""
+    """RQ's worker, which runs each job in a process of its own."""
 
 
 def _carry() -> None:
-    """Have `Job.create`, RQ's one way to make a job, note what is bound."""
+    """Make `Job.create`, RQ's only way to make a job, save the bound fields."""
     create = Job.create.__func__
-    if hasattr(create, "__wrapped__"):  # this module is imported anew
+    if hasattr(create, "__wrapped__"):  # this module was imported before
         return
 
     @functools.wraps(create)

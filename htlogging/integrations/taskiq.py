@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HtEventsMiddleware"]
 
-# The scopes of the tasks that run in this context, the innermost last: a broker in
-# memory may run one where it is sent.
+# The scopes of the tasks that run in this context, the innermost last: a broker in memory
+# may run a task where it is sent.
 _running: ContextVar[tuple[ScopeBlock, ...]] = ContextVar(
     "htlogging_taskiq", default=()
 )
@@ -38,11 +38,11 @@ class HtEventsMiddleware(TaskiqMiddleware):
     """
     Give each task a scope, with what was bound where it was sent.
 
-    Events are delivered when the broker shuts down, a worker's or a sender's.
+    Events are delivered when the broker shuts down, in a worker or in a sender.
     """
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
-        """Note what is bound."""
+        """Add the bound fields to the message."""
         text = _travel.packed()
         if text is not None:
             message.labels[_travel.NAME] = text
@@ -63,5 +63,5 @@ class HtEventsMiddleware(TaskiqMiddleware):
         block.end()
 
     async def shutdown(self) -> None:
-        """Deliver what waits."""
+        """Deliver waiting events."""
         await deliver_async()

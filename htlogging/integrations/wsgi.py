@@ -36,15 +36,14 @@ class HtEventsMiddleware:
     """
     Open a scope for each request, until the end of its response, and bind its visitor.
 
-    Bound are `ht_context` (`ip`, `userAgent`, `locale`, `page`, `sessionId`, `consent`),
-    `ht_anonymous_id` from the browser SDK's cookie, and `ht_user_id` where the option
-    `user_id` finds one. All of it is looked for when the first event asks.
+    It binds `ht_context` (`ip`, `userAgent`, `locale`, `page`, `sessionId`, `consent`),
+    `ht_anonymous_id` from the browser SDK's cookie, and `ht_user_id` if the option
+    `user_id` returns one. They are read when the first event needs them.
 
     Args:
         app: The application.
         options: `trusted_proxies`, `query`, `user_id`, `cookie_service` and
-            `cookie_domain`; the page "servers" of the manual. `user_id` is given the
-            environ.
+            `cookie_domain`: see docs/servers.md. `user_id` gets the environ.
 
     Raises:
         InvalidSetting: An option has the wrong type.
@@ -74,8 +73,7 @@ class HtEventsMiddleware:
             block.end()
             raise
         block.pause()
-        # Complete already, or a file that the server sends by itself: servers look at
-        # what it is.
+        # Complete, or a file that the server sends itself: servers check its type.
         if type(body) in (list, tuple, environ.get("wsgi.file_wrapper")):
             block.end()
             return body
