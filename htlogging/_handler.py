@@ -27,7 +27,7 @@ from htlogging._process import capturing, fork, logging_lock, shutdown
 from htlogging._process.suppression import is_sending, sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report, show_debug, what_is_wrong, where
-from htlogging._settings import Settings
+from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
@@ -89,6 +89,17 @@ class HtEventsHandler(QueueHandler):
             show_debug()
         fork.register(self)
         shutdown.register(self)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.stats.items() if n)
+        return (
+            f"<{type(self).__name__} to {self._settings.host}: {counts or 'no events'}>"
+        )
+
+    @property
+    def host(self) -> str:
+        """Where it sends."""
+        return self._settings.host
 
     def _begin(self) -> None:
         """Start with nothing queued, nothing counted and no thread."""
@@ -337,7 +348,9 @@ class HtEventsHandler(QueueHandler):
         most = getattr(self._settings, name)
         return f"the queue for {self._settings.host} is full ({name}: {most})"
 
-    def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+    def flush(  # type: ignore[override]
+        self, timeout: float | None = None, *, check: bool = False
+    ) -> bool:
         """
         Wait until everything accepted so far is delivered or given up.
 
@@ -348,9 +361,13 @@ class HtEventsHandler(QueueHandler):
         Args:
             timeout: Seconds. `None` means as long as it takes, which `max_retries` bounds;
                 with a spool, whose retries have no limit, it means `shutdown_timeout`.
+            check: Whether to raise if events were given up since the last such call.
 
         Returns:
             Whether all was settled in time; `True` if there was nothing to do.
+
+        Raises:
+            DeliveryError: With `check` only: events were given up.
         """
         fork.notice()
         if logging_lock.is_mine(self.lock) or logging_lock.is_held():
@@ -358,7 +375,10 @@ class HtEventsHandler(QueueHandler):
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
         self._worker.maintain(at_once=True)
-        return self._worker.flush(time.monotonic() + _seconds(timeout))
+        done = self._worker.flush(time.monotonic() + _seconds(timeout))
+        if check:
+            self._delivery.check()
+        return done
 
     def nudge(self) -> None:
         """Have everything accepted so far sent now, without waiting."""
@@ -461,6 +481,9 @@ class HtEventsHandler(QueueHandler):
         return not is_ours(record) and (
             is_dedicated(record, self) or has_fields(record)
         )
+
+
+HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)
 
 
 def _seconds(timeout: float | None) -> float:

@@ -193,6 +193,19 @@ class Settings:
         return f"<Settings for {self.host}>"
 
 
+def with_settings(doc: str | None) -> str | None:
+    """Return a class's docstring with the settings below: what `help` shows."""
+    if doc is None:
+        return None  # python -OO
+    lines = [
+        f"    {name}={row.default!r}"
+        + (f" (else {row.variable})" if row.variable else "")
+        for name, row in TABLE.items()
+    ]
+    title = "Settings (docs/settings.md says what each does):"
+    return "\n".join([doc.rstrip(), "", f"    {title}", *(f"    {li}" for li in lines)])
+
+
 def _value(name: str, row: Setting, given: Any) -> Any:
     """Return a setting's value: from the code, else the environment, else the default."""
     if given is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+TYPE_CHECKING = False
+
 
 class Stats(dict[str, int]):
     """
@@ -12,11 +14,29 @@ class Stats(dict[str, int]):
     In each, `accepted == delivered + failed + queued`.
     """
 
-    def __getattr__(self, name: str) -> int:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    accepted: int
+    queued: int
+    queued_bytes: int
+    delivered: int
+    rejected: int
+    dropped: int
+    failed: int
+    retries: int
+    unspooled: int
+
+    # A name that is misspelt is an error for type checkers: they do not see this.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int:
+            try:
+                return self[name]
+            except KeyError:
+                raise AttributeError(name) from None
+
+    @classmethod
+    def none(cls) -> Stats:
+        """Return the counters of nobody: all are 0."""
+        return cls(dict.fromkeys(cls.__annotations__, 0))
 
 
 class Counters:

@@ -1,6 +1,7 @@
 """The facade `htevents` and clients: calls that are records, and so events."""
 
 import asyncio
+import contextlib
 import copy
 import inspect
 import logging
@@ -988,3 +989,202 @@ class TestSyncMode:
         """A caller's mistake raises as it does without."""
         with pytest.raises(InvalidEvent):
             clients(sync_mode=True).track("u", "")
+
+
+@pytest.fixture
+def own_lines(caplog):
+    """Return a function for the lines of the log `htlogging` so far."""
+    return lambda: [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+
+
+class TestOnInvalid:
+    @pytest.fixture(params=["facade", "client"])
+    def reporting(self, request, facade, collector):
+        """Return what calls are made on, with `on_invalid="report"`."""
+        if request.param == "facade":
+            facade.on_invalid = "report"
+            facade.default_client = None
+            yield facade
+            facade.on_invalid = "raise"
+        else:
+            client = Client("K", host=collector.url, on_invalid="report")
+            yield client
+            client.join()
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_report(self, reporting, collector, own_lines, logger, alone):
+        """A mistake is no error; it is counted, and a line says where it was made."""
+        if alone:
+            logger.propagate = False  # nobody but our handler sees a record
+        try:
+            for _ in range(3):
+                assert reporting.track("u", "") == (False, {})
+                assert reporting.track(event="no id") == (False, {})
+            assert reporting.track("u", "large", {"a": "x" * 40_000}) == (False, {})
+            assert reporting.track("u", "good")[0]
+        finally:
+            logger.propagate = True
+        assert reporting.flush(GUARD)
+        assert reporting.stats.rejected == 7
+        assert [event["event"] for event in collector.events] == ["good"]
+        lines = own_lines()
+        assert [line.partition("; ")[0] for line in lines if "rejected" in line][
+            0:1
+        ] == ["1 event rejected: ht_event (event) is empty"]
+        assert len([line for line in lines if "rejected" in line]) == 3
+        assert all(f" at {__file__}:" in line for line in lines if "rejected" in line)
+
+    def test_from_the_environment(self, collector, monkeypatch):
+        """HTEVENTS_ON_INVALID=report does it for code that says nothing."""
+        monkeypatch.setenv("HTEVENTS_ON_INVALID", "report")
+        assert Client("K", host=collector.url).track("u", "") == (False, {})
+
+    def test_what_a_filter_drops(self, collector, own_lines):
+        """A mistake in a call that a filter drops is reported, too."""
+        client = Client("K", host=collector.url, on_invalid="report")
+        client.logger.addFilter(lambda _: False)
+        assert client.track("u", "") == (False, {})
+        assert "rejected" in own_lines()[0]
+
+    def test_delivery_errors_stay(self, collector):
+        """With sync_mode, what the server refuses is an error all the same."""
+        collector.always(401)
+        client = Client("K", host=collector.url, on_invalid="report", sync_mode=True)
+        with pytest.raises(DeliveryError):
+            client.track("u", "e")
+
+
+class TestNoEffect:
+    def test_logger_has_a_handler(self, facade, logger, collector, own_lines):
+        """Settings of the facade beside a handler on its logger are reported once."""
+        logger.addHandler(HtEventsHandler(write_key="K", host=collector.url))
+        facade.upload_interval = 7
+        for _ in range(3):
+            facade.track("u", "e")
+        (line,) = own_lines()
+        assert "htevents.upload_interval" in line
+        assert collector.url in line
+
+    def test_set_after_the_first_call(self, facade, own_lines):
+        """So is one that changes when it has been read: once for each."""
+        facade.track("u", "e")
+        for seconds in (7, 8, 9):
+            facade.upload_interval = seconds
+            facade.track("u", "e")
+        facade.gzip = False
+        facade.track("u", "e")
+        first, second = own_lines()
+        assert "htevents.upload_interval was set after the first call" in first
+        assert "htevents.gzip was set after the first call" in second
+        assert facade.host in first
+
+    def test_reset(self, facade, own_lines):
+        """What is read again has an effect: no line; nor for the same value again."""
+        facade.track("u", "e")
+        facade.upload_interval = 7
+        facade.default_client = None
+        facade.track("u", "e")
+        facade.upload_interval = 7
+        facade.track("u", "e")
+        assert own_lines() == []
+
+
+class TestStats:
+    def test_before_the_first_call(self):
+        """All are 0; looking needs no key, and settles no setting."""
+        assert htevents.default_client is None
+        assert set(htevents.stats.values()) == {0}
+        assert htevents.stats.accepted == 0
+        assert htevents.default_client is None
+
+    def test_of_the_facade(self, facade):
+        """They are the client's counters."""
+        facade.track("u", "e")
+        assert facade.flush(GUARD)
+        assert facade.stats == facade.default_client.stats
+        assert facade.stats.delivered == 1
+        assert "stats" in dir(facade)
+
+
+class TestAllOfThem:
+    """The facade's flush, join and shutdown are for the whole process."""
+
+    def test_flush(self, collector, monkeypatch):
+        """Handlers of any logger and clients are flushed; no key is needed."""
+        monkeypatch.setattr(htevents, "write_key", None)
+        client = Client("K", host=collector.url, upload_interval=GUARD)
+        handler = HtEventsHandler(
+            write_key="K", host=collector.url, upload_interval=GUARD
+        )
+        record = {"name": "shop", "msg": "e", "ht_user_id": "u"}
+        handler.handle(logging.makeLogRecord(record))
+        client.track("u", "e")
+        assert htevents.flush(GUARD)
+        assert (client.stats.delivered, handler.stats.delivered) == (1, 1)
+        assert htevents.default_client is None
+
+    @pytest.mark.parametrize("end", ["join", "shutdown"])
+    def test_join(self, collector, end):
+        """So they are closed; a later event is delivered all the same."""
+        client = Client("K", host=collector.url, upload_interval=GUARD)
+        client.track("u", "e")
+        getattr(htevents, end)()
+        assert client.stats.delivered == 1
+
+    def test_flushed(self, collector):
+        """And flushed at the end of a block, whatever made the events."""
+        client = Client("K", host=collector.url, upload_interval=GUARD)
+        with htevents.flushed(GUARD):
+            client.track("u", "e")
+        assert client.stats.delivered == 1
+
+
+class TestCheck:
+    @pytest.fixture(params=["facade", "client", "handler"])
+    def checked(self, request, facade, collector):
+        """Return (what is flushed, how an event is made)."""
+        with contextlib.suppress(DeliveryError):
+            htevents.flush(check=True)  # what other tests' clients lost
+        if request.param == "facade":
+            return facade, lambda: facade.track("u", "e")
+        client = Client("K", host=collector.url)
+        target = client if request.param == "client" else client.logger.handlers[0]
+        return target, lambda: client.track("u", "e")
+
+    def test_raises_once_for_what_was_given_up(self, checked, collector):
+        """It raises for losses since the last such call, then no more."""
+        target, track = checked
+        collector.script(401, 401)
+        track()
+        assert target.flush(GUARD)
+        track()
+        with pytest.raises(DeliveryError, match="2 events given up") as caught:
+            target.flush(GUARD, check=True)
+        assert caught.value.status == 401
+        assert collector.url in str(caught.value)
+        assert target.flush(GUARD, check=True)
+        track()
+        assert target.flush(GUARD, check=True)
+
+    def test_nothing_to_do(self, checked):
+        """With nothing lost it is a flush as any."""
+        assert checked[0].flush(check=True)
+
+
+class TestHelp:
+    def test_settings(self):
+        """`help` of a client and a handler shows the settings, defaults and variables."""
+        for shown in (Client.__doc__, HtEventsHandler.__doc__):
+            assert "max_queue_size=10000" in shown
+            assert "host=None (else HTEVENTS_HOST)" in shown
+
+    def test_repr(self, collector):
+        """A handler's repr shows where to and the counters, never the key."""
+        client = Client("SECRETKEY", host=collector.url)
+        (handler,) = client.logger.handlers
+        assert repr(handler) == f"<HtEventsHandler to {collector.url}: no events>"
+        client.track("u", "e")
+        assert client.flush(GUARD)
+        assert repr(handler) == (
+            f"<HtEventsHandler to {collector.url}: 1 accepted, 1 delivered>"
+        )

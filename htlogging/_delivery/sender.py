@@ -77,6 +77,9 @@ class Delivery:
         # wait for it. Not held while sending, nor while on_error runs. A forked child
         # has a Delivery of its own.
         self.settled = threading.Condition()
+        # Events given up since `check` was last called, and why the first of them were.
+        self._given_up = 0
+        self._failure: DeliveryError | None = None
         self._reporting = 0  # batches given up whose on_error has not returned
 
     def limit(self) -> int:
@@ -86,6 +89,25 @@ class Delivery:
     def idle(self) -> bool:
         """Tell whether no `on_error` is running; with `settled` held."""
         return not self._reporting
+
+    def check(self) -> None:
+        """
+        Raise if events were given up since the last call.
+
+        Raises:
+            DeliveryError: Why the first of them were; its message says how many there are.
+        """
+        with self.settled:
+            count, self._given_up = self._given_up, 0
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            many = f"{count} event{'' if count == 1 else 's'} given up"
+            raise DeliveryError(
+                failure.status,
+                failure.code,
+                f"{many}; {self._settings.host}: {failure.message}",
+                failure.tries,
+            )
 
     def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> bool:
         """
@@ -168,6 +190,9 @@ class Delivery:
 
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them."""
+        with self.settled:
+            self._given_up += len(events)
+            self._failure = self._failure or failure
         self._report.lost("failed", len(events), _told(failure, self._settings.host))
         on_error = self._settings.on_error
         if on_error is None:

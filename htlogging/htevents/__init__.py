@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 
 from htlogging._event.record import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
+from htlogging._process.shutdown import living
+from htlogging._report import no_effect
 from htlogging._settings import DEFAULTS
+from htlogging._stats import Stats
 from htlogging.htevents._flushed import FlushedBlock
-from htlogging.htevents.client import Client
+from htlogging.htevents.client import Client, flush_all, nearest_handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +75,9 @@ spool_sync: Literal["normal", "full"] = DEFAULTS["spool_sync"]
 spool_max_bytes: int = DEFAULTS["spool_max_bytes"]
 spool_max_age: float | None = DEFAULTS["spool_max_age"]
 
+# The counters of the client behind the functions.
+stats: Stats
+
 # The client behind the functions. `None` before the first call; set it to `None` to start
 # anew.
 default_client: Client | None = None
@@ -79,13 +86,19 @@ default_client: Client | None = None
 _made: HtEventsHandler | None = None
 
 
+# Settings that were changed after the client had read them; those that were reported.
+_late: set[str] = set()
+_told: set[str] = set()
+
+
 def _client() -> Client:
     global default_client  # noqa: PLW0603
-    if default_client is None:
+    if default_client is None or _late:
         # This lock and not one of its own, because a fork waits for it.
         with fork.importing:
             if default_client is None:
                 default_client = _FacadeClient()
+        _tell_late(default_client)
     return default_client
 
 
@@ -95,6 +108,37 @@ class _FacadeClient(Client):
     def __init__(self) -> None:
         _take_off()
         self._attach(logging.getLogger(LOGGER), logging.root, _make_handler)
+        _late.clear()
+        names = [] if _made is not None else _given()
+        if names:
+            settings = ", ".join(f"htevents.{name}" for name in names)
+            no_effect(
+                f"no effect: {settings}; the logger {LOGGER} has a handler, whose "
+                f"settings hold: events go to {self._handlers[0].host}"
+            )
+
+
+def _tell_late(client: Client) -> None:
+    """Report settings that were changed when the client had read them."""
+    names = sorted(_late - _told)
+    _told.update(names)
+    _late.clear()
+    if names:
+        settings = ", ".join(f"htevents.{name}" for name in names)
+        no_effect(
+            f"no effect: {settings} was set after the first call; set it before, or have "
+            "the settings read again by htevents.default_client = None (events go to "
+            f"{client.host})"
+        )
+
+
+def _given() -> list[str]:
+    """Return the names of the settings that were given: they are not the default."""
+    return [name for name in DEFAULTS if globals()[name] is not DEFAULTS[name]]
+
+
+def _nearest() -> list[HtEventsHandler]:
+    return nearest_handlers(logging.getLogger(LOGGER), logging.root)
 
 
 def _take_off() -> None:
@@ -116,7 +160,7 @@ def forget_keyless() -> None:
 def _make_handler() -> HtEventsHandler:
     global _made  # noqa: PLW0603
     # A setting that still has its default was not given: the environment may set it.
-    given = {n: globals()[n] for n in DEFAULTS if globals()[n] is not DEFAULTS[n]}
+    given = {name: globals()[name] for name in _given()}
     given.setdefault("write_key", None)
     # Without this, a misspelt setting would be an attribute that is never read. Names with
     # two underscores are Python's own: a warning leaves a __warningregistry__, for example.
@@ -144,9 +188,50 @@ page = _on_client(Client.page)
 screen = _on_client(Client.screen)
 group = _on_client(Client.group)
 alias = _on_client(Client.alias)
-flush = _on_client(Client.flush)
-join = _on_client(Client.join)
-shutdown = _on_client(Client.shutdown)
+
+
+def flush(timeout: float | None = None, *, check: bool = False) -> bool:
+    """
+    Wait until everything accepted so far is delivered or given up.
+
+    Of every handler and client of the process, whatever its logger. Needs no write key.
+
+    Args:
+        timeout: Seconds. `None` means as long as it takes: `HtEventsHandler.flush`.
+        check: Whether to raise if events were given up since the last such call.
+
+    Returns:
+        Whether all was settled in time; `True` if there was nothing to do.
+
+    Raises:
+        DeliveryError: With `check` only: events were given up.
+    """
+    return flush_all(_living(), timeout, check=check)
+
+
+def join() -> None:
+    """
+    Flush within `shutdown_timeout`, then stop the threads; later events still go.
+
+    Of every handler and client of the process, whatever its logger. Needs no write key.
+    """
+    handlers = _living()
+    for handler in handlers:
+        handler.nudge()
+    for handler in handlers:
+        handler.close()
+
+
+def shutdown() -> None:
+    """Do what `join` does."""
+    join()
+
+
+def _living() -> list[HtEventsHandler]:
+    """Return all handlers of this process, the facade's own first."""
+    own = _nearest()
+    every = [h for h in living() if isinstance(h, HtEventsHandler)]
+    return [*own, *(handler for handler in every if handler not in own)]
 
 
 def flushed(timeout: float | None = 5.0) -> FlushedBlock:
@@ -173,8 +258,33 @@ def flushed(timeout: float | None = 5.0) -> FlushedBlock:
 
 
 def _flush_all(timeout: float | None) -> None:
-    if default_client is not None:  # otherwise nothing was logged
-        flush(timeout)
+    flush(timeout)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "stats"})
+
+
+class _Facade(type(sys)):  # type: ignore[misc]
+    """This module's class: it has counters, and sees settings that come too late."""
+
+    @property
+    def stats(self) -> Stats:
+        """The facade's counters; all are 0 before its first call."""
+        if default_client is None and not _nearest():
+            return Stats.none()
+        return _client().stats
+
+    def __setattr__(self, name: str, value: object) -> None:
+        before = globals().get(name)
+        super().__setattr__(name, value)
+        if name == "default_client":
+            _late.clear()
+            _told.clear()
+        elif name in DEFAULTS and default_client is not None and value != before:
+            _late.add(name)
 
 
 _NAMES = frozenset(globals()) | {"_NAMES"}
+
+sys.modules[__name__].__class__ = _Facade

@@ -12,13 +12,14 @@ from htlogging._event.builder import fields_of
 from htlogging._event.record import CALL, LOGGER, Call, to_event
 from htlogging._handler import HtEventsHandler
 from htlogging._process.suppression import is_sending
+from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent
 from htlogging.htevents._routing import only_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from types import FrameType
     from typing import Any
@@ -87,15 +88,7 @@ class Client:
 
     def _attached(self) -> list[HtEventsHandler]:
         """Return the nearest of our handlers that the logger's records reach."""
-        logger: logging.Logger | None = self.logger
-        while logger is not None:
-            found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
-            if found:
-                return found
-            if logger is self._top or not logger.propagate:
-                break
-            logger = logger.parent
-        return []
+        return nearest_handlers(self.logger, self._top)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on logger {self.logger.name}>"
@@ -285,14 +278,14 @@ class Client:
             )
         )
 
-    def flush(self, timeout: float | None = None) -> bool:
-        """Do what `HtEventsHandler.flush` does, and return what it returns."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        done = True
-        for handler in self._now():
-            left = None if timeout is None else max(deadline - time.monotonic(), 0.0)
-            done = handler.flush(left) and done
-        return done
+    def flush(self, timeout: float | None = None, *, check: bool = False) -> bool:
+        """
+        Wait as `HtEventsHandler.flush` does, and return what it returns.
+
+        Raises:
+            DeliveryError: With `check` only: events were given up.
+        """
+        return flush_all(self._now(), timeout, check=check)
 
     def join(self) -> None:
         """Flush within `shutdown_timeout`, then stop the threads; later events still go."""
@@ -308,6 +301,11 @@ class Client:
         """The handler's counters, or their sums if the logger has several handlers."""
         each = [handler.stats for handler in self._now()]
         return Stats({name: sum(stats[name] for stats in each) for name in each[0]})
+
+    @property
+    def host(self) -> str:
+        """Where events are sent."""
+        return self._now()[0].host
 
     def _now(self) -> list[HtEventsHandler]:
         self._handlers = self._attached() or self._handlers
@@ -389,6 +387,44 @@ class Client:
             # A filter is the application's code; its error must not reach the request.
             self._handlers[0].reject(record)
             return False
+
+
+Client.__doc__ = with_settings(Client.__doc__)
+
+
+def nearest_handlers(
+    first: logging.Logger, top: logging.Logger
+) -> list[HtEventsHandler]:
+    """Return our handlers that a logger's records reach first, up to the top."""
+    logger: logging.Logger | None = first
+    while logger is not None:
+        found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
+        if found:
+            return found
+        if logger is top or not logger.propagate:
+            break
+        logger = logger.parent
+    return []
+
+
+def flush_all(
+    handlers: Sequence[HtEventsHandler], timeout: float | None, *, check: bool
+) -> bool:
+    """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    for handler in handlers[1:]:
+        handler.nudge()
+    done = True
+    error: DeliveryError | None = None
+    for handler in handlers:
+        left = None if timeout is None else max(deadline - time.monotonic(), 0.0)
+        try:
+            done = handler.flush(left, check=check) and done
+        except DeliveryError as exc:
+            error = error or exc
+    if error is not None:
+        raise error
+    return done
 
 
 def _caller() -> tuple[str, int, str | None]:
