@@ -30,7 +30,7 @@ def on_error(exception: Exception, events: list[dict[str, Any]]) -> None:
 # Settings are attributes; write_key and host may as well come from the environment.
 htevents.on_error = on_error
 
-# Who somebody is, what they did, what they saw, whom they belong to.
+# Who a user is, what they did, what they saw, which group they belong to.
 htevents.identify("user123", {"name": "Ada", "email": "ada@example.com"})
 htevents.track("user123", "Order Completed", {"order_id": "5012", "total": 15.3})
 htevents.page("user123", "Docs", "Quickstart", {"path": "/docs/quickstart"})
@@ -38,7 +38,7 @@ htevents.screen("user123", None, "Basket", {"items": 2})
 htevents.group("user123", "acme", {"name": "Acme Ltd", "employees": 12})
 htevents.alias("visitor-7f3a", "user123")
 
-# Before anybody has signed in there is an anonymous id; what is past has a time.
+# Before the user signs in there is only an anonymous id; a past event has a time.
 htevents.track(
     anonymous_id="visitor-7f3a",
     event="Product Viewed",

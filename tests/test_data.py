@@ -233,7 +233,7 @@ class TestRealEvents:
         handler = Handler(
             write_key="KEY", host=collector.url, thread=2, max_queue_size=100_000
         )
-        log = logging.Logger("shop")  # noqa: LOG001  (kept by nobody)
+        log = logging.Logger("shop")  # noqa: LOG001  (not kept)
         log.addHandler(handler)
         for kind, given in calls:
             extra = {f"ht_{field}": value for field, value in given.items()}

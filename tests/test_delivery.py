@@ -66,7 +66,7 @@ class Patience:
         return len(self.waits) <= self.pauses
 
     def is_last(self):
-        """Tell whether nobody will send later."""
+        """Return whether this is the last chance to send."""
         return self.last
 
 

@@ -44,7 +44,7 @@ def demo(cwd, *, launch=("-m", "htlogging", "demo"), **environ):
 
 
 def refusing_port():
-    """Return the number of a port on which nobody listens."""
+    """Return the number of a port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -298,7 +298,7 @@ class TestApplication:
 
 
 def is_gone(pid):
-    """Tell whether no process has this number: it has ended and been waited for."""
+    """Return whether no process has this number: it has ended and been waited for."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -670,7 +670,7 @@ class TestProxy:
 
 
 def closed_port():
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with Collector() as collector:
         return int(collector.url.rpartition(":")[2])
 
@@ -802,7 +802,7 @@ class TestDeadServerAtExit:
     @pytest.mark.parametrize("tries", [0, 1])
     @pytest.mark.parametrize("size", ["20", "500"])
     def test_refused(self, tmp_path, tries, size):
-        """Nobody listens."""
+        """No server listens."""
         host = f"http://127.0.0.1:{closed_port()}"
         ended = run(tmp_path, self.SCRIPT, host, str(tries), size, "1")
         assert (ended.status, ended.out) == (7, "")

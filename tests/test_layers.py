@@ -43,7 +43,7 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def is_for_checkers(node):
-    """Tell whether it is an `if TYPE_CHECKING:`."""
+    """Return whether it is an `if TYPE_CHECKING:`."""
     return (
         isinstance(node, ast.If)
         and isinstance(node.test, ast.Name)

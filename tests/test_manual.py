@@ -142,7 +142,7 @@ def code_in(cell):
 
 
 def is_refused(name):
-    """Tell whether `extra=` refuses a name."""
+    """Return whether `extra=` refuses a name."""
     logger = logging.Logger("test")  # noqa: LOG001  (not kept)
     logger.addHandler(logging.NullHandler())
     try:

@@ -81,7 +81,7 @@ def track(client):
 
 
 def closed_port():
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with Collector() as collector:
         return int(collector.url.rpartition(":")[2])
 

@@ -142,7 +142,7 @@ class TestSend:
         path = tmp_path / "f"
         handler = logging.FileHandler(path, encoding="utf-8")
         handler.setFormatter(HtEventsFormatter())
-        log = logging.Logger("events")  # noqa: LOG001  (kept by nobody)
+        log = logging.Logger("events")  # noqa: LOG001  (not kept)
         log.addHandler(handler)
         for n in range(10):
             log.info("Größe", extra={"ht_user_id": "u", "n": n, "x": 10**400})

@@ -218,7 +218,7 @@ def names(collector):
 
 
 def balances(stats):
-    """Tell whether every accepted event is accounted for."""
+    """Return whether every accepted event is accounted for."""
     return stats.accepted == stats.delivered + stats.failed + stats.queued
 
 

@@ -37,7 +37,7 @@ def attach(collector):
     def attach(**settings):
         given = {"write_key": "KEY", "host": collector.url, **settings}
         handler = HtEventsHandler(**given)
-        log = logging.Logger(f"htevents.test{len(made)}")  # noqa: LOG001  (kept by nobody)
+        log = logging.Logger(f"htevents.test{len(made)}")  # noqa: LOG001  (not kept)
         log.addHandler(handler)
         made.append((log, handler))
         return log, handler
@@ -92,7 +92,7 @@ def balanced(handler):
 
 
 def refused_url():
-    """Return an address where nobody listens."""
+    """Return an address where no server listens."""
     with Collector() as gone:
         return gone.url
 
