@@ -409,6 +409,53 @@ class TestSettings:
         }
 
 
+class TestSymptoms:
+    SCRIPT = """
+import logging, sys
+from htlogging import HtEventsHandler
+from htlogging.collector import Collector, Reply
+from htlogging.htevents import Client
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logging.getLogger("htevents").propagate = False
+
+with Collector() as collector:
+    for status in (401, 404, 301, 400):
+        collector.script(status)
+        client = Client("K", host=collector.url)
+        client.track("u", "e")
+        client.join()
+    collector.always(Reply(delay=0.5))
+    client = Client("K", host=collector.url, max_queue_size=1)
+    client.track("u", "e")
+    client.track("u", "e")
+    client.join()
+    handler = HtEventsHandler(write_key="K", host=collector.url)
+    log = logging.getLogger("htevents.orders")
+    log.addHandler(handler)
+    log.warning("e")
+    log.warning("e", extra={"ht_user_id": "u", "ht_usr_id": "u"})
+for settings in ({}, {"spool": "spool"} if sys.platform != "win32" else {}):
+    client = Client("K", host="http://127.0.0.1:9", shutdown_timeout=0.1, **settings)
+    client.track("u", "e")
+    client.flush(1)
+    client.join()
+"""
+
+    def test_lines(self, tmp_path):
+        """The lines of the log that the page names are those that there are."""
+        path = tmp_path / "script.py"
+        path.write_text(self.SCRIPT, "utf-8")
+        printed = run(path, cwd=tmp_path).splitlines()
+        quoted = re.findall(r"(?m)^\| `([^`]*…[^`]*)`", PAGES["nothing-arrives"])
+        lines = [text for text in quoted if "(…)`" not in text and "log." not in text]
+        assert len(lines) > 7
+        for text in lines:
+            pattern = ".*".join(re.escape(part) for part in text.split("…"))
+            plural = pattern.replace("events", "events?").replace("stay", "stays?")
+            assert [line for line in printed if re.search(plural, line)], text
+
+
 class TestAnswers:
     OUTCOMES = (
         ("delivered", Verdict.DELIVERED),
