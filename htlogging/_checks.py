@@ -140,6 +140,42 @@ def path(name: str, value: Any) -> str:
     return os.path.abspath(given)
 
 
+def text_or_path(name: str, value: Any) -> str:
+    """Return a str, or the text of a path."""
+    try:
+        given = os.fspath(value)
+    except TypeError:
+        given = None
+    if not isinstance(given, str):
+        raise _wrong(name, "a str or a Path", value)
+    return given
+
+
+def oauth_server(name: str, value: Any) -> str:
+    """Return the URL of an OAuth server without a slash at the end."""
+    url = text(name, value).removesuffix("/")
+    scheme, _, rest = url.partition("://")
+    found = re.fullmatch(_HOST, f"{scheme.lower()}://{rest}")
+    port = int(found[1] or 443) if found else 0
+    if not 0 < port < 2**16 or any(c <= " " or c in "?#@\x7f" for c in url):
+        raise InvalidSetting(
+            f"{name} must be a URL such as https://oauth2.hightouch.io: scheme, name, "
+            "port and path, nothing else"
+        )
+    return url
+
+
+def all_of_oauth(given: dict[str, bool]) -> None:
+    """Refuse OAuth settings that lack one of the three that belong together."""
+    three = ("oauth_client_id", "oauth_client_key", "oauth_key_id")
+    missing = [name for name in three if not given[name]]
+    if missing and any(given.values()):
+        raise InvalidSetting(
+            f"{', '.join(three)} belong together: set {' and '.join(missing)} too, or "
+            "no oauth_ setting at all"
+        )
+
+
 def from_environment(variable: str, said: str, check: Check, name: str) -> Any:
     """
     Return the value of an environment variable.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from htlogging._delivery.oauth import TokenSource
     from htlogging._delivery.sender import Transport
     from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
@@ -82,6 +83,8 @@ class HtEventsHandler(QueueHandler):
             with logging_lock.late_import():
                 from htlogging._queue.spool import location
             location.check(self._settings.spool or "")
+        # Held here: handlers with the same credentials share it while one of them lives.
+        self._tokens = self._token_source()
         self._begin()
         self.queue.register()
         super().__init__(self.queue)  # type: ignore[arg-type]
@@ -155,7 +158,16 @@ class HtEventsHandler(QueueHandler):
         # Late, as `requests`, which it imports: by who sends.
         with fork.importing:
             from htlogging._delivery.transport import HttpTransport
-        return Gate(HttpTransport(self._settings), self._settings)
+        transport = HttpTransport(self._settings, self._tokens)
+        return Gate(transport, self._settings)
+
+    def _token_source(self) -> TokenSource | None:
+        if self._settings.oauth_client_id is None:
+            return None
+        # Late: few use OAuth, and it takes a while to import.
+        with logging_lock.late_import():
+            from htlogging._delivery import oauth
+        return oauth.source(self._settings)
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: events, counts and threads are the parent's."""

@@ -7,6 +7,7 @@ import os
 from htlogging import _checks
 from htlogging._checks import DEFAULT_HOST, Choice, Integer, Seconds
 from htlogging._process import capturing
+from htlogging._process.capturing import is_loopback
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
         spool_sync: Literal["normal", "full"]
         spool_max_bytes: int
         spool_max_age: float | None
+        oauth_client_id: str | None
+        oauth_client_key: str | os.PathLike[str] | None
+        oauth_key_id: str | None
+        oauth_auth_server: str
+        oauth_scope: str
 
     class HandlerSettings(ClientSettings, total=False):
         """The same, and the write key, which a client takes by position."""
@@ -130,6 +136,11 @@ TABLE = {
     ),
     "spool_max_bytes": Setting(256 * 1024 * 1024, Integer(2**20, 2**50)),
     "spool_max_age": Setting(None, Seconds(1.0, 10 * 366 * 86_400.0)),
+    "oauth_client_id": Setting(None, _checks.text),
+    "oauth_client_key": Setting(None, _checks.text_or_path),
+    "oauth_key_id": Setting(None, _checks.text),
+    "oauth_auth_server": Setting("https://oauth2.hightouch.io", _checks.oauth_server),
+    "oauth_scope": Setting("tracking_api:write", _checks.text),
 }
 
 DEFAULTS: dict[str, Any] = {name: row.default for name, row in TABLE.items()}
@@ -145,7 +156,7 @@ class Settings:
     Raises:
         InvalidSetting: A name is unknown, a type wrong, a number out of range, the
             write key or the host missing. The message says what to set. It contains
-            neither the write key nor a proxy's password.
+            neither the write key, nor the OAuth key, nor a proxy's password.
     """
 
     write_key: str
@@ -171,6 +182,11 @@ class Settings:
     spool_sync: Literal["normal", "full"]
     spool_max_bytes: int
     spool_max_age: float | None
+    oauth_client_id: str | None
+    oauth_client_key: str | None
+    oauth_key_id: str | None
+    oauth_auth_server: str
+    oauth_scope: str
 
     __slots__ = tuple(DEFAULTS)
 
@@ -188,6 +204,15 @@ class Settings:
         if key or (self.send and not capturing.keyless):
             key = _checks.write_key(key, lost=not given)
         self.write_key = key
+        server = self.oauth_auth_server
+        if server[:6].lower() != "https:" and not is_loopback(server):
+            raise InvalidSetting(
+                "oauth_auth_server must begin with https://: others could read the token "
+                "on its way (http:// is for this machine alone)"
+            )
+        _checks.all_of_oauth(
+            {n: getattr(self, n) != DEFAULTS[n] for n in DEFAULTS if n[:6] == "oauth_"}
+        )
 
     def __repr__(self) -> str:
         return f"<Settings for {self.host}>"

@@ -67,6 +67,11 @@ class TestDefaults:
             "spool_sync": "normal",
             "spool_max_bytes": 268_435_456,
             "spool_max_age": None,
+            "oauth_client_id": None,
+            "oauth_client_key": None,
+            "oauth_key_id": None,
+            "oauth_auth_server": "https://oauth2.hightouch.io",
+            "oauth_scope": "tracking_api:write",
         }
 
     @pytest.mark.parametrize("name", sorted(DEFAULTS))

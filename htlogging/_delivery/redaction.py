@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 # Characters. A shorter piece of base64 may be part of an innocent word.
 _LEAST = 8
@@ -26,10 +27,6 @@ class Redaction:
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = [secret for secret in secrets if secret]
-        forms = {form for secret in self._secrets for form in _forms(secret)}
-        # The longest first: a form may be a part of another.
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._pattern = re.compile("|".join(map(re.escape, ordered)))
 
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._secrets)} secrets>"
@@ -38,7 +35,10 @@ class Redaction:
         """Return the text without secrets; `None`: one is in it, in a form unknown."""
         if not self._secrets:
             return text
-        text = self._pattern.sub(STRUCK, text)
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        # The longest first: a form may be a part of another.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        text = re.sub("|".join(map(re.escape, ordered)), STRUCK, text)
         # Encoded further than a server has reason to: such a sentence is not told.
         plain = text
         for _ in range(3):
@@ -48,6 +48,14 @@ class Redaction:
             if secret in plain or secret in squeezed:
                 return None
         return text
+
+    def line(self, value: Any, most: int) -> str:
+        """Return a str on one line, clipped, without secrets; empty for anything else."""
+        if not isinstance(value, str):
+            return ""
+        # Before it is clipped: the beginning of a key is no better than all of it.
+        value = (self(value) or "")[:most]
+        return "".join(c if c.isprintable() else " " for c in value).strip()
 
 
 def _forms(secret: str) -> Iterator[str]:

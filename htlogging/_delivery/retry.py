@@ -30,7 +30,7 @@ class Verdict(Enum):
 
 class Unreachable(Exception):
     """
-    There was no answer.
+    There was no answer to a batch.
 
     Args:
         reason: Why, without an address or a secret.
@@ -38,21 +38,38 @@ class Unreachable(Exception):
             which says nothing about the server.
         retry_after: Seconds that whoever refused asks to wait, or `None`.
         code: A word for the cause.
+        status: The status of whoever refused, or `None`.
+        final: Whether another try is of no use.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         reason: str,
         *,
         stale: bool = False,
         retry_after: float | None = None,
         code: str = "network",
+        status: int | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.stale = stale
         self.retry_after = retry_after
         self.code = code
+        self.status = status
+        self.final = final
+
+    def again(self) -> Unreachable:
+        """Return the same for another thread to raise, without this one's traceback."""
+        return Unreachable(
+            self.reason,
+            stale=self.stale,
+            retry_after=self.retry_after,
+            code=self.code,
+            status=self.status,
+            final=self.final,
+        )
 
 
 class Answer:

@@ -239,8 +239,9 @@ class Delivery:
             try:
                 answer = self._post(part, transport, compress=compress, timeout=timeout)
             except Unreachable as exc:
-                failure = DeliveryError(None, exc.code, exc.reason, tries)
-                verdict, asked, stale = Verdict.RETRY, exc.retry_after, exc.stale
+                failure = DeliveryError(exc.status, exc.code, exc.reason, tries)
+                verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
+                asked, stale = exc.retry_after, exc.stale
             else:
                 verdict = judge(answer.status, len(part), compressed=compress)
                 if verdict is Verdict.DELIVERED:
@@ -325,6 +326,9 @@ def _told(failure: DeliveryError, host: str) -> str:
     """Return what logs say of it: not the server's sentence, which may quote an event."""
     status = failure.status
     tries = f"({failure.code}, tries: {failure.tries})"
+    if failure.code.startswith("oauth."):
+        # Who refused has seen no event, and its sentence is free of secrets.
+        return f"for {host}: {failure.message} {tries}"
     if status is None:
         at = f"{host}: " if failure.code == "network" else f"for {host}: "
         return f"{at}{failure.message} {tries}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
 from contextlib import suppress
-from email.utils import mktime_tz, parsedate_tz
 
+from htlogging._delivery import environment
+from htlogging._delivery.headers import retry_after
 from htlogging._delivery.network_errors import unreachable
 from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import Answer, Unreachable
@@ -17,11 +19,13 @@ from htlogging._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     import requests
 
     from htlogging._delivery.connections import Connections
+    from htlogging._delivery.oauth import TokenSource
     from htlogging._settings import Settings
 
 # Bytes of an answer that are read; it says little, and may have no end.
@@ -33,12 +37,15 @@ MAX_MESSAGE = 200
 # What a server's `code` looks like where it is one.
 _WORD = r"[\w.*-]+"
 
-# Digits of a Retry-After that are read: more of them are no other wait.
-_MAX_DIGITS = 12
-
 # The fastest level: ten similar events shrink to a tenth at every level.
 GZIP_LEVEL = 1
 
+
+_HEADERS = {
+    "User-Agent": f"htlogging/{__version__}",
+    # What the answer says is short; it need not be compressed.
+    "Accept-Encoding": "identity",
+}
 
 # Sessions that a forked child has from its parent. Added to in the child, on its only
 # thread.
@@ -51,17 +58,18 @@ class HttpTransport:
 
     Args:
         settings: Where to, with which key, and how long to wait.
+        tokens: Where OAuth tokens are had; `None`: the key alone says who sends.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tokens: TokenSource | None = None) -> None:
         self._settings = settings
-        self._redact = Redaction(settings.write_key)
+        self._tokens = tokens
         self._session: requests.Session | None = None
         self._connections: Connections
         # What all requests have in common, as long as the session lives.
         self._request: requests.PreparedRequest
         self._options: Any
-        self._used = False  # whether the session's last request had an answer
+        self._used = False  # whether the session's last batch had an answer
         fork.register(self)
 
     def open(self) -> None:
@@ -70,7 +78,7 @@ class HttpTransport:
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """
-        Send a body, once.
+        Send a body, once; with OAuth once more, if its token is refused.
 
         Redirects are not followed: they would lose the body, and take the key along.
 
@@ -78,22 +86,19 @@ class HttpTransport:
             body: JSON.
             compress: Whether to send it gzipped.
             timeout: Seconds to wait for the connection, then for the body to be taken,
-                then for the whole answer. Name resolution has its own limits.
+                then for the whole answer. Name resolution has its own limits. OAuth's
+                requests are within them.
 
         Raises:
             Unreachable: No answer came.
         """
         with sigpipe.blocked():
-            session = self._ready()
-            # A copy: greenlets may share this object, and what instruments `requests`
-            # adds headers.
-            request = self._request.copy()
-            if compress:
-                body = _gzip(body)
-                request.headers["Content-Encoding"] = "gzip"
-            request.body = body
-            request.prepare_content_length(body)
-            return self._answer(self._exchange(session, request, timeout))
+            if self._tokens is None:
+                return self._post(body, (), compress=compress, timeout=timeout)
+            deadline = time.monotonic() + timeout
+            return self._post_with_token(
+                self._tokens, body, deadline, compress=compress
+            )
 
     def close(self) -> None:
         """Close the connection; the next `post` opens another."""
@@ -116,71 +121,133 @@ class HttpTransport:
 
     def _ready(self) -> requests.Session:
         if self._session is None:
-            try:
-                self._session = self._open_session()
-            except Unreachable:
-                raise
-            except Exception as exc:  # noqa: BLE001
-                raise unreachable(exc, used=False) from None
+            with fork.importing:
+                from htlogging._delivery.connections import Connections
+            self._connections = Connections()
+            session = self._connections.new_session()
+            # Once: requests would look through the whole environment for each request,
+            # which took half of a small one's time.
+            self._request = self._prepare(session)
+            self._options = environment.options(
+                session, self._request.url or "", self._settings.proxies
+            )
+            self._session = session
         return self._session
 
-    def _open_session(self) -> requests.Session:
-        with fork.importing:
-            from requests import Request
+    def _prepare(self, session: requests.Session) -> requests.PreparedRequest:
+        from requests import Request
 
-            from htlogging._delivery import environment
-            from htlogging._delivery.connections import Connections
-        self._connections = Connections()
-        session = self._connections.new_session()
-        # Once: requests would look through the whole environment for each request,
-        # which took half of a small one's time.
-        self._request = session.prepare_request(
+        return session.prepare_request(
             Request(
                 "POST",
                 f"{self._settings.host}/v1/batch",
-                headers={
-                    "Content-Type": "application/json",
-                    "User-Agent": f"htlogging/{__version__}",
-                    # What the answer says is short; it need not be compressed.
-                    "Accept-Encoding": "identity",
-                },
+                headers={"Content-Type": "application/json", **_HEADERS},
                 # Not as a header: requests would let a .netrc win over that.
-                auth=(self._settings.write_key, ""),
+                auth=(self._settings.write_key, "") if self._tokens is None else _as_is,
             )
         )
-        self._options = environment.options(
-            session, self._request.url or "", self._settings.proxies
-        )
-        return session
+
+    def _post_with_token(
+        self, tokens: TokenSource, body: bytes, deadline: float, *, compress: bool
+    ) -> Answer:
+        """
+        Send a body; with a fresh token once more when it is answered 401 or 403.
+
+        A token that another thread fetched before the first answer is not a fresh one.
+        """
+        refused = math.inf
+        sent: list[str] = []  # a server may echo each of them
+        while True:
+            try:
+                token = tokens.get(self._fetch, deadline - time.monotonic())
+            except Unreachable as exc:
+                # No server of OAuth's is told the write key; should it know it, well.
+                exc.reason = Redaction(self._settings.write_key).line(exc.reason, 999)
+                raise
+            left = max(deadline - time.monotonic(), 0.001)
+            sent.append(token.value)
+            answer = self._post(body, sent, compress=compress, timeout=left)
+            if answer.status not in (401, 403):
+                return answer
+            tokens.drop(token)
+            if token.fetched > refused:
+                return answer
+            refused = min(refused, time.monotonic())
+
+    def _post(
+        self, body: bytes, tokens: Sequence[str], *, compress: bool, timeout: float
+    ) -> Answer:
+        """Send a body once, with the last of the tokens."""
+
+        def batch(session: requests.Session) -> requests.Response:
+            # A copy: greenlets may share this object, and what instruments `requests`
+            # adds headers.
+            request = self._request.copy()
+            data = body
+            if compress:
+                data = _gzip(data)
+                request.headers["Content-Encoding"] = "gzip"
+            if tokens:
+                request.headers["Authorization"] = f"Bearer {tokens[-1]}"
+            request.body = data
+            request.prepare_content_length(data)
+            return session.send(
+                request, timeout=timeout, allow_redirects=False, **self._options
+            )
+
+        used, self._used = self._used, False
+        response = self._exchange(batch, timeout, used=used)
+        self._used = True
+        status, text = response.status_code, self._read(response)
+        asked = retry_after(response.headers.get("Retry-After"))
+        redact = Redaction(self._settings.write_key, *tokens)
+        return Answer(status, asked, *_explain(status, text, redact))
+
+    def _fetch(
+        self, url: str, form: bytes, timeout: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a form to an OAuth server, on a connection for this once."""
+        from requests import Request
+
+        def ask(session: requests.Session) -> requests.Response:
+            kind = "application/x-www-form-urlencoded"
+            headers = {"Content-Type": kind, "Connection": "close", **_HEADERS}
+            request = session.prepare_request(
+                Request("POST", url, headers=headers, data=form, auth=_as_is)
+            )
+            options = environment.options(session, url, self._settings.proxies)
+            return session.send(
+                request, timeout=timeout, allow_redirects=False, **options
+            )
+
+        response = self._exchange(ask, timeout, used=False)
+        return response.status_code, response.headers, self._read(response)
 
     def _exchange(
         self,
-        session: requests.Session,
-        request: requests.PreparedRequest,
+        send: Callable[[requests.Session], requests.Response],
         timeout: float,
+        *,
+        used: bool,
     ) -> requests.Response:
         """Send a request; return its answer, of which the head has been read."""
-        used, self._used = self._used, False
-        self._connections.timeout, self._connections.unusual = timeout, False
         try:
-            response = session.send(
-                request, timeout=timeout, allow_redirects=False, **self._options
-            )
+            session = self._ready()
+            self._connections.timeout, self._connections.unusual = timeout, False
+            response = send(session)
+        except Unreachable:
+            raise
         except Exception as exc:  # noqa: BLE001
             # Whatever a session raises, for a wrong host name say UnicodeError: the
             # events are tried again, and the thread must live.
-            from htlogging._delivery import environment
-
-            environment.check(
-                self._options, request.url or ""
-            )  # a CA bundle went away?
+            if self._session is not None:  # perhaps a CA bundle went away
+                environment.check(self._options, self._request.url or "")
             raise unreachable(exc, used=used) from None
-        self._used = True
         session.cookies.clear()  # a load balancer's; the next request is like the first
         return response
 
-    def _answer(self, response: requests.Response) -> Answer:
-        status = response.status_code
+    def _read(self, response: requests.Response) -> bytes:
+        """Return what an answer says, as far as it is read."""
         text = b""
         try:
             # To the end, where there is one: only then the connection can be kept.
@@ -190,38 +257,38 @@ class HttpTransport:
         except Exception:  # noqa: BLE001
             # The status is known, and decides: a 2xx cut off is a delivery all the same.
             response.close()
-        if status < 200 or self._connections.unusual:  # noqa: PLR2004
+        if response.status_code < 200 or self._connections.unusual:  # noqa: PLR2004
             # What comes next on it would be taken for the answer to the next request.
             self._connections.close()
             self._used = False
-        code, message = self._explain(status, text[:MAX_ANSWER])
-        retry_after = _retry_after(response.headers.get("Retry-After"))
-        return Answer(status, retry_after, code, message)
+        return text[:MAX_ANSWER]
 
-    def _explain(self, status: int, text: bytes) -> tuple[str, str]:
-        """Find a code and a sentence in an answer of a form that nobody documents."""
-        said: Any = None
-        with suppress(ValueError, RecursionError):
-            said = json.loads(text)
-        code, message = str(status), f"the server refused with status {status}"
-        if isinstance(said, dict):
-            word = self._short(said.get("code"))
-            # A word goes to the log too; a sentence there might quote an event.
-            code = word if re.fullmatch(_WORD, word, re.ASCII) else code
-            message = (
-                self._short(said.get("message"))
-                or self._short(said.get("error"))
-                or message
-            )
-        return code, message
 
-    def _short(self, value: Any) -> str:
-        """Return a str on one line, clipped, without the key; else no message."""
-        if not isinstance(value, str):
-            return ""
-        # Before it is clipped: the beginning of a key is no better than all of it.
-        value = (self._redact(value) or "")[:MAX_MESSAGE]
-        return "".join(c if c.isprintable() else " " for c in value).strip()
+def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authorize nothing: without this, requests would look into a .netrc."""
+    return request
+
+
+def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
+    """Find a code and a sentence in an answer of a form that nobody documents."""
+    said: Any = None
+    code, message = str(status), f"the server refused with status {status}"
+    if 200 <= status < 300:  # noqa: PLR2004
+        return code, ""
+    with suppress(ValueError, RecursionError):
+        said = json.loads(text)
+    if isinstance(said, dict):
+        word = redact.line(said.get("code"), MAX_MESSAGE)
+        # A word goes to the log too; a sentence there might quote an event.
+        # Words that begin like this are ours, for what an OAuth server says.
+        if re.fullmatch(_WORD, word, re.ASCII) and not word.startswith("oauth."):
+            code = word
+        message = (
+            redact.line(said.get("message"), MAX_MESSAGE)
+            or redact.line(said.get("error"), MAX_MESSAGE)
+            or message
+        )
+    return code, message
 
 
 def _gzip(body: bytes) -> bytes:
@@ -233,21 +300,3 @@ def _gzip(body: bytes) -> bytes:
         return zlib.compress(body, GZIP_LEVEL, wbits=31)
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # 31: gzip's header
     return compressor.compress(body) + compressor.flush()
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After: a whole number of them or a date."""
-    if header is None:
-        return None
-    header = header.strip()
-    if re.fullmatch("[0-9]+", header):
-        return float(header[:_MAX_DIGITS])
-    try:
-        date = parsedate_tz(header)
-        if date is None:
-            return None
-        # Without a zone it is UTC; mktime_tz would take it for local time.
-        moment = mktime_tz((*date[:9], date[9] or 0))
-        return max(moment - time.time(), 0.0)
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None  # beyond the calendar

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
         host: str
         proxies: dict[str, str] | None
+        oauth_client_id: str | None
+        oauth_auth_server: str
 
     # Called with an event's JSON, and with whether it is held back.
     Observer = Callable[[bytes, bool], None]
@@ -133,16 +135,18 @@ def holds(destination: Destination) -> bool:
 
 def _is_local(destination: Destination) -> bool:
     """Return whether what is sent there stays on this machine, with its proxies, too."""
-    server = getattr(destination, "oauth_auth_server", None)
-    urls = [destination.host, *([server] if isinstance(server, str) else [])]
-    if not all(_is_loopback(url) for url in urls):
+    urls = [destination.host]
+    if destination.oauth_client_id is not None:
+        urls.append(destination.oauth_auth_server)
+    if not all(is_loopback(url) for url in urls):
         return False
     given = destination.proxies or {}
     proxies = [url for name, url in given.items() if name != "no_proxy"]
-    return all(map(_is_loopback, [*proxies, *_proxies_of_environment(urls)]))
+    return all(map(is_loopback, [*proxies, *_proxies_of_environment(urls)]))
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Return whether a URL leads to this machine, by its name alone."""
     from ipaddress import ip_address
     from urllib.parse import urlsplit
 

@@ -74,6 +74,11 @@ spool: str | os.PathLike[str] | None = DEFAULTS["spool"]
 spool_sync: Literal["normal", "full"] = DEFAULTS["spool_sync"]
 spool_max_bytes: int = DEFAULTS["spool_max_bytes"]
 spool_max_age: float | None = DEFAULTS["spool_max_age"]
+oauth_client_id: str | None = DEFAULTS["oauth_client_id"]
+oauth_client_key: str | os.PathLike[str] | None = DEFAULTS["oauth_client_key"]
+oauth_key_id: str | None = DEFAULTS["oauth_key_id"]
+oauth_auth_server: str = DEFAULTS["oauth_auth_server"]
+oauth_scope: str = DEFAULTS["oauth_scope"]
 
 # The counters of the client behind the functions.
 stats: Stats

@@ -1,0 +1,280 @@
+"""
+OAuth: one access token for a process, shared by its sending threads.
+
+The token is asked for by a thread that sends, inside its own deadline, and renewed at half
+its life by whichever thread sends next: there is no timer thread. While one thread renews
+it the others go on with the old one. A forked child starts without a token. docs/oauth.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import threading
+import time
+import weakref
+from urllib.parse import urlencode
+
+from htlogging._delivery.assertion import EARLIER, Signer, read_pem
+from htlogging._delivery.headers import moment, retry_after, seconds
+from htlogging._delivery.redaction import Redaction
+from htlogging._delivery.retry import Unreachable
+from htlogging._process import fork, logging_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from htlogging._settings import Settings
+
+    # URL, form and seconds → status, headers and body; or `Unreachable`.
+    Post = Callable[[str, bytes, float], tuple[int, Mapping[str, str], bytes]]
+
+# Seconds that a token lives at least and at most, whatever `expires_in` says, and where
+# it says nothing of use.
+LIFE_LEAST = 1.0
+LIFE_MOST = 86_400.0
+LIFE_UNSAID = 60.0
+
+# Seconds between two tries to renew a token that still lives.
+_RENEW_AGAIN = 30.0
+
+# Characters. A header that is longer is refused by many servers.
+_MAX_TOKEN = 8_192
+
+# Characters of what the server says that are passed on.
+_MAX_MESSAGE = 200
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+# Credentials → their token, as long as a handler has it: one for all handlers of a process.
+_sources: weakref.WeakValueDictionary[tuple[str, ...], TokenSource]
+_sources = weakref.WeakValueDictionary()
+
+
+class Token:
+    """
+    An access token.
+
+    Args:
+        value: What goes into the header.
+        life: Seconds from now on.
+    """
+
+    __slots__ = ("ends", "fetched", "renew", "value")
+
+    def __init__(self, value: str, life: float) -> None:
+        self.value = value
+        self.fetched = time.monotonic()
+        self.renew = self.fetched + life / 2
+        self.ends = self.fetched + life
+
+
+class TokenSource:
+    """
+    Where sending threads have their token from.
+
+    Args:
+        server: The OAuth server's URL, without a slash at its end.
+        scope: What for.
+        signer: Says who asks.
+    """
+
+    def __init__(self, server: str, scope: str, signer: Signer) -> None:
+        self._server = server
+        self._scope = scope
+        self._signer = signer
+        # Seconds by which the server's clock is ahead of ours.
+        self._ahead = 0.0
+        self._begin()
+        fork.register(self)
+
+    def __repr__(self) -> str:
+        return f"<TokenSource of {self._server}>"
+
+    def _begin(self) -> None:
+        # Held by the thread that asks for a token; the others wait by their deadline.
+        # Re-entrant: a signal handler may send while its thread is asking. A forked
+        # child has its own.
+        self._lock = threading.RLock()
+        self._token: Token | None = None
+        # The last failure: those who waited meanwhile do not ask again. With _lock.
+        self._failed = -math.inf
+        self._failure: Unreachable | None = None
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's token to the parent."""
+        self._begin()
+
+    def life(self) -> float | None:
+        """Return the seconds that the present token still lives; `None`: there is none."""
+        token = self._token
+        return None if token is None else max(token.ends - time.monotonic(), 0.0)
+
+    def get(self, post: Post, timeout: float) -> Token:
+        """
+        Return a token, from the server if need be.
+
+        Args:
+            post: Sends the request; the caller's connection.
+            timeout: Seconds to wait for the server and for other threads, in all.
+
+        Raises:
+            Unreachable: There is none; `final` says whether a later try is of use.
+        """
+        began = time.monotonic()
+        token = self._token
+        if token is not None and began < token.renew:
+            return token
+        lives = token is not None and began < token.ends
+        if not self._lock.acquire(timeout=0 if lives else max(timeout, 0)):
+            if lives and token is not None:
+                return token
+            raise Unreachable("the OAuth token did not come in time", code="oauth")
+        try:
+            token = self._token
+            now = time.monotonic()
+            if token is not None and now < token.renew:
+                return token
+            if self._failure is not None and self._failed > began:
+                raise self._failure.again()
+            return self._renew(token, post, began + timeout)
+        finally:
+            self._lock.release()
+
+    def drop(self, token: Token) -> None:
+        """Forget this token, unless another thread has a newer one by now."""
+        with self._lock:
+            if self._token is token:
+                self._token = None
+
+    def _renew(self, token: Token | None, post: Post, deadline: float) -> Token:
+        try:
+            fresh = self._fetch(post, deadline)
+        except Unreachable as exc:
+            now = time.monotonic()
+            if token is not None and now < token.ends:
+                # It is good still; it is renewed a little later.
+                token.renew = min(now + _RENEW_AGAIN, token.ends)
+                return token
+            self._failed, self._failure = now, exc.again()
+            raise
+        self._token, self._failure = fresh, None
+        return fresh
+
+    def _fetch(self, post: Post, deadline: float) -> Token:
+        """Ask once; once more when the answer shows that our clock was wrong."""
+        for again in (False, True):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Unreachable("the OAuth token did not come in time", code="oauth")
+            ahead = self._ahead
+            assertion = self._signer.assertion(self._server, time.time() + ahead)
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": _ASSERTION_TYPE,
+                "client_assertion": assertion,
+                "scope": self._scope,
+            }
+            url = f"{self._server}/token"
+            status, headers, body = post(url, urlencode(form).encode(), left)
+            date = moment(headers.get("Date"))
+            if date is not None:
+                self._ahead = date - time.time()
+            if 200 <= status < 300:  # noqa: PLR2004
+                return _token(status, body)
+            if status in (408, 429) or status >= 500:  # noqa: PLR2004
+                raise self._later(status, headers)
+            # An assertion that is early or expired by the server's clock is a 4xx too.
+            if again or abs(self._ahead - ahead) < EARLIER - 1:
+                break
+        raise _refused(status, body, Redaction(assertion, *assertion.split(".")))
+
+    def _later(self, status: int, headers: Mapping[str, str]) -> Unreachable:
+        asked = retry_after(headers.get("Retry-After"))
+        reset = seconds(
+            headers.get("X-RateLimit-Reset")
+        )  # milliseconds, by their clock
+        if status == 429 and reset is not None:  # noqa: PLR2004
+            asked = max(asked or 0.0, reset / 1000 - (time.time() + self._ahead))
+        return Unreachable(
+            f"the OAuth server answered {status}", code="oauth", retry_after=asked
+        )
+
+
+def source(settings: Settings) -> TokenSource | None:
+    """
+    Return where tokens are had by these settings; `None`: they do not ask for OAuth.
+
+    Raises:
+        InvalidSetting: The key is none, or `cryptography` is not installed.
+    """
+    if settings.oauth_client_id is None or not settings.send:
+        return None
+    client_id, key_id = settings.oauth_client_id, settings.oauth_key_id or ""
+    server, scope = settings.oauth_auth_server, settings.oauth_scope
+    pem = read_pem(settings.oauth_client_key or "")
+    parts = (server, client_id, key_id, hashlib.sha256(pem).hexdigest(), scope)
+    with logging_lock.late_import():
+        known = _sources.get(parts)
+        if known is None:
+            known = TokenSource(server, scope, Signer(client_id, key_id, pem))
+            _sources[parts] = known
+    return known
+
+
+def _token(status: int, body: bytes) -> Token:
+    said = _parse(body)
+    value, kind = said.get("access_token"), said.get("token_type", "Bearer")
+    usable = (
+        isinstance(value, str)
+        and len(value) <= _MAX_TOKEN
+        and re.fullmatch("[\x21-\x7e]+", value)
+        and isinstance(kind, str)
+        and kind.lower() == "bearer"
+    )
+    if not usable or not isinstance(value, str):
+        raise Unreachable(
+            "the OAuth server's answer holds no usable token",
+            code="oauth.no_token",
+            status=status,
+            final=True,
+        )
+    return Token(value, _life(said.get("expires_in")))
+
+
+def _life(said: Any) -> float:
+    """Return for how many seconds a token is taken to live."""
+    if isinstance(said, str) and re.fullmatch("[0-9]{1,9}", said):
+        said = int(said)
+    if isinstance(said, bool) or not isinstance(said, (int, float)):
+        return LIFE_UNSAID
+    if said != said:  # noqa: PLR0124  (NaN)
+        return LIFE_UNSAID
+    return float(min(max(said, LIFE_LEAST), LIFE_MOST))
+
+
+def _refused(status: int, body: bytes, redact: Redaction) -> Unreachable:
+    said = _parse(body)
+    word, text = said.get("error"), said.get("error_description")
+    code = str(status)
+    if isinstance(word, str) and re.fullmatch(r"[\w.-]{1,64}", word, re.ASCII):
+        code = redact(word) or code
+    told = redact.line(text, _MAX_MESSAGE)
+    return Unreachable(
+        f"the OAuth server refused{': ' if told else ''}{told}",
+        code=f"oauth.{code}",
+        status=status,
+        final=True,
+    )
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
