@@ -31,11 +31,17 @@ CALLS = "identify track page screen group alias flush join shutdown".split()
 # Slow to import, or needed by some only. The thread that sends imports requests.
 HEAVY = {
     "aiohttp",
+    "asgiref",
     "asyncio",
+    "celery",
     "concurrent.futures",
     "dataclasses",
     "decimal",
+    "difflib",
+    "django",
     "email",
+    "flask",
+    "htlogging.integrations",
     "http",
     "inspect",
     "numpy",

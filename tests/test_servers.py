@@ -251,6 +251,60 @@ class TestUvicorn:
         assert set(names.values()) == {1}
 
 
+class TestIdentity:
+    """Scopes' middlewares where a server stops: an application without a lifespan."""
+
+    PYTHON = (sys.executable, "-m")
+    COMMANDS = {  # noqa: RUF012
+        "uvicorn": ("uvicorn", "--fd", "{fd}"),
+        "gunicorn": (
+            *("gunicorn", "--bind", "fd://{fd}", "--workers", 2),
+            *("--no-control-socket", "--worker-class", "uvicorn_worker.UvicornWorker"),
+        ),
+        "hypercorn": ("hypercorn", "--bind", "fd://{fd}"),
+        "daphne": ("daphne", "--fd", "{fd}"),
+    }
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_django_without_a_lifespan(self, serve, collector, name):
+        """SIGTERM: what waits is delivered, though Django knows no such moment."""
+        pytest.importorskip("django")
+        pytest.importorskip(name)
+        if name == "gunicorn":
+            pytest.importorskip("uvicorn_worker")
+        if name == "daphne":
+            pytest.importorskip("twisted")
+        command = [*self.PYTHON, *self.COMMANDS[name], "django_app:application"]
+        with serve(*command, UPLOAD_INTERVAL="600") as server:
+            asked, _ = server.ask_all(20)
+            server.stop()
+        assert arrived(collector) == (asked, 0)
+
+    def test_granian(self, environ, collector, tmp_path):
+        """It takes no socket of ours, so it says itself when it listens."""
+        pytest.importorskip("django")
+        pytest.importorskip("granian")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [*self.PYTHON, "granian", "--interface", "asgi", "--port", port]
+        command += ["django_app:application"]
+        more = {**environ, "UPLOAD_INTERVAL": "600"}
+        arguments = [str(part) for part in command]
+        with group(arguments, tmp_path / "log", env=more) as process:
+            server = Server(process, port)
+
+            def listens():
+                with suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    return True
+                return False
+
+            wait(listens)
+            asked, _ = server.ask_all(20)
+            server.stop()
+        assert arrived(collector) == (asked, 0)
+
+
 class TestUwsgi:
     @pytest.fixture
     def command(self):
