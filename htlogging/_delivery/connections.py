@@ -1,10 +1,10 @@
 """
-The connections of a `requests` session, made fit for a sending thread.
+The connections of a `requests` session, adapted to a sending thread.
 
-Answers come by a deadline, interim ones are read over, and a forked child can do
-without harm whatever a child does with what it inherits. Nothing but urllib3's public
-seams is used, and attributes that are left alone where they are not there: the socket
-may be pyOpenSSL's, the pools urllib3-future's, the connection one of a VCR cassette.
+An answer has a deadline, interim answers are skipped, and a forked child can safely use or
+drop what it inherits. Only public interfaces of urllib3 are used, and attributes that are
+skipped if they are missing: the socket may be pyOpenSSL's, the pools urllib3-future's, the
+connection that of a VCR cassette.
 """
 
 from __future__ import annotations
@@ -29,53 +29,53 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-# Bytes of a line in the head of an answer, as in http.client.
+# The most bytes of a line in the head of an answer, as in http.client.
 _MAX_LINE = 65_536
 
 
 class Connections:
     """
-    What the connections of one session have in common; for one thread.
+    What the connections of one session share; used by one thread.
 
     Attributes:
         timeout: Seconds for the whole answer to the next request.
-        unusual: Whether the last answer had an end after which its connection must not
-            be used again.
+        unusual: Whether the last answer ended in a way after which its connection must
+            not be used again.
     """
 
     def __init__(self) -> None:
         self.timeout = 0.0
         self.unusual = False
-        # Added to by the thread that sends. In a forked child `disown` reads it.
+        # The sending thread adds to it. In a forked child `disown` reads it.
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def new_session(self) -> requests.Session:
-        """Return a session whose connections these are, and that sees no redirects."""
+        """Return a session that uses these connections and ignores redirects."""
         session = _Session()
         session.mount("https://", _Adapter(self))
         session.mount("http://", _Adapter(self))
         return session
 
     def adapt(self, manager: Any) -> None:
-        """Have a pool manager make pools of ours."""
-        # urllib3's own way for managers with other classes; SOCKSProxyManager goes it too.
+        """Make a pool manager use our pools."""
+        # The way that urllib3 offers for other pool classes; SOCKSProxyManager uses it, too.
         pools = manager.pool_classes_by_scheme
         manager.pool_classes_by_scheme = {
             name: partial(self._new_pool, _pool_class(pools[name])) for name in pools
         }
 
     def close(self) -> None:
-        """Close all; the next request opens another."""
-        # urllib3 leaves that to `weakref.finalize`, which ends before logging.shutdown.
+        """Close all connections; the next request opens a new one."""
+        # urllib3 leaves this to `weakref.finalize`, which runs before logging.shutdown.
         for connection in list(self._made):
             with suppress(Exception):  # whatever pyOpenSSL or a cassette raises
                 connection.close()
 
     def disown(self) -> None:
         """
-        Let go of the parent's sockets; in a forked child.
+        Close the parent's sockets in a forked child.
 
-        Closing by Python's objects would take locks that threads of the parent held.
+        Closing Python's own objects would need locks that the parent's threads held.
         """
         for connection in list(self._made):
             sock = getattr(connection, "sock", None)
@@ -93,7 +93,7 @@ class Connections:
         return pool
 
     def made(self, connection: Any) -> None:
-        """Take note of a new connection, and have its answers be ours."""
+        """Register a new connection, and make it use our response class."""
         self._made.add(connection)
         if hasattr(connection, "response_class"):
             connection.response_class = partial(_response, self)
@@ -101,8 +101,8 @@ class Connections:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        # Even where redirects are not followed, the session looks where one leads to:
-        # it reads the answer's body, were it endless, and fails on a bad URL.
+        # Even without following redirects, the session looks where one leads: it reads
+        # the answer's body, which may be endless, and fails on a bad URL.
         return
 
 
@@ -125,7 +125,7 @@ class _Adapter(HTTPAdapter):
 
 @cache
 def _pool_class(base: type) -> type:
-    """Return a pool class whose new connections are told of; one for each of urllib3's."""
+    """Return a pool class that reports new connections; one for each of urllib3's."""
 
     def new_connection(self: Any) -> Any:
         connection = base._new_conn(self)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -140,11 +140,11 @@ def _pool_class(base: type) -> type:
 
 class _Kept:
     """
-    The idle connections of a pool, in place of a `queue.LifoQueue`.
+    The idle connections of a pool, instead of a `queue.LifoQueue`.
 
-    A pool's finalizer empties it, also in a forked child and at its exit. A queue's lock
-    may have been held by a thread of the parent: the child would wait for ever. This has
-    none; a pool of ours is used by one thread.
+    A pool's finalizer empties it, also in a forked child and at the child's exit. The lock
+    of a queue may have been held by a thread of the parent, and the child would wait for
+    ever. This class has no lock, because only one thread uses the pool.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
@@ -152,37 +152,37 @@ class _Kept:
         self._items: list[Any] = []
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Keep one more, or raise `queue.Full`."""
+        """Keep a connection, or raise `queue.Full`."""
         if 0 < self._maxsize <= len(self._items):
             raise queue.Full
         self._items.append(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ARG002, FBT001, FBT002
-        """Return the last one, or raise `queue.Empty`."""
+        """Return the last connection, or raise `queue.Empty`."""
         try:
             return self._items.pop()
         except IndexError:
             raise queue.Empty from None
 
     def qsize(self) -> int:
-        """Return how many there are."""
+        """Return how many connections there are."""
         return len(self._items)
 
 
 class _Response(HTTPResponse):
     def _read_status(self) -> tuple[str, int, str]:
         """
-        Read over all interim answers; http.client does so with 100 alone.
+        Skip all interim answers; http.client skips only 100.
 
-        By a private method of its, which is all that `begin` calls before it looks at
-        the status; were it gone, 100 would be read over still.
+        This overrides a private method, the only one that `begin` calls before it looks
+        at the status. Without that method, 100 would still be skipped.
         """
         while True:
             line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             status = line[1]
             if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
                 return line
-            # What comes is bounded by the deadline, not by a number of lines.
+            # The deadline bounds what is read, not a number of lines.
             while self.fp.readline(_MAX_LINE).strip():
                 pass
 
@@ -191,7 +191,7 @@ def _response(
     connections: Connections, sock: socket.socket, *args: Any, **kwargs: Any
 ) -> HTTPResponse:
     response = _Response(sock, *args, **kwargs)
-    # A socket of another make may have another kind of file; it has its own timeout.
+    # Another kind of socket may have another kind of file, with a timeout of its own.
     if isinstance(response.fp, io.BufferedReader):
         raw = _Timed(response.fp.detach(), sock, connections.timeout)
         response.fp = _Lines(raw, connections)
@@ -199,7 +199,7 @@ def _response(
 
 
 class _Lines(io.BufferedReader):
-    """An answer's bytes; at its end it is seen whether there are more."""
+    """An answer's bytes; at its end it checks whether more bytes follow."""
 
     def __init__(self, raw: _Timed, connections: Connections) -> None:
         super().__init__(raw)
@@ -208,20 +208,20 @@ class _Lines(io.BufferedReader):
 
     def close(self) -> None:
         if not self.closed:
-            self._timed.over = True  # peek reads from the buffer alone
+            self._timed.over = True  # so that peek reads only from the buffer
             with suppress(Exception):
-                # Bytes that belong to no request: the next answer would be taken for
-                # one that was asked for.
+                # Bytes that belong to no request: they would be taken for the next
+                # answer.
                 self._connections.unusual |= bool(self.peek(1))
         super().close()
 
 
 class _Timed(io.RawIOBase):
     """
-    An answer as it comes from the socket, all of it by one deadline.
+    An answer as it comes from the socket, with one deadline for all of it.
 
-    The socket's own timeout starts anew with every byte: a server that sends one a
-    second would hold the sending thread for ever.
+    The socket's own timeout begins anew with every byte: a server that sends one byte a
+    second would keep the sending thread for ever.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, timeout: float) -> None:
@@ -239,8 +239,8 @@ class _Timed(io.RawIOBase):
         if self.over:
             return None
         if not self._begun:
-            # Most answers come in one piece, and the socket's own timeout is as long. A
-            # change of it lets go of the interpreter's lock, and may wait to get it back.
+            # Most answers come in one piece, and the socket's timeout is as long. Changing
+            # it releases the interpreter's lock, and may wait to get it back.
             self._begun = True
             return self._raw.readinto(buffer)
         left = self._deadline - time.monotonic()
@@ -250,7 +250,7 @@ class _Timed(io.RawIOBase):
         try:
             return self._raw.readinto(buffer)
         finally:
-            # The next request on this connection has all of its own.
+            # The next request on this connection has its whole time again.
             self._sock.settimeout(self._timeout)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the environment says of proxies and TLS: looked up once, and checked."""
+"""Proxies and TLS from the environment: read once, and checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 
-# Those that `requests` looks at, in its order.
+# The variables that `requests` reads, in its order.
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -24,15 +24,15 @@ def options(
     session: requests.Session, url: str, proxies: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """
-    Return how a session is to send to a URL: `proxies`, `verify` and so on.
+    Return the options for a session that sends to a URL: `proxies`, `verify` and so on.
 
     Raises:
-        Unreachable: It could not be sent like this. That is tried again all the same: a
-            file may come back, a package be installed.
+        Unreachable: These options cannot work. That is tried again all the same: a file
+            may come back, or a package may be installed.
     """
     merged = session.merge_environment_settings(
         url,
-        # A copy: requests adds to it what the environment says.
+        # A copy, because requests adds the environment's proxies to it.
         proxies=dict(proxies or {}),
         stream=True,
         verify=None,
@@ -48,8 +48,8 @@ def check(found: Mapping[str, Any], url: str) -> None:
     Check what `options` found.
 
     Raises:
-        Unreachable: TLS would not be verified, the CA bundle is not there, or the proxy
-            is none that can be used.
+        Unreachable: TLS would not be verified, the CA bundle is missing, or the proxy
+            cannot be used.
     """
     if url.lower().startswith("https:"):
         _check_verify(found["verify"])
@@ -79,7 +79,7 @@ def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
         return
     scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
     if scheme not in ("http", "https", *_SOCKS):
-        # The scheme alone: a password may be anywhere behind it.
+        # Only the scheme: a password may be anywhere in the rest.
         known = scheme if scheme.isalnum() and len(scheme) < 12 else "unknown"  # noqa: PLR2004
         raise _wrong(
             f"the proxy's scheme {known}:// cannot be used; say http, https, socks5 "

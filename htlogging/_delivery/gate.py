@@ -1,4 +1,4 @@
-"""The last look before a request: in tests, only loopback is sent to."""
+"""The last check before a request: in tests, only loopback may be sent to."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 class Gate:
     """
-    A transport that is closed while a test holds back what would leave the machine.
+    A transport that is closed while a test holds events back.
 
-    What was queued before that, or lies in a spool, waits as in an outage.
+    Events that were queued before, or are in a spool, wait as in an outage.
 
     Args:
-        transport: The way to the server.
-        settings: Where that is.
+        transport: The transport behind it.
+        settings: The destination.
     """
 
     def __init__(self, transport: Transport, settings: Settings) -> None:

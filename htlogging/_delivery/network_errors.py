@@ -1,4 +1,4 @@
-"""Whatever `requests` raises → `Unreachable`, with the reason in a few words."""
+"""Errors of `requests` → `Unreachable`, with the reason in a few words."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from htlogging._delivery.retry import Unreachable
 
 def unreachable(exc: Exception, *, used: bool) -> Unreachable:
     """
-    Return what is raised instead.
+    Return the error that is raised instead.
 
     Args:
-        exc: Whatever came of a request.
-        used: Whether its connection had served before.
+        exc: The error that a request raised.
+        used: Whether its connection had been used before.
     """
-    # A function of its own: an error kept in a local of `post` would be a cycle, and
-    # its connection stay open until the garbage collector comes.
+    # A function of its own: an error in a local variable of `post` would make a cycle, and
+    # its connection would stay open until the garbage collector runs.
     causes = _causes(exc)
     stale = used and isinstance(causes[-1], _disconnects())
     return Unreachable(_reason(causes), stale=stale)
 
 
 def _disconnects() -> tuple[type[Exception], ...]:
-    """Return what a kept connection fails with when the server has closed it."""
+    """Return the errors of a kept connection that the server has closed."""
     import ssl
 
-    # RemoteDisconnected is a ConnectionResetError. Refused is another thing.
+    # RemoteDisconnected is a ConnectionResetError. A refused connection is different.
     return (
         ConnectionResetError,
         ConnectionAbortedError,
@@ -37,10 +37,10 @@ def _disconnects() -> tuple[type[Exception], ...]:
 
 
 def _causes(exc: BaseException) -> list[BaseException]:
-    """Return an error and what led to it, innermost last."""
+    """Return an error and its causes, the innermost last."""
     chain = [exc]
-    # urllib3 keeps the cause in `reason`, or as the last argument of the error that is
-    # requests' first.
+    # urllib3 keeps the cause in `reason`, or as the last argument of the error that is the
+    # first argument of requests' error.
     for _ in range(8):
         last = chain[-1]
         found = [
@@ -50,7 +50,8 @@ def _causes(exc: BaseException) -> list[BaseException]:
         ]
         inner = found[0] if found else last.__cause__
         if inner is None and type(last).__module__.startswith("urllib3."):
-            # Before 2.0 it says no `from`. Others' contexts may be the application's.
+            # urllib3 before 2.0 raises without `from`. The context of another error may be
+            # the application's.
             inner = last.__context__
         if inner is None:
             break
@@ -60,16 +61,16 @@ def _causes(exc: BaseException) -> list[BaseException]:
 
 def _reason(causes: list[BaseException]) -> str:
     """
-    Say in a few words why there was no answer.
+    Return in a few words why there was no answer.
 
-    Never by all of `str(exc)`: it holds the address, and a proxy's with its password.
+    Never the whole `str(exc)`: it contains the address, and a proxy's password.
     """
     import socket
     import ssl
 
     first, last = type(causes[0]).__name__, causes[-1]
     if isinstance(last, ssl.SSLCertVerificationError):
-        # After the comma it names the host.
+        # The part after the comma names the host.
         return f"{first}: {last.verify_message.partition(',')[0]}"
     if isinstance(last, ssl.SSLError):
         return f"{first}: {last.reason}"

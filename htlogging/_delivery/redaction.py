@@ -1,4 +1,4 @@
-"""What a server says → the same without secrets, in whatever form it echoes them."""
+"""Removes secrets from a server's texts, in whatever form the server echoes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-# Characters. A shorter piece of base64 may be part of an innocent word.
+# Characters. A shorter piece of base64 may be part of an ordinary word.
 _LEAST = 8
 
 STRUCK = "***"
@@ -19,10 +19,10 @@ STRUCK = "***"
 
 class Redaction:
     """
-    Strikes secrets out of texts.
+    Removes secrets from texts.
 
     Args:
-        secrets: Printable ASCII each; empty ones are left out.
+        secrets: Texts of printable ASCII; empty ones are ignored.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -32,14 +32,14 @@ class Redaction:
         return f"<Redaction of {len(self._secrets)} secrets>"
 
     def __call__(self, text: str) -> str | None:
-        """Return the text without secrets; `None`: one is in it, in a form unknown."""
+        """Return the text without secrets; `None` if one may be in it in an unknown form."""
         if not self._secrets:
             return text
         forms = {form for secret in self._secrets for form in _forms(secret)}
-        # The longest first: a form may be a part of another.
+        # The longest first: one form may be part of another.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
         text = re.sub("|".join(map(re.escape, ordered)), STRUCK, text)
-        # Encoded further than a server has reason to: such a sentence is not told.
+        # Encoded more often than a server has reason to: the text is not shown at all.
         plain = text
         for _ in range(3):
             plain = unquote(plain)
@@ -59,7 +59,7 @@ class Redaction:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is echoed: as it is, percent-encoded, in base64."""
+    """Yield the forms of an echoed secret: as it is, percent-encoded, in base64."""
     for text in (secret, quote(secret, safe="")):
         yield text
         yield re.sub("%..", lambda found: found[0].lower(), text)
@@ -74,10 +74,10 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
-    """Yield what of a secret shows in the base64 of a longer text that holds it."""
+    """Yield the parts of a secret that appear in the base64 of a longer text."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret)
-        # The first and the last characters hold bits of the neighbours.
+        # The first and the last character contain bits of the neighbours.
         first = -(-before * 8 // 6)
         whole = (before + len(secret)) * 8 // 6
         core = encoded[first:whole].decode()

@@ -17,18 +17,18 @@ def body(events: Sequence[bytes], write_key: str) -> bytes:
     """
     Return a request's body, UTF-8 JSON, with this moment as its `sentAt`.
 
-    The receiver corrects the events' times by `sentAt`, so a body serves one try.
+    The receiver corrects the events' times by `sentAt`, so each try needs a new body.
     """
     parts = list(events) or [b""]
     parts[0] = b'{"batch":[' + parts[0]
     parts[-1] += _tail(iso(time.time()), write_key)
-    # One join: a second one of half a megabyte took 30 times as long, in the system's
-    # handing out and taking back of memory.
+    # One join: a second one of half a megabyte took 30 times as long, because the system
+    # gave the memory and took it back each time.
     return b",".join(parts)
 
 
 def room(write_key: str) -> int:
-    """Return how many bytes of events a request holds, each with a comma."""
+    """Return how many bytes of events fit into a request, with a comma for each."""
     return MAX_BODY_BYTES - len(body([], write_key))
 
 

@@ -1,4 +1,4 @@
-"""Policy: an answer → what becomes of the events; a failed try → how long to wait."""
+"""Policy: what an answer means for the events, and how long to wait before a retry."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Seconds. Full jitter: any wait from none to the bound, so that many processes that
-# failed together do not come back together. Ten retries take 76 s on average.
+# Seconds. Full jitter: a random wait from 0 to the limit, so that many processes that failed
+# together do not retry together. Ten retries take 76 s on average.
 BACKOFF_FIRST = 0.5
 BACKOFF_MOST = 30.0
 
-# Seconds for which a Retry-After is honoured, as Hightouch's Kotlin SDK does. It is never
-# less than our own wait: a server that says 0 while it fails would be hammered.
+# The longest Retry-After that is honoured, in seconds; Hightouch's Kotlin SDK has the same.
+# A wait is never shorter than our own: a failing server that says 0 must not be flooded.
 RETRY_AFTER_MOST = 300.0
 
 
 class Verdict(Enum):
-    """What becomes of the events after one answer."""
+    """What happens to the events after an answer."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -34,9 +34,9 @@ class Unreachable(Exception):
 
     Args:
         reason: Why, without an address or a secret.
-        stale: Whether it was a kept connection that the server had closed meanwhile,
-            which says nothing about the server.
-        retry_after: Seconds that whoever refused asks to wait, or `None`.
+        stale: Whether a kept connection had been closed by the server meanwhile, which
+            says nothing about the server.
+        retry_after: Seconds that the refusing side asks to wait, or `None`.
         code: A word for the cause.
         status: The status of whoever refused, or `None`.
         final: Whether another try is of no use.
@@ -74,13 +74,13 @@ class Unreachable(Exception):
 
 class Answer:
     """
-    What the server said.
+    A server's answer.
 
     Args:
-        status: HTTP status.
-        retry_after: Seconds that it asks to wait, or `None`.
-        code: Its word for the fault, or the status as text.
-        message: Its sentence about the fault, shortened, without the write key.
+        status: The HTTP status.
+        retry_after: Seconds that the server asks to wait, or `None`.
+        code: The server's word for the fault, or the status as text.
+        message: The server's sentence about the fault, shortened, without the write key.
     """
 
     __slots__ = ("code", "message", "retry_after", "status")
@@ -96,12 +96,12 @@ class Answer:
 
 def judge(status: int, events: int, *, compressed: bool) -> Verdict:
     """
-    Decide by the status alone: answers' bodies are undocumented.
+    Decide by the status alone: the bodies of answers are undocumented.
 
     Args:
-        status: The answer's.
-        events: How many the request held, >= 1.
-        compressed: Whether its body was gzipped.
+        status: The answer's status.
+        events: How many events the request had, >= 1.
+        compressed: Whether the request's body was gzipped.
     """
     if 200 <= status < 300:  # noqa: PLR2004
         return Verdict.DELIVERED
@@ -119,13 +119,13 @@ def wait(tries: int, retry_after: float | None, uniform: Callable[[], float]) ->
     Return the seconds to wait before the next try.
 
     Args:
-        tries: How many there were, >= 1.
-        retry_after: Seconds that the server asked for, if it did: any float.
-        uniform: A random number of [0, 1).
+        tries: How many tries there were, >= 1.
+        retry_after: Seconds that the server asked for, if any: any float.
+        uniform: Returns a random number of [0, 1).
     """
     bound = min(BACKOFF_FIRST * 2.0 ** min(tries - 1, 30), BACKOFF_MOST)
     own = bound * uniform()
-    # Also false for NaN, which is neither more nor less than anything.
+    # False for NaN, too, which is neither more nor less than any number.
     if retry_after is not None and retry_after > own:
         return min(retry_after, RETRY_AFTER_MOST)
     return own

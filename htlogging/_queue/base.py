@@ -1,13 +1,13 @@
 """
-The queue between who makes events and who sends them: what every queue promises.
+What every queue promises. A queue stands between the callers and the senders.
 
 A queue lives in one process. `put`, `backlog`, `mark`, `claimed_to`, `settled_to` and
 `counts` are called on any thread, also by a signal handler or a `__del__` that
-interrupts another call of the same queue; they wait for nothing but each other. All else
-is called by who sends.
+interrupts another call of the same queue; they wait only for each other. The other methods
+are called by sending threads.
 
-An exception that a signal handler raises may cut any call short, at any point. So a
-change is one assignment, or whoever comes next completes it.
+An exception from a signal handler may interrupt any call at any point. So a change is one
+assignment, or the next call completes it.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
     from htlogging.exceptions import DeliveryError
 
-    # A batch that had to leave the queue, and why.
+    # A batch that the queue had to remove, and the reason.
     Eviction = tuple["Batch", DeliveryError]
 
     class Holder(Protocol):
-        """Who works on claimed batches: a `threading.Lock`, locked for as long."""
+        """The worker on a claimed batch: a `threading.Lock` that it holds meanwhile."""
 
         def locked(self) -> bool:
-            """Return whether the work goes on."""
+            """Return whether the work still goes on."""
 
     class Claims(Protocol):
-        """What becomes of a claimed batch."""
+        """What a sender does with a claimed batch."""
 
         def split(self, batch: Batch) -> tuple[Batch, Batch]:
-            """Halve a batch of two events or more; each half is settled alone."""
+            """Halve a batch of two or more events; each half is settled on its own."""
 
         def ack(self, batch: Batch) -> bool:
             """
-            Forget events that were delivered.
+            Remove delivered events.
 
             Returns:
-                Whether they were counted here: `False` after `abandon`, or when the
-                batch was settled before.
+                Whether they were counted now; `False` after `abandon`, or if the batch
+                was settled before.
             """
 
         def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-            """Forget events that were given up, or keep them apart; returns as `ack`."""
+            """Remove events that were given up, or keep them apart; return as `ack` does."""
 
         def release(self, batch: Batch) -> None:
-            """Let the next `claim` have these events, as they are: they were not sent."""
+            """Give events back that were not sent; the next `claim` takes them again."""
 
         def overdue(self, batch: Batch) -> bool:
             """Return whether all events of the batch are too old to be sent."""
@@ -56,45 +56,46 @@ if TYPE_CHECKING:
             """
             Return whether the events survive this process.
 
-            Such events are tried until an outage ends, however often; what is left at
-            the end of the process is released, not given up.
+            Such events are tried again until an outage ends, however often. At the end
+            of the process they are released, not given up.
             """
 
     class EventQueue(Claims, Protocol):
         """Events that were accepted, until they are settled."""
 
-        # Seconds between two calls of `maintain`; `None`: it is not needed.
+        # Seconds between two calls of `maintain`; `None` if it is not needed.
         maintain_every: float | None
 
         def register(self) -> None:
             """
-            Take the queue's place for events of this destination.
+            Reserve the queue's storage for this destination.
 
-            Called when the handler is made. A queue that was unregistered registers
-            itself with its next event.
+            Called when the handler is made. After `unregister` the next event
+            registers the queue again.
 
             Raises:
-                InvalidSetting: Another queue of this process has the place for
+                InvalidSetting: Another queue of this process uses the storage for
                     another destination.
             """
 
         def unregister(self) -> None:
-            """Let the place be used for another destination, until the next event."""
+            """Free the storage for another destination, until the next event."""
 
         def put(self, event: bytes) -> int:
             """
-            Accept an event. When this returns it is stored, as safely as it will be.
+            Accept an event. When this returns, the event is stored.
 
             Returns:
-                The backlog with it, 1 or more. 0: there is no room; nothing was added.
+                The backlog with it, 1 or more; 0 if there was no room and nothing was
+                added.
             """
 
         def backlog(self) -> int:
             """
-            Return how many events wait to be claimed, as far as filling a request goes.
+            Return how many events wait to be claimed.
 
-            MAX_BODY_EVENTS when they fill one by their bytes, or when some were
-            released. 0: nothing can be claimed.
+            It is MAX_BODY_EVENTS if they fill a request by their bytes, or if some were
+            released; 0 if nothing can be claimed.
             """
 
         def claim(
@@ -103,71 +104,72 @@ if TYPE_CHECKING:
             """
             Take the oldest events; they stay in the queue until they are settled.
 
-            A batch that was released comes again as it was.
+            A batch that was released is returned again as it was.
 
             Args:
-                max_count: Events at most, >= 1.
-                max_bytes: Bytes at most, a comma for each event included. A larger
-                    event comes alone.
-                holder: Once it is unlocked, `recover` releases the batch. `None`: never.
+                max_count: The most events, >= 1.
+                max_bytes: The most bytes, with a comma for each event. A larger event
+                    is returned alone.
+                holder: Once it is unlocked, `recover` releases the batch; `None`: never.
 
             Returns:
-                Events in the order accepted; `None`: there are none to be had now.
+                Events in the order accepted; `None` if none can be taken now.
             """
 
         def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
             """
-            Accept an event and claim it in one step, past all others and any bound.
+            Accept an event and claim it in one step, before all others, without a bound.
 
-            No mark includes it. It is counted as accepted.
+            It is counted as accepted, and no mark includes it.
             """
 
         def recover(self) -> bool:
-            """Release what is claimed and nobody works on; return whether there was."""
+            """Release claimed batches without a worker; return whether there were any."""
 
         def abandon(self) -> Sequence[bytes]:
             """
-            Give up every event that does not outlive the process, claimed ones too.
+            Give up all events that do not outlive the process, claimed ones too.
 
-            They are counted as failed. What outlives the process stays in the queue.
+            They are counted as failed. Other events stay in the queue.
             """
 
         def maintain(self, *, at_once: bool = False) -> list[Eviction]:
             """
-            Do what is due now and then: adopt others' events, make room, drop what is old.
+            Do regular work: adopt events of dead processes, make room, remove old events.
 
             Args:
-                at_once: Do it now, whenever it was done last.
+                at_once: Do it now, even if it was done a moment ago.
 
             Returns:
-                What had to leave. Each batch is claimed; the caller gives it up.
+                The events that were removed, as claimed batches. The caller gives them
+                up.
             """
 
         def mark(self) -> Any:
-            """Return a mark of all events so far, for the next two."""
+            """Return a mark after all events so far, for the next two methods."""
 
         def claimed_to(self, mark: Any) -> bool:
-            """Return whether all events before the mark were claimed; none released."""
+            """Return whether all events before the mark are claimed or settled."""
 
         def settled_to(self, mark: Any) -> bool:
             """Return whether all events before the mark were settled."""
 
         def counts(self) -> Counts:
-            """Return what became of all events, at this moment."""
+            """Return how many events are delivered, failed and queued, at one moment."""
 
         def close(self) -> None:
-            """Let go of files and connections, until the next event."""
+            """Close files and connections, until the next event."""
 
 
 class Counts:
     """
-    What became of a queue's events.
+    How many of a queue's events are delivered, failed and queued.
 
     Args:
         delivered: Events that were delivered.
         failed: Events that were given up.
-        queued: Events that are not settled.
-        queued_bytes: Of the queued ones in memory; 0 for what is on disk or elsewhere.
+        queued: Events that are not settled yet.
+        queued_bytes: Bytes of the queued events in memory.
     """
 
     __slots__ = ("delivered", "failed", "queued", "queued_bytes")
@@ -191,7 +193,7 @@ class Counts:
 
     @property
     def accepted(self) -> int:
-        """How many events there ever were."""
+        """How many events were accepted."""
         return self.delivered + self.failed + self.queued
 
 
@@ -200,9 +202,9 @@ class Batch:
     Events taken from a queue, to be sent in a request and settled together.
 
     Args:
-        events: Each one's JSON, in the order accepted; not empty.
+        events: The JSON of each, in the order accepted; not empty.
         ids: The queue's number of each.
-        source: Whose numbers they are, where a queue has several kinds.
+        source: Which series the numbers belong to, if a queue has several.
     """
 
     __slots__ = ("events", "faults", "ids", "source")
@@ -213,13 +215,13 @@ class Batch:
         self.events = events
         self.ids = ids
         self.source = source
-        self.faults = 0  # how often sending it ended by a fault of ours
+        self.faults = 0  # how often an error of this package interrupted sending it
 
     def __len__(self) -> int:
         return len(self.events)
 
     def halves(self) -> tuple[Batch, Batch]:
-        """Return it in two, in order; it has two events or more."""
+        """Return its two halves, in order; it has two or more events."""
         middle = len(self.events) // 2
         return (
             Batch(self.events[:middle], self.ids[:middle], self.source),
@@ -229,11 +231,11 @@ class Batch:
 
 def fitting(sizes: Iterable[int], max_bytes: float) -> int:
     """
-    Return how many of the first events fit into a request; the first one always does.
+    Return how many of the first events fit into a request; the first always does.
 
     Args:
         sizes: Bytes of each event.
-        max_bytes: Bytes at most, a comma for each event included.
+        max_bytes: The most bytes, with a comma for each event.
     """
     count = 0
     for size in sizes:

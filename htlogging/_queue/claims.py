@@ -1,4 +1,4 @@
-"""Which batches are claimed, released and settled: the part that all queues share."""
+"""Which batches are claimed, released and settled; all queues share this part."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from htlogging._queue.base import Holder
 
     Key = tuple[int, int]  # a batch's source and its first event's number
-    Claim = tuple[Batch, Holder | None]  # not settled, and who works on it
+    Claim = tuple[Batch, Holder | None]  # a batch that is not settled, and its worker
 
 
 class State:
-    """All that a ledger knows, replaced as a whole: nothing can cut a change in two."""
+    """All that a ledger knows. It is replaced as a whole, so a change is one step."""
 
     __slots__ = (
         "claimed",
@@ -41,8 +41,8 @@ class State:
         self.claimed_bytes = 0
         self.delivered = 0
         self.failed = 0
-        # Of a queue whose events are numbered in the order they came: the next one to
-        # be claimed, the bytes of those before it, and what has yet to leave the line.
+        # For a queue that numbers its events in order: the next one to be claimed, the
+        # bytes of those before it, and the batch that must still leave the line.
         self.taken = 0
         self.taken_bytes = 0
         self.leaving: Batch | None = None
@@ -59,18 +59,18 @@ class State:
 
 class Claims:
     """
-    A queue's ledger of claimed batches, and of what became of them.
+    A queue's ledger of claimed batches and of their outcome.
 
-    Any thread may read `state`, which is one moment's; it needs no lock.
+    Any thread may read `state` without a lock; it is consistent.
     """
 
     def __init__(self) -> None:
         self.state = State()
-        # Held by who replaces `state`, for a few operations; no I/O and no logging
-        # while held, and no other lock is taken. Only who sends changes it, not who
-        # puts, flushes or counts: a signal handler that interrupts those never finds
-        # the sending thread waiting for what it interrupted. Re-entrant for what sends
-        # on its caller's thread. A forked child has a queue of its own.
+        # Guards replacing `state`, for a few operations; no I/O, no logging and no other
+        # lock while held. Only sending threads take it, never `put`, `flush` or `counts`.
+        # So when a signal handler interrupts one of those, no sending thread waits for
+        # the interrupted call. Re-entrant for an event that is sent on its caller's
+        # thread. A forked child has a queue of its own.
         self._changing = threading.RLock()
 
     def note(self, batch: Batch, holder: Holder | None, **more: Any) -> Batch:
@@ -79,7 +79,7 @@ class Claims:
 
         Args:
             batch: Events that are in no other claim.
-            holder: Who works on it.
+            holder: Its worker.
             more: Fields of `State` that change in the same step.
         """
         with self._changing:
@@ -93,7 +93,7 @@ class Claims:
         return batch
 
     def reclaim(self, holder: Holder | None) -> Batch | None:
-        """Claim a batch that was released, as it was."""
+        """Claim a released batch again, as it was."""
         with self._changing:
             state = self.state
             if not state.released:
@@ -106,7 +106,7 @@ class Claims:
             return batch
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch, of two events or more; each half is settled alone."""
+        """Halve a claimed batch of two or more events; each half is settled on its own."""
         halves = batch.halves()
         with self._changing:
             state = self.state
@@ -117,7 +117,7 @@ class Claims:
         return halves
 
     def settle(self, batch: Batch, *, delivered: bool) -> bool:
-        """Count a claimed batch as delivered or failed; return whether it was one."""
+        """Count a batch as delivered or failed; return whether it was claimed."""
         with self._changing:
             state = self.state
             if not _has(state, batch):
@@ -134,14 +134,14 @@ class Claims:
             return True
 
     def release(self, batch: Batch) -> None:
-        """Let `reclaim` have a claimed batch."""
+        """Give a claimed batch back, for `reclaim`."""
         with self._changing:
             state = self.state
             if _has(state, batch) and batch not in state.released:
                 self.state = state.but(released=(*state.released, batch))
 
     def recover(self) -> bool:
-        """Release what is claimed and nobody works on; return whether there was."""
+        """Release claimed batches without a worker; return whether there were any."""
         state = self.state
         lost = [
             batch
@@ -168,7 +168,7 @@ class Claims:
             return [batch for batch, _ in state.claims.values()]
 
     def has_before(self, number: int, source: int = 0) -> bool:
-        """Return whether an event of a number below this one is claimed."""
+        """Return whether an event with a lower number than this is claimed."""
         return any(
             of == source and 0 <= first < number for of, first in self.state.claims
         )

@@ -24,29 +24,29 @@ if TYPE_CHECKING:
     from htlogging._queue.base import Eviction, Holder
     from htlogging.exceptions import DeliveryError
 
-# Bytes of an event that count towards a full body before there are many events.
+# Bytes. Larger events can fill a body before there are many of them.
 _HEAVY = 4_096
 
-# Events that other threads may be adding just now, unseen: the bound is kept exactly
-# when there is not that much room left.
+# Events that other threads may be adding at this moment. With less room than this left, the
+# bound is checked exactly.
 _UNSEEN = 64
 
-# How often a look at the queue is repeated while a batch is being taken from it.
+# How often a read of the queue is repeated while a batch is being taken from it.
 _LOOKS = 1_000
 
 
 class MemoryQueue(Claims):
     """
-    Events as bytes, first in, first out; `EventQueue` says what each verb does.
+    Events as bytes, first in, first out. `EventQueue` describes the methods.
 
-    `put` takes no lock while there is room to spare: appending to a deque is atomic,
-    and safe in a signal handler or a `__del__` that interrupts another `put`. An event's
-    number follows from its place in the line; nothing else is counted there.
+    `put` takes no lock while there is plenty of room: appending to a deque is atomic, and
+    safe in a signal handler or a `__del__` that interrupts another `put`. The number of an
+    event follows from its place in the line.
 
     Args:
-        max_size: Events at most, those claimed and not yet settled included.
-        max_bytes: Their bytes at most. An empty queue takes any event.
-        max_event: Bytes of one event at most.
+        max_size: The most events, those that are claimed and not settled included.
+        max_bytes: The most bytes of these events. An empty queue accepts any event.
+        max_event: The most bytes of one event.
     """
 
     maintain_every: float | None = None
@@ -62,21 +62,21 @@ class MemoryQueue(Claims):
         self._max_bytes = max_bytes
         self._max_event = max_event
         self._line: deque[bytes] = deque()  # events that wait
-        # Events before these numbers can be put without a look at the bounds, and without
-        # one at the bytes.
+        # Events before these numbers can be added without checking the bounds, and without
+        # checking the bytes.
         self._light = max_bytes // max_event - _UNSEEN
         self._easy = min(max_size - 2 * MAX_BODY_EVENTS, self._light)
         self._measured = (0, 0)  # events' number, and all bytes put before it
-        # Bytes of heavy events since the last claim. A hint: threads may lose each
-        # other's additions, and then age makes the batch go.
+        # Bytes of large events since the last claim. A hint: threads may overwrite each
+        # other's additions, and then the batch is sent when it is old enough.
         self._heavy = 0
         self._direct = itertools.count(1)
-        # Held by callers who keep the bounds exactly or ask for bytes, never by who
-        # sends. Re-entrant for signal handlers; no I/O and no logging while held.
+        # Held by callers that check the bounds exactly or ask for the bytes, never by a
+        # sending thread. Re-entrant for signal handlers; no I/O and no logging while held.
         self._measuring = threading.RLock()
 
     def __len__(self) -> int:
-        """Return how many events are here and not settled."""
+        """Return how many events are not settled."""
         state, waiting = self._now()
         return waiting + state.claimed
 
@@ -90,11 +90,11 @@ class MemoryQueue(Claims):
             self._heavy += len(event)
         if self._heavy >= MAX_BODY_BYTES or self.state.released:  # as in `backlog`
             return MAX_BODY_EVENTS
-        # It may have been claimed by now: then none waits, but the queue is not full.
+        # If the event has been claimed by now, none waits; but the queue is not full.
         return len(line) or 1
 
     def _put_exactly(self, event: bytes) -> bool:
-        """Add an event if there is room, and note for how many more there surely is."""
+        """Add an event if there is room, and note how many more surely fit."""
         with self._measuring:
             state, waiting = self._now()
             count = waiting + state.claimed
@@ -112,7 +112,7 @@ class MemoryQueue(Claims):
             return True
 
     def _bytes(self) -> int:
-        """Return the bytes of all unsettled events; what is new is measured once."""
+        """Return the bytes of all unsettled events; each event is measured once."""
         with self._measuring:
             while True:
                 state, waiting = self._now()
@@ -120,7 +120,7 @@ class MemoryQueue(Claims):
                 if until < state.taken:
                     until, total = state.taken, state.taken_bytes
                 new = state.taken + waiting - until
-                # One step for the interpreter: nobody adds meanwhile.
+                # One step for the interpreter: no thread adds an event meanwhile.
                 found = _first(reversed(self._line), max(new, 0))
                 if self._now() == (state, waiting) or state.leaving is not None:
                     break
@@ -129,7 +129,7 @@ class MemoryQueue(Claims):
             return total - state.taken_bytes + state.claimed_bytes
 
     def _now(self) -> tuple[State, int]:
-        """Return the ledger and how many events wait, of one moment."""
+        """Return the ledger and how many events wait, at one moment."""
         for _ in range(_LOOKS):
             state = self.state
             waiting = len(self._line)
@@ -137,7 +137,7 @@ class MemoryQueue(Claims):
                 return state, waiting
             if self._changing._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
                 break  # a signal handler has interrupted the claim, on this thread
-            time.sleep(0)  # the thread that claims goes on
+            time.sleep(0)  # let the thread that claims continue
         state = self.state
         return state, len(self._line) - self._left_of(state.leaving)
 
@@ -174,7 +174,7 @@ class MemoryQueue(Claims):
             return batch
 
     def _leave(self) -> None:
-        """Take the events out of the line that the last claim has noted."""
+        """Remove from the line the events that the last claim has noted."""
         with self._changing:
             leaving = self.state.leaving
             if leaving is None:
@@ -184,12 +184,12 @@ class MemoryQueue(Claims):
             self.state = self.state.but(leaving=None)
 
     def _left_of(self, leaving: Batch | None) -> int:
-        """Return how many events of a noted claim are in the line still."""
+        """Return how many events of a noted claim are still in the line."""
         line = self._line
         if leaving is None or not line:
             return 0
-        # Nothing was taken out yet, unless an exception has cut this before. Events are
-        # objects of their own, so the first one in the line tells how far it came.
+        # All of them, unless an exception has interrupted removing them. Each event is an
+        # object of its own, so the first one in the line shows where it was interrupted.
         first = line[0]
         for done, event in enumerate(leaving.events):
             if event is first:
@@ -197,8 +197,8 @@ class MemoryQueue(Claims):
         return 0
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
-        # Below zero: the numbers of those that wait stay what they are, and nobody
-        # waits for this one but its caller.
+        # Negative numbers: those of the waiting events stay as they are, and only the
+        # caller waits for this event.
         return self.note(Batch([event], [-next(self._direct)]), holder)
 
     def ack(self, batch: Batch) -> bool:
@@ -245,13 +245,13 @@ class MemoryQueue(Claims):
         return []
 
     def register(self) -> None:
-        """Do nothing: nobody else uses it."""
+        """Do nothing: a queue in memory has no other user."""
 
     def unregister(self) -> None:
-        """Do nothing: nobody else uses it."""
+        """Do nothing: a queue in memory has no other user."""
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
 
 def _first(events: Iterable[bytes], count: int) -> list[bytes]:
