@@ -7,6 +7,8 @@ and the time zone of a naive timestamp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from htlogging._event.iso8601 import iso
 from htlogging._event.message_id import new_id
 from htlogging._process import fork
@@ -15,7 +17,7 @@ from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     # What a call gives: the type, what only that type has (`_OWN`), the user's id, the
@@ -262,11 +264,11 @@ def _dict(value: Any, name: str) -> dict[str, Any]:
     if type(value) is dict:
         return value
     try:
-        if issubclass(type(value), dict):
+        if issubclass(type(value), Mapping):
             return dict(value)
         empty = not value
     except Exception:  # noqa: BLE001
-        # User code: a subclass of dict, or the truth of an array, may raise.
+        # User code: a mapping, or the truth of an array, may raise.
         empty = False
     if empty:
         return {}

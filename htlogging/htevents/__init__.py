@@ -27,12 +27,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
-    from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+    from typing import Any, Literal, TypeVar
 
     from htlogging.exceptions import DeliveryError
 
-    P = ParamSpec("P")
-    R = TypeVar("R")
+    C = TypeVar("C")
 
 __all__ = [
     "Client",
@@ -175,16 +174,17 @@ def _make_handler() -> HtEventsHandler:
     return _made
 
 
-def _on_client(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+def _on_client(method: C) -> C:
     """Return a method of the client as a function of this module."""
+    call: Any = method
 
-    def function(*args: P.args, **kwargs: P.kwargs) -> R:
-        return method(_client(), *args, **kwargs)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call(_client(), *args, **kwargs)
 
-    functools.update_wrapper(function, method)
+    functools.update_wrapper(function, call)
     # So that help() and editors show the parameters without `self`.
-    function.__wrapped__ = functools.partial(method, None)  # type: ignore[attr-defined,arg-type]
-    return function
+    function.__wrapped__ = functools.partial(call, None)  # type: ignore[attr-defined]
+    return function  # type: ignore[return-value]
 
 
 identify = _on_client(Client.identify)

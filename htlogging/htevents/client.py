@@ -15,11 +15,12 @@ from htlogging._process.suppression import is_sending
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent
+from htlogging.htevents import _signatures
 from htlogging.htevents._routing import only_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from types import FrameType
     from typing import Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from htlogging import types
     from htlogging._event.builder import Given
     from htlogging._settings import ClientSettings
+    from htlogging.context import Id
 
 __all__ = ["Client"]
 
@@ -93,15 +95,16 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on logger {self.logger.name}>"
 
+    @_signatures.identify
     def identify(
         self,
-        user_id: Any = None,
-        traits: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None,
+        user_id: Id | None = None,
+        traits: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        anonymous_id: Any = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        anonymous_id: Id | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.IdentifyEvent]:
         """
         Say who a user is, with `traits` such as `email` and `name`.
@@ -123,16 +126,17 @@ class Client:
             )
         )
 
+    @_signatures.track
     def track(
         self,
-        user_id: Any = None,
+        user_id: Id | None = None,
         event: str | None = None,
-        properties: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        anonymous_id: Any = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        anonymous_id: Id | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.TrackEvent]:
         """
         Say what a user did; `event` names it, and its warehouse table.
@@ -154,17 +158,18 @@ class Client:
             )
         )
 
+    @_signatures.page
     def page(
         self,
-        user_id: Any = None,
+        user_id: Id | None = None,
         category: str | None = None,
         name: str | None = None,
-        properties: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        anonymous_id: Any = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        anonymous_id: Id | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.PageEvent]:
         """
         Say that a user saw a page.
@@ -186,17 +191,18 @@ class Client:
             )
         )
 
+    @_signatures.screen
     def screen(
         self,
-        user_id: Any = None,
+        user_id: Id | None = None,
         category: str | None = None,
         name: str | None = None,
-        properties: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        anonymous_id: Any = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        anonymous_id: Id | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.ScreenEvent]:
         """
         Say that a user saw a screen of an app.
@@ -218,16 +224,17 @@ class Client:
             )
         )
 
+    @_signatures.group
     def group(
         self,
-        user_id: Any = None,
-        group_id: Any = None,
-        traits: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None,
+        user_id: Id | None = None,
+        group_id: Id | None = None,
+        traits: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        anonymous_id: Any = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        anonymous_id: Id | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.GroupEvent]:
         """
         Say that a user belongs to a group; `traits` are the group's.
@@ -249,14 +256,15 @@ class Client:
             )
         )
 
+    @_signatures.alias
     def alias(
         self,
-        previous_id: Any = None,
-        user_id: Any = None,
-        context: dict[str, Any] | None = None,
+        previous_id: Id | None = None,
+        user_id: Id | None = None,
+        context: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
-        integrations: dict[str, Any] | None = None,
-        message_id: Any = None,
+        integrations: Mapping[str, Any] | None = None,
+        message_id: Id | None = None,
     ) -> tuple[bool, types.AliasEvent]:
         """
         Say that two ids belong to the same user.
