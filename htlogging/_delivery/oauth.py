@@ -1,9 +1,9 @@
 """
 OAuth: one access token for a process, shared by its sending threads.
 
-The token is asked for by a thread that sends, inside its own deadline, and renewed at half
-its life by whichever thread sends next: there is no timer thread. While one thread renews
-it the others go on with the old one. A forked child starts without a token. docs/oauth.md.
+A sending thread asks for the token, inside its own deadline. At half the token's life the
+next sending thread renews it; there is no timer thread. While one thread renews it, the
+others use the old one. A forked child starts without a token. docs/oauth.md.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     # URL, form and seconds → status, headers and body; or `Unreachable`.
     Post = Callable[[str, bytes, float], tuple[int, Mapping[str, str], bytes]]
 
-# Seconds that a token lives at least and at most, whatever `expires_in` says, and where
-# it says nothing of use.
+# Seconds. The shortest and the longest life of a token, whatever `expires_in` says, and the
+# life if it says nothing useful.
 LIFE_LEAST = 1.0
 LIFE_MOST = 86_400.0
 LIFE_UNSAID = 60.0
 
-# Seconds between two tries to renew a token that still lives.
+# Seconds between two tries to renew a token that is still valid.
 _RENEW_AGAIN = 30.0
 
-# Characters. A header that is longer is refused by many servers.
+# Characters. Many servers refuse a longer header.
 _MAX_TOKEN = 8_192
 
-# Characters of what the server says that are passed on.
+# The most characters of a server's text that are passed on.
 _MAX_MESSAGE = 200
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-# Credentials → their token, as long as a handler has it: one for all handlers of a process.
+# Credentials → their token source, one for all handlers of a process, as long as one uses it.
 _sources: weakref.WeakValueDictionary[tuple[str, ...], TokenSource]
 _sources = weakref.WeakValueDictionary()
 
@@ -60,8 +60,8 @@ class Token:
     An access token.
 
     Args:
-        value: What goes into the header.
-        life: Seconds from now on.
+        value: The text for the header.
+        life: Seconds from now on that it is valid.
     """
 
     __slots__ = ("ends", "fetched", "renew", "value")
@@ -75,12 +75,12 @@ class Token:
 
 class TokenSource:
     """
-    Where sending threads have their token from.
+    Gives the sending threads their token.
 
     Args:
         server: The OAuth server's URL, without a slash at its end.
-        scope: What for.
-        signer: Says who asks.
+        scope: The scope to ask for.
+        signer: Signs the request.
     """
 
     def __init__(self, server: str, scope: str, signer: Signer) -> None:
@@ -96,34 +96,34 @@ class TokenSource:
         return f"<TokenSource of {self._server}>"
 
     def _begin(self) -> None:
-        # Held by the thread that asks for a token; the others wait by their deadline.
-        # Re-entrant: a signal handler may send while its thread is asking. A forked
-        # child has its own.
+        # Held by the thread that asks for a token; others wait for it until their deadline.
+        # Re-entrant: a signal handler may send while its thread is asking. A forked child
+        # has its own.
         self._lock = threading.RLock()
         self._token: Token | None = None
-        # The last failure: those who waited meanwhile do not ask again. With _lock.
+        # The last failure, so that threads that waited do not ask again. Guarded by _lock.
         self._failed = -math.inf
         self._failure: Unreachable | None = None
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's token to the parent."""
+        """Forget the parent's token, in a forked child."""
         self._begin()
 
     def life(self) -> float | None:
-        """Return the seconds that the present token still lives; `None`: there is none."""
+        """Return the seconds that the token is still valid; `None` if there is none."""
         token = self._token
         return None if token is None else max(token.ends - time.monotonic(), 0.0)
 
     def get(self, post: Post, timeout: float) -> Token:
         """
-        Return a token, from the server if need be.
+        Return a token, from the server if necessary.
 
         Args:
-            post: Sends the request; the caller's connection.
-            timeout: Seconds to wait for the server and for other threads, in all.
+            post: Sends the request on the caller's connection.
+            timeout: Seconds to wait, for the server and for other threads together.
 
         Raises:
-            Unreachable: There is none; `final` says whether a later try is of use.
+            Unreachable: There is no token; `final` says whether a later try is useless.
         """
         began = time.monotonic()
         token = self._token
@@ -146,7 +146,7 @@ class TokenSource:
             self._lock.release()
 
     def drop(self, token: Token) -> None:
-        """Forget this token, unless another thread has a newer one by now."""
+        """Forget this token, unless there is a newer one already."""
         with self._lock:
             if self._token is token:
                 self._token = None
@@ -157,7 +157,7 @@ class TokenSource:
         except Unreachable as exc:
             now = time.monotonic()
             if token is not None and now < token.ends:
-                # It is good still; it is renewed a little later.
+                # The token is still valid; it is renewed a little later.
                 token.renew = min(now + _RENEW_AGAIN, token.ends)
                 return token
             self._failed, self._failure = now, exc.again()
@@ -166,7 +166,7 @@ class TokenSource:
         return fresh
 
     def _fetch(self, post: Post, deadline: float) -> Token:
-        """Ask once; once more when the answer shows that our clock was wrong."""
+        """Ask once, and once more if the answer shows that our clock is wrong."""
         for again in (False, True):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -188,7 +188,7 @@ class TokenSource:
                 return _token(status, body)
             if status in (408, 429) or status >= 500:  # noqa: PLR2004
                 raise self._later(status, headers)
-            # An assertion that is early or expired by the server's clock is a 4xx too.
+            # By the server's clock an assertion may be too early or expired; that is a 4xx.
             if again or abs(self._ahead - ahead) < EARLIER - 1:
                 break
         raise _refused(status, body, Redaction(assertion, *assertion.split(".")))
@@ -197,7 +197,7 @@ class TokenSource:
         asked = retry_after(headers.get("Retry-After"))
         reset = seconds(
             headers.get("X-RateLimit-Reset")
-        )  # milliseconds, by their clock
+        )  # milliseconds, by the server's clock
         if status == 429 and reset is not None:  # noqa: PLR2004
             asked = max(asked or 0.0, reset / 1000 - (time.time() + self._ahead))
         return Unreachable(
@@ -207,10 +207,10 @@ class TokenSource:
 
 def source(settings: Settings) -> TokenSource | None:
     """
-    Return where tokens are had by these settings; `None`: they do not ask for OAuth.
+    Return the token source for these settings; `None` without OAuth settings.
 
     Raises:
-        InvalidSetting: The key is none, or `cryptography` is not installed.
+        InvalidSetting: The key is invalid, or `cryptography` is not installed.
     """
     if settings.oauth_client_id is None or not settings.send:
         return None
@@ -247,7 +247,7 @@ def _token(status: int, body: bytes) -> Token:
 
 
 def _life(said: Any) -> float:
-    """Return for how many seconds a token is taken to live."""
+    """Return how many seconds a token counts as valid."""
     if isinstance(said, str) and re.fullmatch("[0-9]{1,9}", said):
         said = int(said)
     if isinstance(said, bool) or not isinstance(said, (int, float)):

@@ -1,4 +1,4 @@
-"""Batch → request → answer → outcome: sent, split, sent again or given up."""
+"""Batch → request → answer → outcome: delivered, split, sent again or given up."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
         """The way to the server, for one thread."""
 
         def open(self) -> None:
-            """Get ready, so that the first `post` need not."""
+            """Prepare, so that the first `post` takes less time."""
 
         def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
             """Send a body once, or raise `Unreachable`."""
 
         def close(self) -> None:
-            """Close the connection; the next `post` opens another."""
+            """Close the connection; the next `post` opens a new one."""
 
     class Patience(Protocol):
         """How long the sending thread may take."""
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
             """Return the seconds left; infinite without a deadline."""
 
         def pause(self, seconds: float) -> bool:
-            """Wait, or return `False` at once: the deadline comes before."""
+            """Wait, or return `False` at once if the deadline comes first."""
 
         def is_last(self) -> bool:
-            """Tell whether nobody will send after the deadline."""
+            """Return whether this is the last chance to send."""
 
 
 class Delivery:
     """
-    What a handler's sending threads share: how to send, and how to settle.
+    Sends and settles batches, for all sending threads of a handler.
 
     Args:
-        settings: Its write key, gzip, timeout, max_retries and on_error.
-        queue: Where the batches were claimed.
-        counters: Where outcomes are counted.
-        report: Where losses and outages are told.
+        settings: The handler's write key, gzip, timeout, max_retries and on_error.
+        queue: The queue of the batches.
+        counters: Counts the outcomes.
+        report: Reports losses and outages.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Delivery:
         self._queue = queue
         self._counters = counters
         self._report = report
-        # Events in the next request at most. An outage makes it small; each request
+        # The most events of the next request. An outage makes it small, and each request
         # that gets through doubles it: a server that has just come back is not flooded.
         self._limit = MAX_BODY_EVENTS
-        # Turned off by the first 415. Any thread may; none turns it on again.
+        # Turned off by the first 415, on any thread; never turned on again.
         self._compress = settings.gzip
-        # Guards _reporting, and makes settling and counting one step for those who
+        # Guards _reporting, and makes settling and counting one step for threads that
         # wait for it. Not held while sending, nor while on_error runs. A forked child
         # has a Delivery of its own.
         self.settled = threading.Condition()
-        # Events given up since `check` was last called, and why the first of them were.
+        # Events given up since the last call of `check`, and why the first were.
         self._given_up = 0
         self._failure: DeliveryError | None = None
         self._reporting = 0  # batches given up whose on_error has not returned
@@ -87,7 +87,7 @@ class Delivery:
         return self._limit
 
     def idle(self) -> bool:
-        """Tell whether no `on_error` is running; with `settled` held."""
+        """Return whether no `on_error` is running; call it with `settled` held."""
         return not self._reporting
 
     def check(self) -> None:
@@ -95,7 +95,7 @@ class Delivery:
         Raise if events were given up since the last call.
 
         Raises:
-            DeliveryError: Why the first of them were; its message says how many there are.
+            DeliveryError: Why the first of them were given up, and how many there are.
         """
         with self.settled:
             count, self._given_up = self._given_up, 0
@@ -111,13 +111,13 @@ class Delivery:
 
     def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> bool:
         """
-        Send a batch until each of its events is delivered, given up or put back.
+        Send a batch until each of its events is delivered, given up or released.
 
-        Events are put back when the deadline comes and others will send later.
+        Events are released when the deadline comes and they can be sent later.
 
         Returns:
-            Whether none was put back. If some were, nothing gets through before the
-            deadline: the next try would come after it.
+            Whether none was released. If some were, nothing more gets through before the
+            deadline, because the next try would come after it.
         """
         parts = [batch]
         settled = True
@@ -140,25 +140,26 @@ class Delivery:
                 else:
                     self.give_up(part, failure)
         finally:
-            # None, unless one was put back or something was raised: Ctrl+C, even out
-            # of on_error.
+            # Empty, unless a batch was released, or an exception such as Ctrl+C was
+            # raised, even in on_error.
             for rest in reversed(parts):
                 self._put_back(rest)
         return settled
 
     def deliver_once(self, batch: Batch, transport: Transport, seconds: float) -> None:
         """
-        Send a batch of one event without retries: `sync_mode`, or at exit.
+        Send a batch of one event without retries: with `sync_mode`, or at exit.
 
-        What did not get through, and outlives the process, is put back: others send it.
+        If it does not get through and outlives the process, it is released and sent
+        later.
 
         Args:
             batch: One event.
-            transport: The caller's.
-            seconds: How long that may take.
+            transport: The caller's transport.
+            seconds: How long it may take.
 
         Raises:
-            DeliveryError: It was given up; it was counted and reported as well.
+            DeliveryError: The event was given up; it is counted and reported, too.
         """
         patience = _Once(seconds)
         verdict, failure = self._send_or_bury(batch, transport, patience)
@@ -171,14 +172,14 @@ class Delivery:
             raise failure
 
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
-        """Count events as failed, tell of them, and hand them to `on_error`."""
+        """Count events as failed, report them, and call `on_error` with them."""
         with self._being_settled():
             if self._queue.bury(batch, failure):
                 self.tell(batch.events, failure)
 
     @contextmanager
     def _being_settled(self) -> Iterator[None]:
-        """Have those who wait for outcomes wait until the block ends."""
+        """Make threads that wait for outcomes wait until the block ends."""
         with self.settled:
             self._reporting += 1
         try:
@@ -200,7 +201,7 @@ class Delivery:
         try:
             on_error(failure, [json.loads(event) for event in events])
         except (Exception, SystemExit) as exc:  # noqa: BLE001
-            # It is the application's code on our thread: events behind these shall go.
+            # on_error is the application's code on our thread: later events must go.
             self._report.raised(exc)
 
     def _ack(self, batch: Batch) -> None:
@@ -221,19 +222,19 @@ class Delivery:
         try:
             return self._send(part, transport, patience)
         except BaseException as exc:
-            # A fault of ours, or Ctrl+C where a caller's thread sends. Left as they
-            # are, the events would make every flush wait.
+            # An error of this package, or Ctrl+C on a caller's thread that sends. Left as
+            # they are, the events would make every flush wait.
             self.give_up(part, DeliveryError(None, "internal", _name(exc)))
             raise
 
     def _send(
         self, part: Batch, transport: Transport, patience: Patience
     ) -> tuple[Verdict, DeliveryError | None]:
-        """Try until the verdict is another than RETRY, or there is no time left."""
+        """Try until the verdict is not RETRY, or no time is left."""
         tries, stale = 0, False
         while True:
             tries += 1
-            again = stale  # at once, after a stale connection: not twice in a row
+            again = stale  # at once after a stale connection, but not twice in a row
             compress = self._compress
             timeout = min(self._settings.timeout, max(patience.left(), 0.001))
             try:
@@ -271,12 +272,12 @@ class Delivery:
         asked: float | None,
         patience: Patience,
     ) -> tuple[Verdict, DeliveryError] | None:
-        """Wait for the next try; or return what ends them."""
+        """Wait before the next try, or return why there is none."""
         closing = patience.is_last() and patience.left() < math.inf
         self._report.failing(_cause(failure), closing=closing)
         self._limit = UPLOAD_SIZE
-        # What is on disk is tried until the outage ends, and outlives the process; not
-        # so what went by memory because the file could not be used.
+        # Events on disk are tried until the outage ends, and outlive the process. Events
+        # that are in memory, because the file could not be used, do not.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
             return Verdict.GIVE_UP, failure
@@ -291,7 +292,7 @@ class Delivery:
     def _post(
         self, part: Batch, transport: Transport, *, compress: bool, timeout: float
     ) -> Answer:
-        """Send once, and tell of it at DEBUG."""
+        """Send once, and report it at DEBUG."""
         request = body(part.events, self._settings.write_key)
         began, outcome = time.monotonic(), "interrupted"
         try:
@@ -307,7 +308,7 @@ class Delivery:
 
 
 class _Once:
-    """The patience of `sync_mode`: one timeout, no waiting."""
+    """The deadline of `sync_mode`: one timeout, and no retries."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -323,11 +324,11 @@ class _Once:
 
 
 def _told(failure: DeliveryError, host: str) -> str:
-    """Return what logs say of it: not the server's sentence, which may quote an event."""
+    """Return the text for logs, without the server's sentence, which may quote an event."""
     status = failure.status
     tries = f"({failure.code}, tries: {failure.tries})"
     if failure.code.startswith("oauth."):
-        # Who refused has seen no event, and its sentence is free of secrets.
+        # The refusing side has seen no event, and its sentence contains no secrets.
         return f"for {host}: {failure.message} {tries}"
     if status is None:
         at = f"{host}: " if failure.code == "network" else f"for {host}: "
@@ -336,7 +337,7 @@ def _told(failure: DeliveryError, host: str) -> str:
     return f"HTTP {status} from {host}{question} {tries}"
 
 
-# What to look at, by an answer's status or its first digit.
+# What to check, by an answer's status or its first digit.
 _QUESTIONS = {
     401: ": is the write key right?",
     403: ": is the write key right, and of this workspace?",
@@ -349,7 +350,7 @@ _QUESTIONS = {
 
 
 def _cause(failure: DeliveryError) -> str:
-    """Return the same in a few words."""
+    """Return the reason in a few words."""
     return failure.message if failure.status is None else f"HTTP {failure.status}"
 
 
@@ -358,5 +359,5 @@ def _name(exc: BaseException) -> str:
 
 
 def _uniform() -> float:
-    # Not random.random(): seeded by the application, its processes would wait alike.
+    # Not random.random(): if the application seeds it, all its processes wait equally long.
     return int.from_bytes(os.urandom(4), "big") / 2**32
