@@ -26,7 +26,7 @@ from htlogging._event.record import (
 from htlogging._process import capturing, fork, logging_lock, shutdown
 from htlogging._process.suppression import is_sending, sending
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report import Report, show_debug, what_is_wrong, where
+from htlogging._report import Report, show_debug, unencrypted, what_is_wrong, where
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
@@ -73,18 +73,12 @@ class HtEventsHandler(QueueHandler):
     def __init__(
         self, queue: object = None, **settings: Unpack[HandlerSettings]
     ) -> None:
-        if isinstance(queue, str):
-            raise InvalidSetting(
-                "settings are given by name: write HtEventsHandler(write_key=...)"
-            )
-        # First, before logging knows the handler: an invalid one must not be in its list.
-        self._settings = Settings(settings)
-        if self._has_spool():
-            with logging_lock.late_import():
-                from htlogging._queue.spool import location
-            location.check(self._settings.spool or "")
-        # Held here: handlers with the same credentials share it while one of them lives.
-        self._tokens = self._token_source()
+        try:
+            self._set_up(queue, settings)
+        except InvalidSetting as exc:
+            # Crash reporters show the locals of each frame: none may hold a secret.
+            del queue, settings
+            raise exc.with_traceback(None) from None
         self._begin()
         self.queue.register()
         super().__init__(self.queue)  # type: ignore[arg-type]
@@ -92,8 +86,28 @@ class HtEventsHandler(QueueHandler):
             show_debug()
         fork.register(self)
         shutdown.register(self)
+        # dictConfig holds logging's lock, and its handlers are not in place yet: the
+        # sending thread writes the line then.
+        if self._settings.is_unencrypted() and not logging_lock.is_held():
+            unencrypted(self._settings.host)
+
+    def _set_up(self, queue: object, settings: HandlerSettings) -> None:
+        """Check the settings before logging knows of the handler."""
+        if isinstance(queue, str):
+            raise InvalidSetting(
+                "settings are given by name: write HtEventsHandler(write_key=...)"
+            )
+        self._settings = Settings(settings)
+        if self._has_spool():
+            with logging_lock.late_import():
+                from htlogging._queue.spool import location
+            location.check(self._settings.spool or "")
+        # Held here: handlers with the same credentials share it while one of them lives.
+        self._tokens = self._token_source()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_worker"):  # half made: a setting is wrong
+            return f"<{type(self).__name__}>"
         counts = ", ".join(f"{n} {name}" for name, n in self.stats.items() if n)
         return (
             f"<{type(self).__name__} to {self._settings.host}: {counts or 'no events'}>"
@@ -158,6 +172,8 @@ class HtEventsHandler(QueueHandler):
         # Late, as `requests`, which it imports: by who sends.
         with fork.importing:
             from htlogging._delivery.transport import HttpTransport
+        if self._settings.is_unencrypted():
+            unencrypted(self._settings.host)
         transport = HttpTransport(self._settings, self._tokens)
         return Gate(transport, self._settings)
 

@@ -259,6 +259,27 @@ def no_effect(what: str) -> None:
     _say("%s", what)
 
 
+# Hosts of which a line has been written; what comes late here writes it twice, at worst. A
+# forked child inherits it: one line for all of them.
+_unencrypted: set[str] = set()
+
+
+def unencrypted(host: str) -> None:
+    """Report, once, that anybody on the way can read what goes to this host."""
+    if host not in _unencrypted:
+        _unencrypted.add(host)
+        _say("the write key and all events are sent to %s unencrypted; use https", host)
+
+
+def doubtful(host: str) -> None:
+    """Report a 2xx that does not look like the vendor's own."""
+    _say(
+        "the first answer from %s is not JSON: a proxy or a captive portal may have "
+        "answered in its place, and events that count as delivered may be lost",
+        host,
+    )
+
+
 def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
     # The application's log handlers and filters run here, on the thread that sends or
     # logs: what they raise must neither cost events nor reach the caller.

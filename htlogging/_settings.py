@@ -215,7 +215,13 @@ class Settings:
         )
 
     def __repr__(self) -> str:
-        return f"<Settings for {self.host}>"
+        # Half made, when a setting is wrong, it has no host yet.
+        return f"<Settings for {getattr(self, 'host', None)}>"
+
+    def is_unencrypted(self) -> bool:
+        """Return whether others on the network can read what is sent."""
+        cleartext = self.send and self.host[:5].lower() == "http:"
+        return cleartext and not is_loopback(self.host)
 
 
 def with_settings(doc: str | None) -> str | None:

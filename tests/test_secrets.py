@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import logging
+import logging.config
 import re
 import threading
 import traceback
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from script_runner import HANG, run
 
-from htlogging import HtEventsHandler, InvalidSetting
+from htlogging import HtEventsHandler, InvalidSetting, htevents
 from htlogging._delivery.transport import HttpTransport
 from htlogging._settings import Settings
 from htlogging.collector import Collector, Reply
@@ -256,6 +257,46 @@ class TestRepr:
         assert error.__cause__ is None
         assert error.__context__ is None or KEY not in repr(error.__context__)
 
+    @pytest.mark.parametrize("way", ["handler", "client", "facade", "by position"])
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"timeout": "soon"},
+            {"nonsense": 1},
+            {"host": "a.example"},
+            {"oauth_client_key": PASSWORD},
+            {
+                "oauth_client_key": PASSWORD,
+                "oauth_client_id": "id",
+                "oauth_key_id": "kid",
+            },
+        ],
+    )
+    def test_locals_of_an_invalid_setting(self, monkeypatch, way, settings):
+        """No frame of ours holds a secret, as crash reporters show them."""
+        monkeypatch.setattr(htevents, "default_client", None)
+        calls = {
+            "handler": lambda: HtEventsHandler(write_key=KEY, **settings),
+            "client": lambda: Client(KEY, **settings),
+            "by position": lambda: HtEventsHandler(KEY, **settings),
+            "facade": lambda: htevents.track("user", "e"),
+        }
+        if way == "facade":
+            for name, value in {"write_key": KEY, **settings}.items():
+                monkeypatch.setattr(htevents, name, value, raising=False)
+        with pytest.raises(InvalidSetting) as caught:
+            calls[way]()
+        # The first frame is the test's own.
+        caught.value.__traceback__ = caught.value.__traceback__.tb_next
+        clean(with_locals(caught.value))
+        clean(repr(caught.value.__context__))
+        monkeypatch.setattr(htevents, "default_client", None)
+
+    def test_half_made(self):
+        """What an invalid setting left half made has a repr."""
+        for kind in (HtEventsHandler, Client):
+            clean(repr(kind.__new__(kind)))
+
     @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc here")
     def test_process(self, collector, tmp_path):
         """Neither the command line nor a thread's name holds the key."""
@@ -349,6 +390,72 @@ class Lazy:
 
     def __getattr__(self, name):
         return Lazy()
+
+
+class TestUnencrypted:
+    @pytest.fixture
+    def lines(self, monkeypatch, caplog):
+        """Return a function for the lines about it."""
+        monkeypatch.setattr("htlogging._report._unencrypted", set())
+        return lambda: [m for m in caplog.messages if "unencrypted" in m]
+
+    def test_one_line(self, lines):
+        """A host on another machine, without TLS, is one line, however many clients."""
+        for _ in range(2):
+            HtEventsHandler(write_key=KEY, host="HTTP://a.example:8080/x").close()
+        (line,) = lines()
+        assert "HTTP://a.example:8080/x" in line
+        clean(line)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"host": "http://localhost:1"},
+            {"host": "http://127.0.0.1:1/x"},
+            {"host": "http://127.1.2.3"},
+            {"host": "http://[::1]:1"},
+            {"host": "https://a.example"},
+            {"host": "http://a.example", "send": False},
+            {},
+        ],
+    )
+    def test_none(self, lines, settings):
+        """What stays on this machine, is encrypted or not sent is none."""
+        HtEventsHandler(write_key=KEY, **settings).close()
+        assert lines() == []
+
+    def test_dict_config(self, lines, caplog):
+        """A handler of dictConfig tells when it sends: then logging is configured."""
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "incremental": False,
+                "disable_existing_loggers": False,
+                "handlers": {
+                    "events": {
+                        "()": "htlogging.HtEventsHandler",
+                        "write_key": KEY,
+                        "host": "http://127.0.0.2.a.example",
+                        "max_retries": 0,
+                        "timeout": 0.1,
+                    }
+                },
+            }
+        )
+        handler = next(
+            found
+            for ref in logging._handlerList
+            if isinstance(found := ref(), HtEventsHandler)
+            and found.host.endswith("a.example")
+        )
+        assert lines() == []
+        logging.root.addHandler(caplog.handler)
+        handler.handle(
+            logging.makeLogRecord({"msg": "e", "ht_user_id": "u", "levelno": 20})
+        )
+        handler.flush(HANG)
+        handler.close()
+        assert len(lines()) == 1
 
 
 HOSTILE = {

@@ -731,3 +731,37 @@ class TestReason:
         outer.__cause__ = error
         reason = unreachable(outer, used=False).reason
         assert reason == "OSError: Hostname mismatch"
+
+
+class TestFirstAnswer:
+    @pytest.fixture(autouse=True)
+    def _first(self, monkeypatch):
+        monkeypatch.setattr("htlogging._delivery.transport._looked_at", 0)
+
+    def lines(self, server, caplog, host="http://eu-west-1.hightouch-events.com"):
+        """Send two batches through the server, a proxy; return what the log says."""
+        with contextlib.closing(make(host, proxies=server.url)) as transport:
+            assert [post(transport).status for _ in range(2)] == [200, 200]
+        return [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+
+    def test_page_of_a_captive_portal(self, server, caplog):
+        """A 2xx with text that is no JSON is doubted, once, and delivers all the same."""
+        server.script = [answer(200, body=b"<html>Log in</html>")] * 2
+        (line,) = self.lines(server, caplog)
+        assert line.startswith(
+            "the first answer from http://eu-west-1.hightouch-events.com is not JSON"
+        )
+
+    @pytest.mark.parametrize("body", [b"", b"{}", b'{"success":true}', b'"ok"'])
+    def test_the_vendors(self, server, caplog, body):
+        """An answer that is empty or JSON is not; nor is a later one looked at."""
+        server.script = [answer(200, body=body), answer(200, body=b"<html>")]
+        assert self.lines(server, caplog) == []
+
+    @pytest.mark.parametrize(
+        "host", ["http://a.example", "http://hightouch-events.com.a"]
+    )
+    def test_hosts_of_others(self, server, caplog, host):
+        """Another host may answer what it likes."""
+        server.script = [answer(200, body=b"<html>")]
+        assert self.lines(server, caplog, host) == []

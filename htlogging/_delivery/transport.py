@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -15,6 +16,7 @@ from htlogging._delivery.network_errors import unreachable
 from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._process import fork, sigpipe
+from htlogging._report import doubtful
 from htlogging._version import __version__
 
 TYPE_CHECKING = False
@@ -36,6 +38,8 @@ MAX_MESSAGE = 200
 
 # What a server's `code` looks like where it is one.
 _WORD = r"[\w.*-]+"
+
+_VENDOR = r"https?://[^/:]*\.hightouch-events\.com(?:[:/].*)?"
 
 # The fastest level: ten similar events shrink to a tenth at every level.
 GZIP_LEVEL = 1
@@ -199,6 +203,7 @@ class HttpTransport:
         response = self._exchange(batch, timeout, used=used)
         self._used = True
         status, text = response.status_code, self._read(response)
+        _look_at_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
         redact = Redaction(self._settings.write_key, *tokens)
         return Answer(status, asked, *_explain(status, text, redact))
@@ -267,6 +272,28 @@ class HttpTransport:
 def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Authorize nothing: without this, requests would look into a .netrc."""
     return request
+
+
+# The process whose first answer has been looked at.
+_looked_at = 0
+
+
+def _look_at_first(host: str, status: int, text: bytes) -> None:
+    """
+    Doubt the first 2xx of a process that holds text, but no JSON, from the vendor's host.
+
+    It counts as delivered all the same, for answers are undocumented; but so says a
+    hotel's network that shows its login page to whatever is sent.
+    """
+    global _looked_at  # noqa: PLW0603
+    if _looked_at == os.getpid() or not 200 <= status < 300:  # noqa: PLR2004
+        return
+    _looked_at = os.getpid()
+    if re.fullmatch(_VENDOR, host, re.IGNORECASE) and text:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            doubtful(host)
 
 
 def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from htlogging._process.shutdown import living
 from htlogging._report import no_effect
 from htlogging._settings import DEFAULTS
 from htlogging._stats import Stats
+from htlogging.exceptions import InvalidSetting
 from htlogging.htevents._flushed import FlushedBlock
 from htlogging.htevents.client import Client, flush_all, nearest_handlers
 
@@ -169,7 +170,12 @@ def _make_handler() -> HtEventsHandler:
     # Without this, a misspelt setting would be an attribute that is never read. Names with
     # two underscores are Python's own: a warning leaves a __warningregistry__, for example.
     strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
-    _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
+    try:
+        _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
+    except InvalidSetting as exc:
+        # Crash reporters show the locals of each frame: none may hold a secret.
+        del given
+        raise exc.with_traceback(None) from None
     logging.getLogger(LOGGER).addHandler(_made)
     return _made
 

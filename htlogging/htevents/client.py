@@ -14,7 +14,7 @@ from htlogging._handler import HtEventsHandler
 from htlogging._process.suppression import is_sending
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
-from htlogging.exceptions import DeliveryError, InvalidEvent
+from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 from htlogging.htevents import _signatures
 from htlogging.htevents._routing import only_handler
 
@@ -60,7 +60,12 @@ class Client:
     def __init__(
         self, write_key: str | None = None, **settings: Unpack[ClientSettings]
     ) -> None:
-        handler = HtEventsHandler(write_key=write_key, **settings)
+        try:
+            handler = HtEventsHandler(write_key=write_key, **settings)
+        except InvalidSetting as exc:
+            # Crash reporters show the locals of each frame: none may hold a secret.
+            del write_key, settings
+            raise exc.with_traceback(None) from None
         # Not getLogger, which keeps a logger for ever: a service may have a client for
         # each of its tenants. A name and a parent are all that logging needs.
         logger = logging.Logger(f"{LOGGER}.client")  # noqa: LOG001
@@ -93,7 +98,9 @@ class Client:
         return nearest_handlers(self.logger, self._top)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} on logger {self.logger.name}>"
+        # Half made, when a setting is wrong, it has no logger yet.
+        name = getattr(getattr(self, "logger", None), "name", None)
+        return f"<{type(self).__name__} on logger {name}>"
 
     @_signatures.identify
     def identify(
