@@ -35,7 +35,7 @@ class Stats(dict[str, int]):
 
     @classmethod
     def none(cls) -> Stats:
-        """Return the counters of nobody: all are 0."""
+        """Return counters that are all 0."""
         return cls(dict.fromkeys(cls.__annotations__, 0))
 
 

@@ -87,6 +87,24 @@ class TestDocs:
         )
 
 
+class TestEnglish:
+    # Words for which the house style has a plainer one.
+    BANNED = re.compile(
+        r"(?i)\b(?:shall|nobody|somebody|anybody|so many|mend|mended|tell whether)\b"
+    )
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_page(self, page):
+        """No page of the manual has a word that must be read twice."""
+        assert not self.BANNED.findall(PAGES[page])
+
+    @pytest.mark.parametrize(("words", "parser"), COMMANDS)
+    def test_help(self, words, parser):
+        """No help of a command has one either."""
+        del words
+        assert not self.BANNED.findall(parser.format_help())
+
+
 class TestHelp:
     @pytest.mark.parametrize(("words", "parser"), COMMANDS)
     def test_example(self, words, parser):

@@ -82,7 +82,7 @@ def read_pem(key: str) -> bytes:
         with open(key, "rb") as file:
             return file.read(_MAX_PEM)
     except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is no path"
+        why = exc.strerror if isinstance(exc, OSError) else "it is not a path"
     # Not in the except block: the error there names what may be a key.
     raise InvalidSetting(
         "oauth_client_key must be a PEM text (-----BEGIN PRIVATE KEY-----) or the path "

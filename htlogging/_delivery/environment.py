@@ -62,7 +62,7 @@ def _check_verify(verify: Any) -> None:
     if not verify:
         raise _wrong(
             "the environment turns the verification of TLS off, and the write key would "
-            "go to anybody; to trust a certificate authority of your own, set "
+            "go to any server; to trust a certificate authority of your own, set "
             "REQUESTS_CA_BUNDLE to its file"
         )
     if isinstance(verify, (str, os.PathLike)) and not os.path.exists(verify):
