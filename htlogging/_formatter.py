@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -9,12 +10,17 @@ from pythonjsonlogger.json import JsonFormatter
 from htlogging._bindings import current
 from htlogging._event import builder
 from htlogging._event.encoder import encode, prefer_orjson
-from htlogging._event.record import CALL
+from htlogging._event.record import STANDARD, given
 from htlogging._process import fork
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
+from htlogging.exceptions import InvalidSetting
 
 if TYPE_CHECKING:
-    import logging
+    from collections.abc import Mapping
+
+# Options of python-json-logger that say how JSON is written; an event's is compact, and
+# each value has one form.
+_FIXED = ("json_default", "json_encoder", "json_indent", "json_serializer")
 
 
 class HtEventsFormatter(JsonFormatter):
@@ -31,6 +37,9 @@ class HtEventsFormatter(JsonFormatter):
 
     Args:
         max_event_size: The most UTF-8 bytes of an event.
+
+    Raises:
+        InvalidSetting: An option says how JSON is to be written.
     """
 
     def __init__(
@@ -40,6 +49,14 @@ class HtEventsFormatter(JsonFormatter):
         max_event_size: int = DEFAULTS["max_event_size"],
         **kwargs: Any,
     ) -> None:
+        refused = [name for name in _FIXED if kwargs.get(name) is not None]
+        if kwargs.get("json_ensure_ascii"):
+            refused.append("json_ensure_ascii")
+        if refused:
+            raise InvalidSetting(
+                f"HtEventsFormatter has no {', '.join(refused)}: an event is one line of "
+                "compact UTF-8 JSON; change its values in process_log_record"
+            )
         super().__init__(fmt, *args, **kwargs)
         if not fmt:
             # The default, "%(message)s", is for lines that people read.
@@ -58,22 +75,29 @@ class HtEventsFormatter(JsonFormatter):
 
     def to_event(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the event as a dict; raise what `format` raises."""
-        fields: dict[str, Any] = {}
         # As every formatter of the standard library does, if its format names them.
         if "message" in self._required_fields:
             record.message = record.getMessage()
         if "asctime" in self._required_fields:
             record.asctime = self.formatTime(record, self.datefmt)
-        self.add_fields(fields, record, {})
-        # python-json-logger hides these; in an event an extra of any name counts.
+        own, bound, name = given(record)
+        fields = _Fields(bound)
+        self.add_fields(fields, _View(record, own, self._required_fields), {})
+        # python-json-logger hides some of these; an event's own are of any name.
         fields.update(
-            (name, value)
-            for name, value in record.__dict__.items()
-            if str(name).startswith("_") and name != CALL
+            (key, value)
+            for key, value in own.items()
+            if str(key).startswith("_") or key in STANDARD
         )
-        fields["msg"] = record.msg
+        fields["msg"] = name
         fields["created"] = record.created
-        return self.process_log_record(fields)
+        event = self.process_log_record(fields)
+        if not isinstance(event, dict) or not event:
+            raise TypeError(
+                f"{type(self).__name__}.process_log_record returned "
+                f"{type(event).__name__}; it must return a dict that is not empty"
+            )
+        return dict(event)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """
@@ -86,7 +110,10 @@ class HtEventsFormatter(JsonFormatter):
         fork.notice()  # before a message id is made
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
-        return builder.build(log_data, current(), str(name), created)
+        bound = getattr(log_data, "bound", None)
+        if bound is None:  # a subclass made another dict
+            bound = current()
+        return builder.build(log_data, bound, name, created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""
@@ -94,3 +121,27 @@ class HtEventsFormatter(JsonFormatter):
         # a sending thread may be waiting for that lock.
         prefer_orjson()
         return encode(log_data, self.max_event_size).decode()
+
+
+class _Fields(dict[str, Any]):
+    """The fields of a record, and what was bound where it was made."""
+
+    def __init__(self, bound: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.bound = bound
+
+
+class _View(logging.LogRecord):
+    """A record with the event's own extras, and those that the format asks for."""
+
+    def __init__(
+        self, record: logging.LogRecord, own: Mapping[Any, Any], asked: list[str]
+    ) -> None:
+        now = record.__dict__
+        self.__dict__.update((k, v) for k, v in own.items() if k not in STANDARD)
+        self.__dict__.update((k, now[k]) for k in (*STANDARD, *asked) if k in now)
+        self.__dict__["_record"] = record
+
+    def __getattr__(self, name: str) -> Any:
+        # Whatever else a subclass looks for.
+        return getattr(self.__dict__["_record"], name)

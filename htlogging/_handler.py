@@ -13,14 +13,13 @@ from htlogging._bindings import current
 from htlogging._delivery.gate import Gate
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
-from htlogging._event import builder, strays
+from htlogging._event import builder, origin, passed_over, strays
 from htlogging._event.encoder import encode
 from htlogging._event.record import (
-    CALL,
-    LOGGER,
-    has_fields,
     is_dedicated,
+    is_explicit,
     is_ours,
+    known_of,
     to_event,
 )
 from htlogging._process import capturing, fork, logging_lock, shutdown
@@ -33,14 +32,19 @@ from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from typing_extensions import Unpack
 
     from htlogging._delivery.oauth import TokenSource
     from htlogging._delivery.sender import Transport
+    from htlogging._event.origin import Origin
     from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
+
+
+_FILTER = logging.Filterer.filter
 
 
 class HtEventsHandler(QueueHandler):
@@ -69,6 +73,12 @@ class HtEventsHandler(QueueHandler):
     """
 
     queue: EventQueue  # type: ignore[assignment]
+
+    # How other modules know these handlers, which show nothing to people.
+    makes_events = True
+
+    # Whether a record was reported that is no event but looks like one.
+    _has_warned = False
 
     def __init__(
         self, queue: object = None, **settings: Unpack[HandlerSettings]
@@ -210,22 +220,46 @@ class HtEventsHandler(QueueHandler):
         Unlike the parent class's method, it does not take `handler.lock`.
         `logging.shutdown` holds that lock while it flushes, and sending threads log.
         """
-        if not self._is_event(record):
+        known = origin.find(record)
+        if not self._is_event(record, known):
+            self._pass_over(record, known)
             return False
+        if known is None:
+            known = known_of(record)
+        # It may come again, for example when a logger above has this handler too.
+        if self in known.taken:
+            return True
+        known.taken += (self,)
+        if not self.filters and type(self).filter is _FILTER:
+            self.emit(record)
+            return True
+        return self._emit_filtered(record, known)
+
+    def _emit_filtered(self, record: logging.LogRecord, known: Origin) -> bool:
+        before = dict(record.__dict__)
         try:
             passed = self.filter(record)
         except Exception:  # noqa: BLE001
             # A filter is the application's code; its error must not reach the request.
             self.reject(record)
             return False
-        if passed:
-            # From Python 3.12 on a filter may return another record to use instead.
-            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
-        return bool(passed)
+        if not passed:
+            return False
+        # From Python 3.12 on a filter may return another record to use instead.
+        other: object = passed
+        if isinstance(other, logging.LogRecord) and other is not record:
+            origin.follow(record, other)
+            record = other
+        known.changed = origin.changes(before, record.__dict__)
+        try:
+            self.emit(record)
+        finally:
+            known.changed = None
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make an event of the record and accept it; raise nothing."""
-        call = record.__dict__.get(CALL)
+        call = origin.call_of(record)
         try:
             queued = self.enqueue(self.prepare(record))
         except DeliveryError as exc:  # of sync_mode: counted and reported already
@@ -259,7 +293,12 @@ class HtEventsHandler(QueueHandler):
             # By name, so that the class is imported only by those who use it.
             make = getattr(formatter, "to_event", to_event)
             event = make(record)
-        call = record.__dict__.get(CALL)
+            if type(event) is not dict or not event:
+                raise TypeError(
+                    f"{type(formatter).__name__} made no event but "
+                    f"{type(event).__name__}; it must return a dict that is not empty"
+                )
+        call = origin.call_of(record)
         if call is not None:
             call.event = event
         body = event.get("properties") or event.get("traits")
@@ -271,36 +310,33 @@ class HtEventsHandler(QueueHandler):
         limit = self._settings.max_event_size
         return encode(event, limit, built=formatter is None)
 
-    def log_event(self, given: builder.Given) -> tuple[bool, Any]:
+    def make_event(self, given: Sequence[Any]) -> tuple[dict[str, Any], bytes]:
         """
-        Make and accept an event as `emit` does, without a record.
+        Make an event as `prepare` does, without a record.
 
-        The facade uses it when only this handler would see a record. If another error
-        than these is raised, nothing has been accepted.
+        The facade uses it when only this handler would see a record.
 
         Args:
-            given: What the call gave.
+            given: What the call gave, in the order of `builder.make`.
 
         Returns:
-            Whether it was accepted, and the event.
+            The event, and what `enqueue` takes.
 
         Raises:
             InvalidEvent: The fields do not make an event; it was counted.
-            DeliveryError: With `sync_mode` only: it was not delivered.
         """
         fork.notice()
         bound = current()
         try:
             if bound:
-                fields = builder.fields_of(given)
-                event = builder.build(fields, bound, "", time.time())
+                fields = builder.fields_of(*given)
+                event = builder.build(fields, bound, None, time.time())
             else:
-                event = builder.make(given, {}, time.time())
-            encoded = encode(event, self._settings.max_event_size, built=True)
+                event = builder.make({}, time.time(), *given)
+            return event, encode(event, self._settings.max_event_size, built=True)
         except InvalidEvent:
             self._counters.add("rejected")
             raise
-        return self.enqueue(encoded), event
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
         """
@@ -319,7 +355,8 @@ class HtEventsHandler(QueueHandler):
             return True
         if not self._settings.send:
             return True
-        if self._direct:
+        # What on_error logs is queued: sent at once it could call on_error again.
+        if self._direct and not is_sending():
             return self._send_now(record)
         waiting = self.queue.put(record) or self._overflow(record)
         # Read after `put`: a thread that replaces the worker looks at the queue later.
@@ -360,7 +397,11 @@ class HtEventsHandler(QueueHandler):
     def _overflow(self, event: bytes) -> int:
         """Wait for room if `overflow` says so and waiting is possible; else drop the event."""
         waiting = 0
-        if self._settings.overflow == "block" and not _in_event_loop():
+        if (
+            self._settings.overflow == "block"
+            and not _in_event_loop()
+            and not is_sending()  # nobody else makes room
+        ):
             deadline = time.monotonic() + self._settings.timeout
             waiting = self._worker.put_when_room(event, deadline)
         if not waiting:
@@ -458,9 +499,13 @@ class HtEventsHandler(QueueHandler):
         if events:
             outage = f"; {self._report.outage}" if self._report.outage else ""
             why = f"not delivered within shutdown_timeout{outage}"
-            # As on a sending thread: what on_error logs here is not an event.
+            # As on a sending thread: an event that on_error logs is queued.
             with sending():
                 self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
+            # It comes too late, and is reported without on_error.
+            late = self.queue.abandon()
+            if late:
+                self._report.lost("failed", len(late), "made by on_error at the end")
 
     def reject(self, record: logging.LogRecord) -> None:
         """Count an invalid event and hand its record to `handleError`, in an `except`."""
@@ -498,17 +543,26 @@ class HtEventsHandler(QueueHandler):
         """Report an invalid event of a call, which was counted."""
         self._report.rejected(str(error), where)
 
-    def _is_event(self, record: logging.LogRecord) -> bool:
-        if is_sending():
-            return False
-        call = record.__dict__.get(CALL)
-        if call is not None:
+    def _is_event(self, record: logging.LogRecord, known: Origin | None) -> bool:
+        call = None if known is None else known.call
+        if call is not None and origin.call_of(record) is call:
             return self in call.handlers
-        if record.name == LOGGER:
+        if is_ours(record):
+            return False
+        if is_explicit(record, known):
             return True
-        return not is_ours(record) and (
-            is_dedicated(record, self) or has_fields(record)
-        )
+        return is_dedicated(record, self, known) and not is_sending()
+
+    def _pass_over(self, record: logging.LogRecord, known: Origin | None) -> None:
+        """See to a record that is no event."""
+        if known is not None and known.call is not None:
+            return  # another client's
+        passed_over.to_last_resort(record, known, self)
+        if not self._has_warned and not is_ours(record):
+            what = passed_over.seems_meant(record)
+            if what is not None:
+                self._has_warned = True
+                self._report.passed_over(what, where(record))
 
 
 HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)

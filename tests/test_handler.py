@@ -270,11 +270,15 @@ class TestFields:
         (event,) = sent()
         assert event["event"] == "Order %s completed"
 
-    def test_message_that_is_no_str(self, log, sent):
-        """An object logged as message names the event by its text."""
-        log.info(ValueError("Refused"), extra={"ht_user_id": "u"})
+    @pytest.mark.parametrize("message", [ValueError("Refused"), ["a"], 5, None])
+    def test_message_that_is_no_str(self, log, handler, sent, caplog, message):
+        """An object logged as message is no name."""
+        log.info(message, extra={"ht_user_id": "u"})
+        log.info(message, extra={"ht_user_id": "u", "ht_event": "named"})
         (event,) = sent()
-        assert event["event"] == "Refused"
+        assert event["event"] == "named"
+        assert handler.stats["rejected"] == 1
+        assert "ht_event (event)" in caplog.text
 
     def test_adapter_adds_fields(self, log, sent):
         """A LoggerAdapter is a way to give the same fields to many records."""
@@ -453,13 +457,14 @@ class TestWhichRecordsAreEvents:
         assert len(sent()) == 1
         assert root
 
-    def test_never_those_of_the_sending_thread(self, collector, attach):
-        """Whatever is logged on the sending thread is no event."""
+    def test_ordinary_ones_of_the_sending_thread(self, collector, attach):
+        """What is logged on the sending thread is an event if it says so itself."""
         threads = []
 
         def on_error(exc, events):  # noqa: ARG001
             threads.append(threading.current_thread())
-            logging.getLogger("app").error("lost", extra={"ht_user_id": "u"})
+            logging.getLogger("htevents").warning("ordinary")
+            logging.getLogger("app").error("explicit", extra={"ht_user_id": "u"})
 
         handler = HtEventsHandler(write_key="K", host=collector.url, on_error=on_error)
         root = attach(handler, None)
@@ -467,8 +472,10 @@ class TestWhichRecordsAreEvents:
         root.info("event", extra={"ht_user_id": "u"})
         assert handler.flush(GUARD)
         assert threads != [threading.current_thread()]
-        assert handler.stats["accepted"] == 1
-        assert len(collector.requests) == 1
+        assert handler.flush(GUARD)
+        assert [event["event"] for event in collector.events] == ["explicit"]
+        assert handler.stats["accepted"] == 2
+        assert handler.stats["rejected"] == 0
 
     def test_debug_level_on_the_root_feeds_nothing_back(self, handler, attach, sent):
         """With everything logged, sending does not make events to send."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 
+from htlogging._event import iso8601
 from htlogging._process import fork
 from htlogging.exceptions import EventTooLarge
 
@@ -134,12 +135,11 @@ def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912
 def _learn(kind: type) -> bool:
     """Add a type to the sets, if it belongs there; return whether it is in `_dated`."""
     global _dated, _utc
+    kinds, utc = iso8601.dated()
+    if kind in kinds:
+        _utc, _dated = utc, kinds
+        return True
     with fork.importing:
-        from htlogging._event import datetimes
-
-        if kind in datetimes.KINDS:
-            _utc, _dated = datetimes.UTC, datetimes.KINDS
-            return True
         from htlogging._event import coercion
     if kind in coercion.SCALARS:
         _atoms.add(kind)

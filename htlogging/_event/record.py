@@ -3,57 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from htlogging._bindings import current
-from htlogging._event import builder
-from htlogging._process import fork
+from htlogging._event import builder, origin
+from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from typing import Any
 
-# The facade's logger. It and those below it carry only events.
-LOGGER = "htevents"
+# What a record has of itself, in this version of Python, and what formatters add. Not
+# by `makeLogRecord`, which calls the factory that is installed.
+BARE = vars(logging.LogRecord("", 0, "", 0, "", (), None))
+STANDARD = frozenset(BARE) | {"message", "asctime", "taskName"}
 
-# The attributes of every record in this version of Python, and those of formatters.
-STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
-    "message",
-    "asctime",
-    "taskName",
-}
+# What tools put on records, on this machine or on the one that a record came from.
+_TOOLS = frozenset(
+    "otelSpanID otelTraceID otelServiceName otelTraceSampled elasticapm_labels "
+    "elasticapm_transaction_id elasticapm_trace_id elasticapm_span_id "
+    "elasticapm_service_name elasticapm_service_environment dd dd.env dd.service "
+    "dd.span_id dd.trace_id dd.version _nr_original_message getMessage".split()
+)
 
-# The attribute with the outcome of the facade's record (a `Call`). Two underscores would be
-# mangled; no `extra` of an application begins like this.
-CALL = "_htlogging_call"
-
-_OURS = STANDARD | {CALL}
+# What structlog hands its formatter beside a dict message.
+_STRUCTLOG = ("_logger", "_name", "_record", "_from_structlog")
 
 # Records of these loggers and of those below them are never events: they are about sending
 # events.
 _NEVER = frozenset({"htlogging", "requests", "urllib3"})
 
-
-class Call:
-    """
-    The outcome of a record that the facade made; handlers fill it in.
-
-    Args:
-        handlers: The handlers that may take it.
-    """
-
-    __slots__ = ("error", "event", "handlers", "queued")
-
-    def __init__(self, handlers: Sequence[logging.Handler]) -> None:
-        self.handlers = handlers
-        self.queued = False
-        self.event: dict[str, Any] | None = None
-        self.error: Exception | None = None
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        # In a pickle, for a socket or another process, it is `None`: so the record can be
-        # read where this package is not installed.
-        return type(None), ()
+_FILTER = logging.Filterer.filter
 
 
 def to_event(record: logging.LogRecord) -> dict[str, Any]:
@@ -63,29 +44,208 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
     Raises:
         InvalidEvent: A field is missing or has the wrong type; the message names it.
     """
-    fork.notice()  # before a message id is generated
-    own = {k: v for k, v in record.__dict__.items() if k not in _OURS}
-    name = record.msg
-    if type(name) is not str:
-        name = str(name)
-    return builder.build(own, current(), name, record.created)
+    own, bound, name = given(record)
+    return builder.build(own, bound, name, record.created)
 
 
-def has_fields(record: logging.LogRecord) -> bool:
-    """Return whether the record has an `ht_` field, and so is meant as an event."""
-    # Not every name is a str: `extra` takes any key.
-    return any(str(name).startswith("ht_") for name in record.__dict__)
+def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any], Any]:
+    """
+    Return the fields that are an event's own, what is bound, and the name.
+
+    The fields are what the application gave as `extra=`, a dict message's, and what
+    filters of the record's logger and of the handler at work changed.
+    """
+    known = known_of(record)
+    own, name = dict(known.extra), known.msg
+    if known.call is not None:
+        name = None  # the facade's event has a name of its own, or none
+    if (
+        len(record.__dict__) != known.size
+        or known.changed is not None
+        or _is_filtered(known)
+    ):
+        name = _amend(own, record, known, name)
+    if type(name) is not str and isinstance(name, Mapping):
+        fields = dict(name)
+        name = fields.pop("event", None)
+        own = {**fields, **{k: v for k, v in own.items() if k not in _STRUCTLOG}}
+    elif "extra" in own:
+        inner = origin.nested(own)
+        if inner is not None:
+            del own["extra"]
+            own = {**inner, **own}
+            # loguru adds a line break and the traceback.
+            name = str(name).partition("\n")[0].rstrip("\r")
+    if known.message_id is not None and own.get("ht_message_id") is None:
+        own["ht_message_id"] = known.message_id
+    if "taskName" in own:
+        del own["taskName"]  # before 3.12 `extra` takes it
+    return own, known.bound, name
 
 
-def is_dedicated(record: logging.LogRecord, handler: logging.Handler) -> bool:
-    """Return whether all records of the record's logger are events."""
-    name = record.name
-    logger = logging.root.manager.loggerDict.get(name)
-    if isinstance(logger, logging.Logger) and handler in logger.handlers:
+def known_of(record: logging.LogRecord) -> Origin:
+    """Return what is known of a record; note one that comes from elsewhere."""
+    known = record.__dict__.get(ORIGIN)
+    return known if type(known) is Origin else _from_elsewhere(record)
+
+
+def _amend(
+    own: dict[Any, Any], record: logging.LogRecord, known: Origin, name: Any
+) -> Any:
+    """
+    Change the fields as filters changed the record, and return the name.
+
+    What other handlers' filters and formatters put there does not count.
+    """
+    now = record.__dict__
+    filtered = _is_filtered(known)
+    preceded = _is_preceded(known)
+    open_to_all = filtered and not preceded
+    marks = _marks() if open_to_all else _TOOLS
+    for key, value in now.items():
+        if key in STANDARD or key == ORIGIN:
+            continue
+        if key in own:
+            if filtered:
+                own[key] = value
+        elif isinstance(key, str) and key.startswith("ht_"):
+            # Not what `origin` put there itself.
+            mine = value is known.msg or value is known.message_id
+            if not (mine or preceded):
+                own[key] = value
+        elif open_to_all and key not in marks:
+            own[key] = value
+    changed, taken = known.changed or ({}, set())
+    if filtered:
+        taken = taken | (own.keys() - now.keys())
+    for key in taken:
+        own.pop(key, None)
+    own.update((k, v) for k, v in changed.items() if k not in STANDARD)
+    own.pop(ORIGIN, None)
+    renamed = known.call is None and (filtered or "msg" in changed)
+    return record.msg if renamed else name
+
+
+def _from_elsewhere(record: logging.LogRecord) -> Origin:
+    """Note a record that came as a copy, or that no logger made."""
+    now = record.__dict__
+    about = now.pop(ORIGIN, None)
+    if isinstance(about, dict) and "extra" in about:
+        names = set(map(str, about.get("extra") or ()))
+        own = {
+            key: value
+            for key, value in now.items()
+            if str(key) in names or str(key).startswith("ht_")
+        }
+        bound = about.get("bound")
+        bound = bound if isinstance(bound, dict) else {}
+    else:
+        marks = _marks()
+        own = {key: value for key, value in now.items() if key not in marks}
+        bound = current()
+    own = {key: value for key, value in own.items() if key not in STANDARD}
+    known = origin.note(record, None, own, bound, explicit=has_fields(own))
+    if isinstance(about, dict) and isinstance(about.get("message"), dict):
+        known.msg = about["message"]
+    return known
+
+
+def _marks() -> frozenset[Any]:
+    """Return what a bare record has on it here: of the factory, of wrappers."""
+    if (
+        logging.getLogRecordFactory() is logging.LogRecord
+        and logging.Logger.makeRecord is origin.MAKE_RECORD
+        and origin.IS_PLAIN
+    ):
+        return _TOOLS
+    try:
+        bare = logging.root.makeRecord("", 0, "", 0, "", (), None)
+    except Exception:  # noqa: BLE001
+        return _TOOLS  # the application's code
+    return _TOOLS | frozenset(vars(bare))
+
+
+def _is_filtered(known: Origin) -> bool:
+    """Return whether the record has passed filters of its logger."""
+    logger = known.logger
+    return logger is not None and (
+        bool(logger.filters)
+        or type(logger).filter is not _FILTER
+        or "filter" in logger.__dict__
+    )
+
+
+def _is_preceded(known: Origin) -> bool:
+    """Return whether a handler before any of ours may have marked the record."""
+    for handler in handlers(known.logger):
+        if getattr(handler, "makes_events", False):
+            return False
+        if hasattr(handler.formatter, "to_event"):
+            return False
+        if handler.filters or type(handler.formatter) not in _INNOCENT:
+            return True
+    return False
+
+
+# Formatters that put nothing on a record but `message`, `asctime` and the like.
+_INNOCENT = (type(None), logging.Formatter)
+
+
+def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """Yield the handlers that see a logger's records, in order."""
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+def logger_of(record: logging.LogRecord, known: Origin | None) -> logging.Logger | None:
+    """Return the logger that a record's name is of; none is made."""
+    if known is not None and known.logger is not None:
+        return known.logger
+    if record.name == logging.root.name:
+        return logging.root
+    logger = logging.root.manager.loggerDict.get(record.name)
+    return logger if isinstance(logger, logging.Logger) else None
+
+
+def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
+    """Return whether the record was meant as an event: it was given an `ht_` field."""
+    now = record.__dict__
+    if known is None:
+        # Most have nothing but their own.
+        if len(now) <= len(BARE) and type(record.msg) is str:
+            return False
+        marks = _marks() if len(now) > len(BARE) else ()
+        return (
+            has_fields({k: v for k, v in now.items() if k not in marks})
+            or (isinstance(record.msg, Mapping) and has_fields(record.msg))
+            or origin.nested(now) is not None
+        )
+    if known.explicit or len(now) == known.size or _is_preceded(known):
+        return known.explicit
+    # What a filter of the logger added, say; but not what `origin` put there.
+    return any(
+        isinstance(name, str)
+        and name.startswith("ht_")
+        and name != ORIGIN
+        and value is not known.msg
+        and value is not known.message_id
+        for name, value in now.items()
+    )
+
+
+def is_dedicated(
+    record: logging.LogRecord, handler: logging.Handler, known: Origin | None
+) -> bool:
+    """Return whether the record's logger is there for events: all it logs is one."""
+    logger = logger_of(record, known)
+    # The root logger, which has no parent, carries everybody's records.
+    if logger is not None and logger.parent and handler in logger.handlers:
         return True
-    return isinstance(name, str) and name.startswith(f"{LOGGER}.")
+    name = record.name
+    return name == LOGGER or (isinstance(name, str) and name.startswith(f"{LOGGER}."))
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Return whether the record is about sending events, and so is not an event."""
+    """Return whether it tells of the sending of events, and so is none."""
     return str(record.name).partition(".")[0] in _NEVER

@@ -13,7 +13,7 @@ import functools
 import logging
 import sys
 
-from htlogging._event.record import LOGGER
+from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
 from htlogging._process.shutdown import living

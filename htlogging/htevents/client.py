@@ -8,15 +8,16 @@ import sys
 import time
 from logging import INFO
 
+from htlogging._event import origin
 from htlogging._event.builder import fields_of
-from htlogging._event.record import CALL, LOGGER, Call, to_event
+from htlogging._event.origin import LOGGER, Call
+from htlogging._event.record import to_event
 from htlogging._handler import HtEventsHandler
-from htlogging._process.suppression import is_sending
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 from htlogging.htevents import _signatures
-from htlogging.htevents._routing import only_handler
+from htlogging.htevents._routing import handles_plainly, only_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging import types
-    from htlogging._event.builder import Given
     from htlogging._settings import ClientSettings
     from htlogging.context import Id
 
@@ -70,6 +70,7 @@ class Client:
         # each of its tenants. A name and a parent are all that logging needs.
         logger = logging.Logger(f"{LOGGER}.client")  # noqa: LOG001
         logger.parent = logging.getLogger(LOGGER)
+        logger.manager = logging.root.manager
         logger.addHandler(handler)
         self._attach(logger, logger, lambda: handler)
 
@@ -120,17 +121,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "identify",
-                (),
-                user_id,
-                anonymous_id,
-                traits,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "identify",
+            (),
+            user_id,
+            anonymous_id,
+            traits,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     @_signatures.track
@@ -152,17 +151,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "track",
-                (event,),
-                user_id,
-                anonymous_id,
-                properties,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "track",
+            (event,),
+            user_id,
+            anonymous_id,
+            properties,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     @_signatures.page
@@ -185,17 +182,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "page",
-                (category, name),
-                user_id,
-                anonymous_id,
-                properties,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "page",
+            (category, name),
+            user_id,
+            anonymous_id,
+            properties,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     @_signatures.screen
@@ -218,17 +213,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "screen",
-                (category, name),
-                user_id,
-                anonymous_id,
-                properties,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "screen",
+            (category, name),
+            user_id,
+            anonymous_id,
+            properties,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     @_signatures.group
@@ -250,17 +243,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "group",
-                (group_id,),
-                user_id,
-                anonymous_id,
-                traits,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "group",
+            (group_id,),
+            user_id,
+            anonymous_id,
+            traits,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     @_signatures.alias
@@ -280,17 +271,15 @@ class Client:
             InvalidEvent: A field is missing or has the wrong type.
         """
         return self._log(
-            (
-                "alias",
-                (previous_id,),
-                user_id,
-                None,
-                None,
-                context,
-                timestamp,
-                integrations,
-                message_id,
-            )
+            "alias",
+            (previous_id,),
+            user_id,
+            None,
+            None,
+            context,
+            timestamp,
+            integrations,
+            message_id,
         )
 
     def flush(self, timeout: float | None = None, *, check: bool = False) -> bool:
@@ -326,24 +315,25 @@ class Client:
         self._handlers = self._attached() or self._handlers
         return self._handlers
 
-    def _log(self, given: Given) -> tuple[bool, Any]:
+    def _log(self, *given: Any) -> tuple[bool, Any]:
         """
         Emit a record whatever its level, and return what happened to it.
 
         Args:
-            given: What the call gave.
+            given: What the call gave, in the order of `builder.make`.
         """
-        handler = None if is_sending() else only_handler(self.logger)
-        if handler is not None:
-            try:
-                return handler.log_event(given)
-            except InvalidEvent as exc:
-                return self._excuse(exc, handler)
-            except DeliveryError:
-                raise
-            except Exception:  # noqa: BLE001, S110
-                pass  # too little stack, for example: the way by a record reports it
-        return self._log_record(fields_of(given))
+        handler = only_handler(self.logger)
+        if handler is None:
+            return self._log_record(fields_of(*given))
+        try:
+            event, encoded = handler.make_event(given)
+        except InvalidEvent as exc:
+            return self._excuse(exc, handler)
+        except Exception:  # noqa: BLE001
+            # Too little stack, for example: the way by a record reports it.
+            return self._log_record(fields_of(*given))
+        # Not inside the `try`: an event that is queued must not be made again.
+        return handler.enqueue(encoded), event
 
     def _log_record(self, fields: dict[str, Any]) -> tuple[bool, Any]:
         logger = self.logger
@@ -357,19 +347,27 @@ class Client:
         record = logger.makeRecord(
             logger.name, INFO, file, line, message, (), None, function
         )
-        record.__dict__.update(fields)
-        record.__dict__[CALL] = call
-        passed = self._filter(record)
-        if passed:
-            # From Python 3.12 on a filter may return another record to use instead.
-            if isinstance(passed, logging.LogRecord):
-                record = passed
-            logger.callHandlers(record)
-            if not attached:
-                for handler in self._handlers:
-                    if record.levelno >= handler.level:
-                        handler.handle(record)
+        origin.adopt(record, logger, fields, call)
+        if attached and not logger.disabled and not handles_plainly(logger):
+            logger.handle(record)
+        else:
+            self._hand_round(record, not attached)
         return self._outcome(call, record)
+
+    def _hand_round(self, record: logging.LogRecord, is_detached: bool) -> None:  # noqa: FBT001
+        """Do as `Logger.handle` does, also if the logger is disabled."""
+        passed = self._filter(record)
+        if not passed:
+            return
+        # From Python 3.12 on a filter may return another record to use instead.
+        if isinstance(passed, logging.LogRecord) and passed is not record:
+            origin.follow(record, passed)
+            record = passed
+        self.logger.callHandlers(record)
+        if is_detached:
+            for handler in self._handlers:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
 
     def _outcome(self, call: Call, record: logging.LogRecord) -> tuple[bool, Any]:
         """Return what became of a record, or raise what is wrong with it."""

@@ -1,0 +1,281 @@
+"""
+What a record was given: noted beside it, where logging applies `extra`.
+
+A record cannot tell what the application gave it. Record factories, tracing tools and
+other handlers' filters and formatters put attributes on it too, before and after. So
+`Logger.makeRecord`, which applies `extra`, is wrapped when this module is imported. The
+wrapper notes what it is given and what is bound, for records that may be events, and
+changes nothing else. Whoever wraps or overrides it as well still runs.
+
+It goes along on the record as the field `ht_origin`: for us an `Origin`, for all others a
+small dict of plain JSON types. That makes a copy of the record (a `QueueHandler`'s, a
+socket's, a pickle) the same event as the record itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from htlogging._bindings import current
+from htlogging._event.builder import FIELDS
+from htlogging._event.message_id import new_id
+from htlogging._process import fork
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+# The facade's logger. It and those below it carry events alone.
+LOGGER = "htevents"
+_BELOW = f"{LOGGER}."
+
+# The field's name.
+ORIGIN = "ht_origin"
+
+
+class Call:
+    """
+    What became of a record that the facade made; handlers fill it in.
+
+    Args:
+        handlers: Those that shall take it.
+    """
+
+    __slots__ = ("error", "event", "handlers", "queued")
+
+    def __init__(self, handlers: Sequence[logging.Handler]) -> None:
+        self.handlers = handlers
+        self.queued = False
+        self.event: dict[str, Any] | None = None
+        self.error: Exception | None = None
+
+
+class Origin(dict[str, object]):
+    """
+    What is known of a record. A copy for another process is a dict, and no more.
+
+    As a dict it has `extra`, the names that `extra=` gave; in a pickle also `bound`, what
+    was bound, and `message`, the fields of a dict message.
+
+    Args:
+        record: The record.
+        logger: Its logger, or `None` where it has passed none.
+        extra: What `extra=` gave.
+        bound: What was bound when it was made.
+        explicit: Whether it was given an `ht_` field.
+        call: What became of it, for a record of the facade.
+    """
+
+    __slots__ = (
+        *("bound", "call", "changed", "explicit", "extra", "ids", "logger"),
+        *("message_id", "msg", "size", "taken"),
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        record: logging.LogRecord,
+        logger: logging.Logger | None,
+        extra: dict[Any, Any],
+        bound: Mapping[str, Any],
+        explicit: bool,  # noqa: FBT001
+        call: Call | None = None,
+    ) -> None:
+        # The record, and those that filters put in its place; a copy is none of them.
+        self.ids: tuple[int, ...] = (id(record),)
+        self.logger = logger
+        self.extra = extra
+        self.bound = bound
+        # The message as it was.
+        self.msg: Any = record.msg
+        self.explicit = explicit
+        self.call = call
+        # What the filters of the handler at work set, and took away.
+        self.changed: tuple[dict[Any, Any], set[Any]] | None = None
+        # The handlers that have taken it.
+        self.taken: tuple[logging.Handler, ...] = ()
+        # The event's, where it was given none.
+        self.message_id: str | None = None
+        # How many attributes the record had then.
+        self.size = 0
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        # A dict, which can be read where this package is not installed.
+        about = dict(self)
+        if self.bound:
+            about["bound"] = _plain(self.bound)
+        if isinstance(self.msg, Mapping):
+            about["message"] = _plain(self.msg)
+        return dict, (about,)
+
+
+def find(record: logging.LogRecord) -> Origin | None:
+    """Return what is known of a record, or `None`."""
+    origin = record.__dict__.get(ORIGIN)
+    return origin if type(origin) is Origin else None
+
+
+def call_of(record: logging.LogRecord) -> Call | None:
+    """Return where to write what became of a record of the facade; not of a copy."""
+    origin = find(record)
+    return origin.call if origin is not None and id(record) in origin.ids else None
+
+
+def note(  # noqa: PLR0913, PLR0917
+    record: logging.LogRecord,
+    logger: logging.Logger | None,
+    extra: dict[Any, Any],
+    bound: Mapping[str, Any],
+    explicit: bool,  # noqa: FBT001
+    call: Call | None = None,
+) -> Origin:
+    """Put what is known of a record on it. The parameters are those of `Origin`."""
+    origin = Origin(record, logger, extra, bound, explicit, call)
+    origin["extra"] = list(extra)
+    fields = record.__dict__
+    msg = origin.msg
+    if (
+        type(msg) is str
+        and "ht_event" not in extra
+        and (extra.get("ht_type") or bound.get("ht_type") or "track") == "track"
+    ):
+        # Whoever copies the record may put its arguments and a traceback into `msg`.
+        fields["ht_event"] = msg
+    if extra.get("ht_message_id") is None:
+        mine = fields.get("ht_message_id")
+        if mine is None:
+            fork.notice()  # before an id is drawn
+            fields["ht_message_id"] = mine = new_id()
+        origin.message_id = mine
+    fields[ORIGIN] = origin
+    origin.size = len(fields)
+    return origin
+
+
+def adopt(
+    record: logging.LogRecord,
+    logger: logging.Logger,
+    fields: dict[str, Any],
+    call: Call,
+) -> None:
+    """Note a record that the facade made of a call's fields, and put them on it."""
+    now = record.__dict__
+    now.pop("ht_event", None)  # noted when it was made: it had no fields yet
+    now.update(fields)
+    note(record, logger, fields, current(), True, call)  # noqa: FBT003
+
+
+def follow(record: logging.LogRecord, other: logging.LogRecord) -> None:
+    """Note that a filter has put another record in a noted one's place."""
+    origin = find(record)
+    if origin is not None:
+        origin.ids += (id(other),)
+        other.__dict__[ORIGIN] = origin
+
+
+def changes(
+    before: dict[Any, Any], after: dict[Any, Any]
+) -> tuple[dict[Any, Any], set[Any]] | None:
+    """Return what was set and what was taken away, if anything."""
+    put = {k: v for k, v in after.items() if k not in before or before[k] is not v}
+    taken = before.keys() - after.keys()
+    return (put, taken) if put or taken else None
+
+
+def has_fields(names: Mapping[Any, Any]) -> bool:
+    """Return whether there is an `ht_` name."""
+    # Not every name is a str: `extra` takes what can be a key.
+    return not FIELDS.isdisjoint(names) or any(
+        isinstance(name, str) and name.startswith("ht_") and name != ORIGIN
+        for name in names
+    )
+
+
+def nested(extra: Mapping[Any, Any]) -> dict[Any, Any] | None:
+    """Return the fields that loguru gives: a dict of its own in `extra`."""
+    inner = extra.get("extra")
+    return inner if type(inner) is dict and has_fields(inner) else None
+
+
+def _consider(
+    record: logging.LogRecord, logger: logging.Logger, name: Any, extra: Any
+) -> None:
+    """Note a record if it may be an event."""
+    given = dict(extra) if extra else {}
+    explicit = bool(given) and (has_fields(given) or nested(given) is not None)
+    if not explicit and type(record.msg) is not str:
+        explicit = isinstance(record.msg, Mapping) and has_fields(record.msg)
+    if (
+        explicit
+        or name == LOGGER
+        or (type(name) is str and name.startswith(_BELOW))
+        or any(map(_is_ours, logger.handlers))
+    ):
+        # loguru has the root logger make records of other names.
+        passed = logger if logger.name == name else None
+        note(record, passed, given, current(), explicit)
+
+
+def _is_ours(handler: Any) -> bool:
+    return hasattr(handler, "makes_events") or hasattr(handler.formatter, "to_event")
+
+
+# Bytes of what travels with a record, at most; an event has no room for more. And values
+# inside one another.
+_TRAVELLING, _DEPTH = 262_144, 64
+
+
+def _plain(value: Mapping[Any, Any]) -> Any:
+    with fork.importing:
+        from htlogging._event import coercion
+    try:
+        return coercion.plain(dict(value), _TRAVELLING, _DEPTH)
+    except Exception:  # noqa: BLE001
+        return {}  # too large, or too little stack is left
+
+
+def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    """Wrap `Logger.makeRecord`."""
+
+    def makeRecord(  # noqa: N802, PLR0913, PLR0917
+        self: logging.Logger,
+        name: Any,
+        level: Any,
+        fn: Any,
+        lno: Any,
+        msg: Any,
+        args: Any,
+        exc_info: Any,
+        func: Any = None,
+        extra: Any = None,
+        sinfo: Any = None,
+    ) -> logging.LogRecord:
+        record = make(
+            self, name, level, fn, lno, msg, args, exc_info, func, extra, sinfo
+        )
+        if extra or self.handlers or type(msg) is not str or name[:8] == LOGGER:
+            try:  # noqa: SIM105  (`suppress` takes longer)
+                _consider(record, self, name, extra)
+            except Exception:  # noqa: BLE001, S110
+                # An `extra` of a type of its own, say. Logging itself could use it.
+                pass
+        return record
+
+    return makeRecord
+
+
+def _is_of_logging(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return (
+        code is not None
+        and code.co_filename == logging.Handler.handle.__code__.co_filename
+    )
+
+
+# What `Logger.makeRecord` is, unless another tool has wrapped it after us, and whether
+# it makes a record as the standard library does.
+ORIGINAL = logging.Logger.makeRecord
+MAKE_RECORD = _noting(ORIGINAL)
+IS_PLAIN = _is_of_logging(ORIGINAL)
+logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]
