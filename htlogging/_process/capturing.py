@@ -98,7 +98,8 @@ def ignore(observer: Observer) -> None:
     """Stop calling an observer."""
     global _observers  # noqa: PLW0603
     with _lock.held:
-        _observers = tuple(other for other in _observers if other is not observer)
+        # By `!=`: each look at a method makes another object of it.
+        _observers = tuple(other for other in _observers if other != observer)
         _changed()
 
 
