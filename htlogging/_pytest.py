@@ -85,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         from htlogging.testing import describe
 
         lines = "\n".join(describe(event) for event in list(unseen))
-        pytest.fail(f"nobody looked at these events:\n{lines}", pytrace=False)
+        pytest.fail(f"the test did not look at these events:\n{lines}", pytrace=False)
     return result
 
 

@@ -171,7 +171,7 @@ class TestSettings:
             (pem_of(KEY, b"password"), "without a password"),
             (pem_of(ec.generate_private_key(ec.SECP256R1())), "another kind than RSA"),
             ("/nowhere/key.pem", "No such file"),
-            ("no\0path", "it is no path"),
+            ("no\0path", "it is not a path"),
             (PEM.split("\n")[1], "No such file"),
             (b"bytes", "oauth_client_key must be a str or a Path"),
             (7, "oauth_client_key must be a str or a Path"),

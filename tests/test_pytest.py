@@ -426,7 +426,7 @@ class TestStrict:
         """Events that nobody looked at fail a test, and are shown."""
         out = project(self.TEST, *options, status=1)
         assert "2 failed, 3 passed" in out
-        assert "nobody looked at these events:" in out
+        assert "the test did not look at these events:" in out
         assert "track 'unseen' of 'u' {}" in out
         assert "track 'unseen too' of 'u' {}" in out
         assert "'seen' of" not in out
