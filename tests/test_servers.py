@@ -18,7 +18,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+]
 
 # gevent looks names up in a thread, which Python 3.12 (3.12.1 at least) refuses at exit.
 NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
