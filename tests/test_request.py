@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from htlogging._checks import MAX_KEY
 from htlogging._delivery.request import body, room
 from htlogging._queue.base import Batch
 from htlogging._queue.memory import MemoryQueue
@@ -15,7 +16,6 @@ from htlogging._settings import (
     MAX_BODY_BYTES,
     MAX_BODY_EVENTS,
     MAX_EVENT_LIMIT,
-    MAX_KEY,
 )
 
 
