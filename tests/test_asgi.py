@@ -13,6 +13,8 @@ import htlogging
 from htlogging import htevents
 from htlogging.integrations.asgi import HtEventsMiddleware
 
+pytestmark = pytest.mark.servers
+
 sys.path.append(str(Path(__file__).with_name("servers")))
 
 HANG = 60

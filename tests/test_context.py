@@ -559,6 +559,7 @@ class TestTypes:
 
 class TestFork:
     @pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
     def test_a_child_goes_on_in_the_scope(self):
         """It has its own copy; what it binds, its parent does not see."""
         import os

@@ -15,7 +15,7 @@ from htlogging import htevents
 
 sys.path.append(str(Path(__file__).with_name("servers")))
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
 
 CROWD = 1_000
 

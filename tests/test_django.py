@@ -21,6 +21,8 @@ from django.test.utils import CaptureQueriesContext
 import htlogging
 from htlogging.integrations.django import HtEventsMiddleware
 
+pytestmark = pytest.mark.servers
+
 VISITOR = "3f6d1c1e-6f0e-4b57-9a55-0f5d7b3c0a11"
 
 

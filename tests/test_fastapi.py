@@ -16,6 +16,8 @@ from fastapi.testclient import TestClient
 
 import htlogging
 
+pytestmark = pytest.mark.servers
+
 USER = {"X-User": "a"}
 
 

@@ -16,6 +16,8 @@ import htlogging
 from htlogging import htevents
 from htlogging.integrations.flask import HtEvents
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def client():
