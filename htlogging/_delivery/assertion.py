@@ -1,4 +1,4 @@
-"""Who asks for an OAuth token: a statement signed by the client's key (RFC 7523)."""
+"""The assertion that asks for an OAuth token, signed by the client's key (RFC 7523)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Seconds. An assertion is made out for this moment less the first, and ends after the
-# second, as the vendor's SDK has it.
+# Seconds. An assertion begins this long before now, and ends this long after now, as in the
+# vendor's SDK.
 EARLIER = 5
 VALID = 55
 
-# Bytes of a key's file that are read.
+# The most bytes that are read of a key's file.
 _MAX_PEM = 65_536
 
 
@@ -27,12 +27,12 @@ class Signer:
     A client and its key.
 
     Args:
-        client_id: Who asks.
+        client_id: The client's id.
         key_id: The `kid` of its key.
         pem: The key.
 
     Raises:
-        InvalidSetting: The key is none, or `cryptography` is not installed.
+        InvalidSetting: The key is invalid, or `cryptography` is not installed.
     """
 
     def __init__(self, client_id: str, key_id: str, pem: bytes) -> None:
@@ -42,11 +42,11 @@ class Signer:
 
     def assertion(self, server: str, now: float) -> str:
         """
-        Return the statement, valid for a minute.
+        Return an assertion that is valid for a minute.
 
         Args:
-            server: For whom: its URL.
-            now: Seconds since 1970, by its clock.
+            server: The URL of the server that it is for.
+            now: Seconds since 1970 by the server's clock.
         """
         header = {"alg": "RS256", "kid": self._key_id, "typ": "JWT"}
         claims = {
@@ -70,20 +70,20 @@ class Signer:
 
 def read_pem(key: str) -> bytes:
     """
-    Return the PEM of a key that is given as its text or as a path.
+    Return the PEM of a key that is given as a text or as a path.
 
     Raises:
-        InvalidSetting: It is a path that cannot be read.
+        InvalidSetting: It is a path, and the file cannot be read.
     """
     if "-----BEGIN" in key:
-        # In an environment variable the line breaks may be escaped.
+        # In an environment variable line breaks may be escaped.
         return key.replace("\\n", "\n").encode()
     try:
         with open(key, "rb") as file:
             return file.read(_MAX_PEM)
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not a path"
-    # Not in the except block: the error there names what may be a key.
+    # Not in the except block: the error there contains the text, which may be a key.
     raise InvalidSetting(
         "oauth_client_key must be a PEM text (-----BEGIN PRIVATE KEY-----) or the path "
         f"of a file with one; no such file can be read: {why}"
@@ -99,7 +99,7 @@ def _private_key(pem: bytes) -> Any:
             "OAuth needs the package cryptography: pip install 'htlogging[oauth]'"
         ) from None
     key: Any = None
-    # ValueError, TypeError, UnsupportedAlgorithm and others, whose text may quote the key.
+    # ValueError, TypeError, UnsupportedAlgorithm and others; their text may quote the key.
     with suppress(Exception):
         key = serialization.load_pem_private_key(pem, None)
     if isinstance(key, rsa.RSAPrivateKey):

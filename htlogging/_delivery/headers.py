@@ -1,4 +1,4 @@
-"""Headers of an answer → numbers, whatever is in them."""
+"""Headers of an answer → numbers, whatever they contain."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 import time
 from email.utils import mktime_tz, parsedate_tz
 
-# Digits that are read: more of them are no other wait.
+# The most digits that are read: with more, the wait is at its limit anyway.
 _MAX_DIGITS = 16
 
 
 def seconds(header: str | None) -> float | None:
-    """Return a whole number that is not negative; `None`: it is another text."""
+    """Return a whole number that is not negative; `None` for another text."""
     header = (header or "").strip()
     if not re.fullmatch("[0-9]+", header):
         return None
@@ -19,17 +19,17 @@ def seconds(header: str | None) -> float | None:
 
 
 def moment(header: str | None) -> float | None:
-    """Return a date as seconds since 1970; `None`: it is none, or beyond the calendar."""
+    """Return a date as seconds since 1970; `None` if it is not a date."""
     try:
         date = parsedate_tz(header or "")
-        # Without a zone it is UTC; mktime_tz would take it for local time.
+        # Without a zone it is UTC; mktime_tz would take it as local time.
         return None if date is None else mktime_tz((*date[:9], date[9] or 0))
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After: a whole number of them, or a date."""
+    """Return the seconds of a Retry-After, which is a whole number or a date."""
     asked = seconds(header)
     if asked is None and (until := moment(header)) is not None:
         asked = max(until - time.time(), 0.0)
