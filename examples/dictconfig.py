@@ -27,9 +27,9 @@ LOGGING = {
         "event": {"()": "htlogging.HtEventsFormatter"},
     },
     "handlers": {
-        # Key and host come from the environment; both may stand here instead.
+        # Key and host come from the environment; you can give both here instead.
         "htevents": {"()": "htlogging.HtEventsHandler", "upload_interval": 0.2},
-        # The same events as JSON, beside it: for a log shipper, say.
+        # The same events as JSON on stdout, for example for a log shipper.
         "events": {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
@@ -45,7 +45,7 @@ LOGGING = {
             "propagate": False,
         },
     },
-    # Here all other records come by: those with an `ht_` field are events too.
+    # All other records come here: those with an `ht_` field are events, too.
     "root": {"handlers": ["htevents", "console"], "level": "INFO"},
 }
 
@@ -54,17 +54,17 @@ log = logging.getLogger("shop")
 
 
 def checkout(user_id: str, order_id: int, total: float) -> None:
-    """Handle a request: bind who it is once, and log."""
+    """Handle a request: bind the user once, then log."""
     with htlogging.bound(ht_user_id=user_id, order_id=order_id):
         events.info("Checkout Started", extra={"total": total})
         log.info("paid %.2f", total)  # no event
-        # The message before its arguments names the event, `ht_event` another.
+        # The message without its arguments names the event; `ht_event` gives another name.
         events.info("Order Completed", extra={"total": total, "currency": "GBP"})
         log.info("mailing %s", user_id, extra={"ht_event": "Receipt Mailed"})
 
 
 def sign_up(user_id: str) -> None:
-    """Log the other kinds of events; `extra` refuses `name`, `ht_traits` does not."""
+    """Log the other types of events; `extra` refuses `name`, `ht_traits` accepts it."""
     events.info(
         "signed up",
         extra={
@@ -83,4 +83,4 @@ if __name__ == "__main__":
     logging.config.dictConfig(LOGGING)
     sign_up("user123")
     checkout("user123", 536365, 15.3)
-    # No flush: logging delivers at exit what is still queued.
+    # No flush: queued events are delivered at exit.

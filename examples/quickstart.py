@@ -23,11 +23,11 @@ from htlogging import InvalidEvent, bound, htevents
 
 
 def on_error(exception: Exception, events: list[dict[str, Any]]) -> None:
-    """Hear of events that were given up; on the sending thread."""
+    """Print events that were given up; called on the sending thread."""
     print(f"{len(events)} events lost: {exception}", file=sys.stderr)
 
 
-# Settings are attributes; write_key and host may as well come from the environment.
+# Settings are attributes; write_key and host may also come from the environment.
 htevents.on_error = on_error
 
 # Who a user is, what they did, what they saw, which group they belong to.
@@ -43,19 +43,19 @@ htevents.track(
     anonymous_id="visitor-7f3a",
     event="Product Viewed",
     timestamp=datetime(2024, 3, 12, 9, 30, tzinfo=timezone.utc),
-    message_id="view-1",  # your own: the same event sent twice stays one
+    message_id="view-1",  # an id of your own: the event sent twice stays one event
 )
 
-# Fields bound to a request join all its events.
+# Bound fields join all events of a request.
 with bound(ht_user_id="user123", ht_context={"ip": "203.0.113.7"}, plan="pro"):
     queued, event = htevents.track(event="Coupon Applied")
 print("queued" if queued else "not queued", event["messageId"])
 
-# A mistake is told at once, and costs no other event.
+# A mistake raises at once, and costs no other event.
 try:
     htevents.track("user123", "")
 except InvalidEvent as exc:
     print(f"refused: {exc}")
 
-# Not needed: what is queued is delivered at exit. A job may wait for it, though.
+# Not needed, because queued events are delivered at exit; but a job may wait for them.
 print("all delivered or given up:", htevents.flush(timeout=30))

@@ -1,5 +1,5 @@
 """
-Replay a shop's orders: who ordered, and what, with the times at which it happened.
+Replay a shop's orders: who ordered what, with the times of the orders.
 
 In one terminal::
 
@@ -13,12 +13,12 @@ and in another::
 Without HTEVENTS_HOST, and with a key of yours, the events go to Hightouch. Another file
 of the same kind may be named as an argument.
 
-An order too long for one event is reported and not sent. The exit status is 0 when all
-the others were delivered, 1 when some were not, and 2 when it could not begin. Message
-ids are made of what an order is: to run it again sends the same events, not new ones.
+An order that is too long for one event is reported and not sent. The exit status is 0 when
+all other orders were delivered, 1 when some were not, and 2 when it could not begin. Message
+ids are computed from the orders: a second run sends the same events, not new ones.
 
-The shop's clock is Europe/London, by the time zones of the system. Windows and slim
-containers have none: without `pip install tzdata` it does not begin there.
+The shop's clock is Europe/London, from the time zones of the system. Windows and slim
+containers have none: run `pip install tzdata` there first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BAR = 40  # characters
 
 
 def events(order: dict[str, Any], clock: ZoneInfo) -> Iterator[tuple[str, Any]]:
-    """Yield the calls that an order makes: each a method's name and its arguments."""
+    """Yield the calls for an order: a method's name and its arguments."""
     number, date = order["InvoiceNo"], order["InvoiceDate"]
     when = datetime.fromisoformat(date).replace(tzinfo=clock)
     who = {"user_id": order["CustomerID"]}
@@ -79,7 +79,7 @@ def events(order: dict[str, Any], clock: ZoneInfo) -> Iterator[tuple[str, Any]]:
 
 
 def show(done: int, total: int, what: str) -> None:
-    """Draw the bar anew; nothing where stderr is no terminal."""
+    """Draw the progress bar; do nothing if stderr is not a terminal."""
     if sys.stderr.isatty():
         bar = "#" * (BAR * done // max(total, 1))
         end = "\n" if done == total else ""
@@ -88,7 +88,7 @@ def show(done: int, total: int, what: str) -> None:
 
 
 def send(order: dict[str, Any], client: Client, clock: ZoneInfo) -> str | None:
-    """Send an order's events, and return what is to be said if it was not sent."""
+    """Send an order's events; return a message if it was not sent."""
     try:
         for method, arguments in events(order, clock):
             getattr(client, method)(**arguments)
@@ -98,7 +98,7 @@ def send(order: dict[str, Any], client: Client, clock: ZoneInfo) -> str | None:
 
 
 def replay(orders: list[str], client: Client, clock: ZoneInfo) -> list[str]:
-    """Send the orders, and return what is to be said of those that were not."""
+    """Send the orders; return messages about those that were not sent."""
     reports = []
     for done, line in enumerate(orders, 1):
         report = send(json.loads(line), client, clock)
@@ -109,7 +109,7 @@ def replay(orders: list[str], client: Client, clock: ZoneInfo) -> list[str]:
 
 
 def deliver(client: Client) -> None:
-    """Wait until all is delivered or given up."""
+    """Wait until all events are delivered or given up."""
     while not client.flush(timeout=0.2):
         stats = client.stats
         show(stats.accepted - stats.queued, stats.accepted, "sent")
@@ -117,7 +117,7 @@ def deliver(client: Client) -> None:
 
 
 def on_error(exception: Exception, lost: list[dict[str, Any]]) -> None:
-    """Say what was given up; on the sending thread."""
+    """Print what was given up; called on the sending thread."""
     print(f"{len(lost)} events were given up: {exception}", file=sys.stderr)
 
 
@@ -127,7 +127,7 @@ def main() -> int:
     try:
         clock = ZoneInfo("Europe/London")
         orders = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        # A job may wait where the queue is full; a web request had better not.
+        # A job may wait when the queue is full; a web request should not.
         client = Client(overflow="block", on_error=on_error)
     except ZoneInfoNotFoundError as exc:
         print(f"{exc.args[0]}: python -m pip install tzdata", file=sys.stderr)
