@@ -442,10 +442,10 @@ class TestObject:
             assert collector.wait_for(3, timeout=0)
 
     def test_summary(self, collector):
-        """`GET /` tells the counts."""
+        """`/_/counts` tells the counts."""
         post(collector, batch(event(), event(userId=None)))
-        answer = requests.get(collector.url, timeout=HANG)
-        assert answer.json() == {"requests": 1, "events": 2, "problems": 1}
+        counts = requests.get(collector.url + "/_/counts", timeout=HANG).json()
+        assert (counts["requests"], counts["events"], counts["bad"]) == (1, 2, 1)
 
     def test_on_request(self):
         """The callback has seen a request before its client has the answer."""

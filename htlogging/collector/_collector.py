@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from contextvars import Context
+from dataclasses import replace
 from http import HTTPStatus
 
 from htlogging._event import validation
 from htlogging._process import fork
-from htlogging.collector import _http, _protocol
+from htlogging.collector import _guard, _http, _protocol
+from htlogging.collector._faults import Dial
+from htlogging.collector._log import Log
 from htlogging.collector._messages import (
     Problem,
     Reply,
@@ -20,6 +22,7 @@ from htlogging.collector._messages import (
     is_success,
     merge,
 )
+from htlogging.collector._page import Page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +71,9 @@ class Collector:
         self._write_key = write_key
         self._on_request = on_request
         self._server: _http.Server | None = None
+        self._log = Log()
+        self._dial = Dial()
+        self._page = Page(self._log, self._dial)
         # Guards all below; notified when a request has been kept. The connections'
         # threads and the user's come here; no I/O and no foreign code while held.
         # A forked child replaces it: the thread that held it was not copied.
@@ -91,7 +97,8 @@ class Collector:
             OSError: The port cannot be used.
         """
         if self._server is None:
-            server = _http.Server(self._port, self._scripted, self._receive)
+            server = _http.Server(self._port, self._scripted, self._receive, self._page)
+            self._log.open()
             self._server = server
             self._port = server.server_port
             fork.register(self)
@@ -111,11 +118,13 @@ class Collector:
         """
         server, self._server = self._server, None
         if server is not None:
+            self._log.close()
             server.stop(_STOP_TIMEOUT)
 
     def after_fork_in_child(self) -> None:  # pragma: no cover  (tested in a child)
         """Close the child's copies of the parent's sockets; on the child's only thread."""
         self._changed = threading.Condition()
+        self._log.open()
         server, self._server = self._server, None
         if server is not None:
             server.abandon()
@@ -189,6 +198,7 @@ class Collector:
         with self._changed:
             self._requests.clear()
             self._counts = dict.fromkeys(_COUNTED, 0)
+        self._log.clear()
 
     def script(self, *replies: Reply | int) -> None:
         """
@@ -241,16 +251,23 @@ class Collector:
             return self._keep(request, scripted)
         natural = self._judge(request, complete=arrival.complete)
         request.status = natural.status
+        if request.method == "OPTIONS" and natural.status == HTTPStatus.NO_CONTENT:
+            return natural  # a browser asks whether it may: no request of the SDK's
         if scripted is None and request.method == "POST":
-            scripted = self._decide(request)
-        return self._keep(request, merge(natural, scripted))
+            scripted = self._decide(request) or self._dial.reply()
+        reply = merge(natural, scripted)
+        if _guard.why_refused(request.headers, same_origin=False) is None:
+            headers = {**_guard.cors(request.headers), **reply.headers}
+            reply = replace(reply, headers=headers)
+        return self._keep(request, reply)
 
     def _judge(self, request: Request, *, complete: bool) -> Reply:
         """Fill in the request's fields, and return its usual answer."""
-        if request.method == "GET" and request.path == "/":
-            return Reply(200, body=self._summary())
         try:
             try:
+                if self._is_preflight(request):
+                    headers = _guard.cors(request.headers, preflight=True)
+                    return Reply(204, headers=headers)
                 self._read(request, complete=complete)
             except RecursionError:
                 message = "the body is nested too deeply"
@@ -263,6 +280,17 @@ class Collector:
             )
             return Reply(exc.status, body=body, headers=headers)
         return Reply(200, body=answer_body(200))
+
+    def _is_preflight(self, request: Request) -> bool:
+        """Return whether a browser asks if it may send; refuse who must not."""
+        why = _guard.why_refused(request.headers, same_origin=False)
+        if why is not None:
+            raise _protocol.Refused(403, "forbidden", why)
+        return (
+            request.method == "OPTIONS"
+            and request.headers.get("Access-Control-Request-Method") == "POST"
+            and _protocol.endpoint(request.path) is not None
+        )
 
     def _read(self, request: Request, *, complete: bool) -> None:
         kind = _protocol.endpoint(request.path)
@@ -277,6 +305,9 @@ class Collector:
                 "the request needs a length, and that many bytes",
             )
         headers = request.headers
+        if _guard.is_simple(headers):
+            why = "a page must send application/json, which browsers ask for first"
+            raise _protocol.Refused(403, "forbidden", why)
         request.body = _protocol.decompress(
             request.raw, headers.get("Content-Encoding")
         )
@@ -322,10 +353,7 @@ class Collector:
             self._counts["events"] += len(request.events) if request.taken else 0
             self._counts["problems"] += len(request.problems)
             self._changed.notify_all()
+        self._log.add(request)
         if self._on_request is not None:
             self._on_request(request)
         return reply
-
-    def _summary(self) -> bytes:
-        with self._changed:
-            return json.dumps(self._counts).encode()

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging.collector._messages import Reply
+    from htlogging.collector._page import Answer, Page
+
+# Connections at the same time: each is a thread. One more is answered 503 and closed.
+MAX_CONNECTIONS = 500
+# Seconds that a connection may be silent, between requests and within one.
+IDLE = 60.0
+
+# Seconds before the next look, when the process has no descriptor left for a connection.
+_EXHAUSTED = 0.2
+
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 # Bytes read or sent at a time.
 _CHUNK = 16_384
@@ -48,6 +59,7 @@ class Server(ThreadingHTTPServer):
         port: 0 picks a free one.
         scripted: Called with the path of each POST; returns the scripted answer, if any.
         receive: Called with each request; returns the answer, with status and body.
+        page: Answers the requests that belong to the page and not to the wire.
 
     Raises:
         OSError: The port cannot be used.
@@ -65,9 +77,11 @@ class Server(ThreadingHTTPServer):
         port: int,
         scripted: Callable[[str], Reply | None],
         receive: Callable[[Arrival, Reply | None], Reply],
+        page: Page,
     ) -> None:
         self.scripted = scripted
         self.receive = receive
+        self.page = page
         self.stopping = threading.Event()  # wakes answers that are delayed
         # Guards _open and _count; notified when a connection has ended. The accepting
         # thread adds, the connections' threads take away. A forked child does not use
@@ -128,6 +142,26 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; wait a little when the process has no descriptor left."""
+        try:
+            return super().get_request()
+        except OSError:
+            # The connection stays in the queue, so the next look finds it at once: without
+            # a pause the thread would use up a core.
+            self.stopping.wait(_EXHAUSTED)
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        """Refuse a connection that is one too many."""
+        with self._changed:
+            full = len(self._open) >= MAX_CONNECTIONS
+        if full:
+            with suppress(OSError):
+                request.settimeout(0.0)
+                request.send(_FULL)
+        return not full
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a connection's thread."""
         with self._changed:
@@ -150,6 +184,7 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # So that a short answer is sent at once, without waiting for an acknowledgement.
     disable_nagle_algorithm = True
+    timeout = IDLE
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -158,7 +193,10 @@ class _Connection(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Read one request and answer it."""
         arrived = time.monotonic()
-        scripted = self.server.scripted(self.path) if self.command == "POST" else None
+        page = self.server.page.is_for(self.command, self.path)
+        scripted = None
+        if self.command == "POST" and not page:
+            scripted = self.server.scripted(self.path)
         raw, complete = b"", True
         if scripted is None or scripted.drop != "before":
             raw, complete = self._read()
@@ -171,9 +209,12 @@ class _Connection(BaseHTTPRequestHandler):
             arrived,
             self.server.number(self.connection),
         )
-        reply = self.server.receive(arrival, scripted)
         if not complete:
             self.close_connection = True
+        if page:
+            self._send_parts(self.server.page.answer(arrival))
+            return
+        reply = self.server.receive(arrival, scripted)
         if not self.server.stopping.wait(reply.delay):
             self._send(reply)
 
@@ -242,6 +283,17 @@ class _Connection(BaseHTTPRequestHandler):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         return head, b"" if self.command == "HEAD" else body
+
+    def _send_parts(self, answer: Answer) -> None:
+        """Send an answer of the page; its end is the connection's."""
+        self.close_connection = True
+        head = [f"HTTP/1.1 {answer.status} {reason(answer.status)}"]
+        head += [f"{name}: {value}" for name, value in answer.headers.items()]
+        lines = [*head, "Connection: close", "", ""]
+        self.connection.sendall("\r\n".join(lines).encode("latin-1"))
+        if self.command != "HEAD":
+            for part in answer.parts:
+                self.connection.sendall(part)
 
     def _send_endless(self, head: bytes) -> None:
         self.close_connection = True

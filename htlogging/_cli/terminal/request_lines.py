@@ -46,14 +46,21 @@ class Lines:
         width: Called for each line; returns its most columns, or `None` for any length.
         colour: Whether to colour them.
         events: Whether to show events, or only what is wrong with them.
+        verbose: Whether to show an event's anonymous id and context, too.
     """
 
     def __init__(
-        self, width: Callable[[], int | None], *, colour: bool, events: bool = True
+        self,
+        width: Callable[[], int | None],
+        *,
+        colour: bool,
+        events: bool = True,
+        verbose: bool = False,
     ) -> None:
         self._width = width
         self._colour = colour
         self._events = events
+        self._verbose = verbose
 
     def of(self, request: Request, now: datetime) -> Iterator[str]:
         """
@@ -68,6 +75,8 @@ class Lines:
             for event in request.events:
                 if self._events:
                     yield self._line(_event(event, clock))
+                    if self._verbose:
+                        yield from (self._line(piece) for piece in _more(event))
                 about = (p for p in request.problems if p.event is event)
                 yield from (self._line(_problem(p.text)) for p in about)
         elif request.status != 200:  # noqa: PLR2004
@@ -100,6 +109,13 @@ def _event(event: dict[str, Any], clock: str) -> Iterator[_Piece]:
     fields = event.get("traits" if kind in ("identify", "group") else "properties")
     if fields:
         yield as_text(fields), ""
+
+
+def _more(event: dict[str, Any]) -> Iterator[tuple[_Piece]]:
+    """Yield lines with what else tells who it was and where."""
+    for name in ("anonymousId", "context"):
+        if event.get(name):
+            yield ((f"           {name} {as_text(event[name])}", "time"),)
 
 
 def who(event: dict[str, Any]) -> str:

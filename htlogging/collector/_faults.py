@@ -1,0 +1,92 @@
+"""The dial of faults: what the collector answers instead, switched on by the page."""
+
+from __future__ import annotations
+
+import threading
+
+from htlogging.collector._messages import Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Fault → the answer, given the dial's seconds.
+FAULTS: dict[str, Callable[[float], Reply]] = {
+    "slow": lambda seconds: Reply(delay=seconds),
+    "429": lambda seconds: Reply(429, retry_after=f"{seconds:g}"),
+    "500": lambda _: Reply(500),
+    "413": lambda _: Reply(413),
+    "cut": lambda _: Reply(drop="middle"),
+    "lost": lambda _: Reply(drop="after"),
+}
+_MAX_SECONDS = 300
+
+
+class InvalidFault(ValueError):
+    """The dial has no such fault; the message says which there are."""
+
+
+class Dial:
+    """
+    A fault for every request, or for one in so many; none at first.
+
+    Requests that a test's script or `always` answers do not come here.
+    """
+
+    def __init__(self) -> None:
+        # Guards what is below. Connections' threads ask, the page's turn it. A forked
+        # child has a dial of its own by chance of its state: it serves nothing.
+        self._lock = threading.Lock()
+        self._fault: str | None = None
+        self._seconds = 2.0
+        self._every = 1
+        self._count = 0
+
+    def turn(self, said: Any) -> None:
+        """
+        Set it.
+
+        Args:
+            said: `{"fault": NAME | null, "seconds": S, "every": N}`; the last two may be
+                left out. `every`: each Nth request fails.
+
+        Raises:
+            InvalidFault: A name or number that makes no sense.
+        """
+        if not isinstance(said, dict):
+            raise InvalidFault('a dial is set with {"fault": NAME}')
+        fault = said.get("fault")
+        if fault is not None and fault not in FAULTS:
+            raise InvalidFault(f"fault must be null or one of {', '.join(FAULTS)}")
+        seconds, every = said.get("seconds", 2), said.get("every", 1)
+        if not _is_number(seconds) or not 0 <= seconds <= _MAX_SECONDS:
+            raise InvalidFault(f"seconds must be a number from 0 to {_MAX_SECONDS}")
+        if type(every) is not int or every < 1:
+            raise InvalidFault("every must be a whole number from 1 on")
+        with self._lock:
+            self._fault, self._seconds = fault, float(seconds)
+            self._every, self._count = every, 0
+
+    def setting(self) -> dict[str, Any]:
+        """Return what it is set to."""
+        with self._lock:
+            return {
+                "fault": self._fault,
+                "seconds": self._seconds,
+                "every": self._every,
+            }
+
+    def reply(self) -> Reply | None:
+        """Return the fault for the next request; `None`: the usual answer."""
+        with self._lock:
+            if self._fault is None:
+                return None
+            self._count += 1
+            if self._count % self._every:
+                return None
+            return FAULTS[self._fault](self._seconds)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,78 @@
+"""
+Which requests of a browser are let in.
+
+A web page that the developer has open can send requests to this machine. It must not read
+what came in (DNS rebinding gives it a name of its own for 127.0.0.1, so `Host` tells), nor
+put events in (`Origin` and `Sec-Fetch-Site` tell). Pages that this machine serves may send
+events: the browser SDK in an application under development does.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from email.message import Message
+
+_LOCAL = re.compile(
+    r"(?:localhost|[\w-]+(?:\.[\w-]+)*\.localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?",
+    re.IGNORECASE,
+)
+_HEADERS = "Content-Type, Content-Encoding, Authorization"
+
+
+def is_local(authority: str) -> bool:
+    """Return whether `HOST` or `HOST:PORT` names this machine, in any way but an alias."""
+    return _LOCAL.fullmatch(authority) is not None
+
+
+def why_refused(headers: Message, *, same_origin: bool) -> str | None:
+    """
+    Say why a request is refused; `None`: it is let in.
+
+    Args:
+        headers: The request's.
+        same_origin: Whether a browser must be on the collector's own page. If not, a page
+            of this machine may send, on whatever port it is.
+    """
+    host = headers.get("Host")
+    if host is not None and not is_local(host):
+        return f"Host is {host[:100]!r}; the collector answers to localhost alone"
+    origin = headers.get("Origin")
+    if origin is not None:
+        scheme, _, authority = origin.partition("://")
+        if scheme not in ("http", "https") or not is_local(authority):
+            return f"Origin is {origin[:100]!r}; only pages of this machine may send"
+        if same_origin and authority != host:
+            return f"Origin is {origin[:100]!r}; only the collector's own page may ask"
+    site = headers.get("Sec-Fetch-Site")
+    if same_origin and site not in (None, "same-origin", "none"):
+        return "another site asks; only the collector's own page may"
+    if origin is None and site == "cross-site":
+        return "another site sends; only pages of this machine may"
+    return None
+
+
+def is_simple(headers: Message) -> bool:
+    """Return whether a page sends what browsers send anywhere without asking first."""
+    kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    return headers.get("Origin") is not None and kind != "application/json"
+
+
+def cors(headers: Message, *, preflight: bool = False) -> dict[str, str]:
+    """Return the headers that let the sending page read an answer (Fetch, CORS)."""
+    origin = headers.get("Origin")
+    if origin is None:
+        return {}
+    allowed = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+    if headers.get("Access-Control-Request-Private-Network") == "true":
+        allowed["Access-Control-Allow-Private-Network"] = "true"
+    if preflight:
+        allowed["Access-Control-Allow-Methods"] = "POST"
+        allowed["Access-Control-Allow-Headers"] = _HEADERS
+        allowed["Access-Control-Max-Age"] = "600"
+    else:
+        # The browser SDK sends its cookies along when it is told to.
+        allowed["Access-Control-Allow-Credentials"] = "true"
+    return allowed

@@ -1,0 +1,248 @@
+"""The page in a real Chromium: what a person sees and does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import requests
+
+from htlogging.collector import Collector
+
+pytest.importorskip("selenium", reason="no selenium")
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium"),
+]
+NOW = "2024-03-12T09:30:00.123+00:00"
+HANG = 60  # seconds: the guard, not a measurement
+HOSTILE = "<img src=x onerror=alert(1)>\u202e'\"&lt;script>"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Return a browser with a profile of its own."""
+    options = Options()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-sync "
+        "disable-background-networking disable-component-update "
+        "disable-dev-shm-usage window-size=1300,850"
+    ).split():
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def collector():
+    """Return a collector that listens."""
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture
+def page(browser, collector):
+    """Open the page, and check at the end that it had no error of its own."""
+    browser.get(collector.url)
+    until(browser, lambda: "live" in browser.find_element(By.ID, "live").text)
+    yield browser
+    said = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert said == []
+
+
+def until(browser, true):
+    """Wait until it is true."""
+    return WebDriverWait(browser, HANG, 0.1).until(lambda _: true())
+
+
+def send(collector, *events):
+    """Send events in one request."""
+    requests.post(
+        collector.url + "/v1/batch",
+        data=json.dumps({"batch": events, "sentAt": NOW}),
+        headers={"Content-Type": "application/json"},
+        auth=("KEY", ""),
+        timeout=HANG,
+    )
+
+
+def event(library="htlogging", **fields):
+    """Return a valid event with these fields."""
+    return {
+        "type": "track",
+        "event": "Order completed",
+        "userId": "ada",
+        "context": {"library": {"name": library, "version": "1"}},
+        "properties": {},
+        "timestamp": NOW,
+        "messageId": "m",
+        **fields,
+    }
+
+
+def rows(page):
+    """Return the text of each row that is shown."""
+    return [row.text for row in page.find_elements(By.CSS_SELECTOR, "#list .row")]
+
+
+class TestPage:
+    def test_empty(self, page, collector):
+        """Before the first event the page says how to send one."""
+        text = page.find_element(By.ID, "empty").text
+        assert "Waiting for the first event" in text
+        assert f"HTEVENTS_HOST={collector.url}" in text
+
+    def test_live_and_newest_first(self, page, collector):
+        """Events appear by themselves, the newest on top."""
+        send(collector, event(event="First"))
+        send(collector, event(event="Second"))
+        until(page, lambda: len(rows(page)) == 2)
+        assert ["Second" in rows(page)[0], "First" in rows(page)[1]] == [True, True]
+
+    def test_hostile_event(self, page, collector):
+        """What an event holds stays text: in the list, the detail and a test."""
+        send(collector, event(event=HOSTILE, userId=HOSTILE, properties={HOSTILE: 1}))
+        until(page, lambda: len(rows(page)) == 1)
+        assert "<img src=x onerror=alert(1)>\\u202e" in rows(page)[0]
+        page.find_element(By.CSS_SELECTOR, "#list .row").click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        assert page.find_elements(By.CSS_SELECTOR, "main img") == []
+        assert "onerror" in page.find_element(By.CSS_SELECTOR, "#detail pre").text
+
+    def test_problems(self, page, collector):
+        """One click leads from the count to the failed event and its reason."""
+        send(collector, event(), event(userId=None, event="Broken"))
+        until(page, lambda: page.find_element(By.ID, "c-problems").text == "1")
+        page.find_element(By.CSS_SELECTOR, "[data-view=problems]").click()
+        (row,) = rows(page)
+        assert "Broken" in row
+        assert "track needs userId or anonymousId" in row
+
+    def test_detail(self, page, collector):
+        """The JSON is as it was sent, to the last digit; Escape closes it."""
+        send(collector, event(properties={"big": 12345678901234567890123}))
+        until(page, lambda: len(rows(page)) == 1)
+        page.find_element(By.CSS_SELECTOR, "#list .row").click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        text = page.find_element(By.CSS_SELECTOR, "#detail pre").text
+        assert '"big": 12345678901234567890123' in text
+        page.switch_to.active_element.send_keys(Keys.ESCAPE)
+        until(page, lambda: not page.find_element(By.ID, "detail").is_displayed())
+
+    def test_filters(self, page, collector):
+        """A type and a word narrow the list down."""
+        send(
+            collector,
+            event(properties={"name": "Zoë"}),
+            event(event="Other"),
+            event(type="page", event=None, name="Home"),
+        )
+        until(page, lambda: len(rows(page)) == 3)
+        page.find_element(By.CSS_SELECTOR, ".chip.page").click()
+        assert [("Home" in row) for row in rows(page)] == [True]
+        page.find_element(By.CSS_SELECTOR, ".chip.page").click()
+        page.find_element(By.ID, "text").send_keys("zoë")
+        until(page, lambda: len(rows(page)) == 1)
+
+    def test_timeline(self, page, collector):
+        """One person's events of browser and server are one line of time."""
+        early, late = "2024-03-12T09:00:00.000Z", "2024-03-12T09:20:00.000Z"
+        send(collector, event(event="Paid", timestamp=NOW))
+        web = {"library": "events-sdk-js", "anonymousId": "visitor"}
+        send(
+            collector,
+            event(**web, event="Viewed", userId=None, timestamp=early),
+            event(**web, type="identify", event=None, timestamp=late),
+            event(event="Of another", userId="bob"),
+        )
+        until(page, lambda: len(rows(page)) == 4)
+        for row in page.find_elements(By.CSS_SELECTOR, "#list .row"):
+            if "Paid" in row.text:
+                row.click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        page.find_element(By.XPATH, "//button[contains(., 'timeline')]").click()
+        shown = rows(page)
+        assert [("browser" in row) for row in shown] == [True, True, False]
+        assert ["Viewed" in shown[0], "Paid" in shown[2]] == [True, True]
+        assert "visitor" in page.find_element(By.ID, "notices").text
+
+    def test_faults(self, page, collector):
+        """The dial turns a fault on, the page says so, and one click turns it off."""
+        page.find_element(By.ID, "dial").click()
+        page.find_element(By.CSS_SELECTOR, "#fault option[value='500']").click()
+        page.find_element(By.CSS_SELECTOR, "#faults button").click()
+        until(page, lambda: "answered 500" in page.find_element(By.ID, "notices").text)
+        send(collector, event())
+        until(page, lambda: page.find_element(By.ID, "c-refused").text == "1")
+        page.find_element(By.CSS_SELECTOR, "#notices button").click()
+        until(page, lambda: not page.find_element(By.ID, "notices").text)
+        send(collector, event())
+        assert len(collector.events) == 1
+
+    def test_keys(self, page, collector):
+        """All of it works without a mouse."""
+        send(collector, event(event="First"), event(event="Second"))
+        until(page, lambda: len(rows(page)) == 2)
+        body = page.find_element(By.TAG_NAME, "body")
+        body.send_keys("j")
+        page.switch_to.active_element.send_keys("j")
+        page.switch_to.active_element.send_keys(Keys.ENTER)
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        assert page.find_element(By.CSS_SELECTOR, "#detail h2").text == "First"
+
+    def test_comes_back(self, page, collector):
+        """After the collector was away, the page goes on by itself, with nothing twice."""
+        send(collector, event(event="Before"))
+        until(page, lambda: len(rows(page)) == 1)
+        collector.stop()
+        until(page, lambda: "not connected" in page.find_element(By.ID, "live").text)
+        collector.start()
+        send(collector, event(event="After"))
+        until(page, lambda: len(rows(page)) == 2)
+        page.get_log("browser")  # the connection that was refused is no error of ours
+
+    def test_narrow(self, page, collector):
+        """In a narrow window nothing is cut off at the side."""
+        send(collector, event(event="A long name " * 5, properties={"x": "y" * 200}))
+        until(page, lambda: len(rows(page)) == 1)
+        size = page.get_window_size()
+        page.set_window_size(400, 800)
+        width = page.execute_script("return document.documentElement.scrollWidth")
+        assert width <= page.execute_script("return window.innerWidth")
+        page.set_window_size(size["width"], size["height"])
+
+
+class TestAnotherSite:
+    def test_reads_nothing(self, browser, collector, tmp_path):
+        """A page from elsewhere can neither read the events nor put one in."""
+        send(collector, event())
+        path = Path(tmp_path / "evil.html")
+        path.write_text("<!doctype html><title>evil</title>")
+        browser.get(path.as_uri())  # its origin is "null"
+        script = """
+            const [url, body, done] = arguments;
+            const tries = [
+              fetch(url + "/_/events").then(a => a.text()),
+              fetch(url + "/v1/batch", {method: "POST", body, mode: "no-cors"}),
+            ];
+            Promise.allSettled(tries).then(r => done(r.map(x => String(x.value))));
+        """
+        body = json.dumps({"batch": [event(event="Evil")], "writeKey": "K"})
+        read, _ = browser.execute_async_script(script, collector.url, body)
+        assert read == "undefined"
+        assert [e["event"] for e in collector.events] == ["Order completed"]
