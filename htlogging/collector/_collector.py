@@ -73,7 +73,7 @@ class Collector:
         self._server: _http.Server | None = None
         self._log = Log()
         self._dial = Dial()
-        self._page = Page(self._log, self._dial)
+        self._page = Page(self._log, self._dial, self._opened)
         # Guards all below; notified when a request has been kept. The connections'
         # threads and the user's come here; no I/O and no foreign code while held.
         # A forked child replaces it: the thread that held it was not copied.
@@ -239,14 +239,7 @@ class Collector:
         """Keep a request, and return its answer."""
         if self._tokens is not None and self._is_for_token(arrival.path):
             return self._tokens.receive(arrival)
-        request = Request(
-            arrival.method,
-            arrival.path,
-            arrival.headers,
-            arrival.raw,
-            arrival.arrived,
-            arrival.connection,
-        )
+        request = _request(arrival)
         if scripted is not None and scripted.drop == "before":
             return self._keep(request, scripted)
         natural = self._judge(request, complete=arrival.complete)
@@ -260,6 +253,12 @@ class Collector:
             headers = {**_guard.cors(request.headers), **reply.headers}
             reply = replace(reply, headers=headers)
         return self._keep(request, reply)
+
+    def _opened(self, arrival: Arrival) -> None:
+        """Keep a request for the page, which a script may make to see who is there."""
+        request = _request(arrival)
+        request.status = 200
+        self._keep(request, Reply(200))
 
     def _judge(self, request: Request, *, complete: bool) -> Reply:
         """Fill in the request's fields, and return its usual answer."""
@@ -353,7 +352,19 @@ class Collector:
             self._counts["events"] += len(request.events) if request.taken else 0
             self._counts["problems"] += len(request.problems)
             self._changed.notify_all()
-        self._log.add(request)
+        if request.method == "POST" or request.problems:
+            self._log.add(request)
         if self._on_request is not None:
             self._on_request(request)
         return reply
+
+
+def _request(arrival: Arrival) -> Request:
+    return Request(
+        arrival.method,
+        arrival.path,
+        arrival.headers,
+        arrival.raw,
+        arrival.arrived,
+        arrival.connection,
+    )

@@ -20,7 +20,7 @@ from htlogging.collector._log import sources_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from htlogging.collector._faults import Dial
@@ -57,10 +57,12 @@ class Page:
     Args:
         log: What came in.
         dial: The faults that the page can switch on.
+        opened: Called with each request for the page itself that is let in.
     """
 
-    def __init__(self, log: Log, dial: Dial) -> None:
+    def __init__(self, log: Log, dial: Dial, opened: Callable[[Arrival], None]) -> None:
         self._log = log
+        self._opened = opened
         self._dial = dial
         self._html = ""
 
@@ -76,6 +78,7 @@ class Page:
             return _error(HTTPStatus.FORBIDDEN, why)
         url = urlsplit(arrival.path)
         if url.path == "/":
+            self._opened(arrival)
             return self._page()
         name = url.path.removeprefix("/_/")
         asked = {key: values[-1] for key, values in parse_qs(url.query).items()}
