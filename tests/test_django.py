@@ -130,7 +130,9 @@ class TestUser:
             type(logged_in)().get("/ignores", **{"X-Email": "ada@example.com"})
         assert ht_events.one("Ignored")["userId"] == "ada@example.com"
 
-    @pytest.mark.parametrize("key", [True, None, [], object()], ids=repr)
+    @pytest.mark.parametrize(
+        "key", [True, None, [], object()], ids=lambda key: type(key).__name__
+    )
     def test_an_odd_user(self, client, ht_events, key, monkeypatch):
         """A user model without an id that an event could have costs no event."""
         monkeypatch.setattr(django_app, "Claimed", lambda _: type("U", (), {
