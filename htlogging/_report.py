@@ -263,20 +263,20 @@ def no_effect(what: str) -> None:
     _say("%s", what)
 
 
-# Hosts of which a line has been written; what comes late here writes it twice, at worst. A
-# forked child inherits it: one line for all of them.
+# Hosts that a line was written about; two threads may write it twice. A forked child
+# inherits it, so that there is one line for all children.
 _unencrypted: set[str] = set()
 
 
 def unencrypted(host: str) -> None:
-    """Report, once, that anybody on the way can read what goes to this host."""
+    """Report, once, that events for this host are sent unencrypted."""
     if host not in _unencrypted:
         _unencrypted.add(host)
         _say("the write key and all events are sent to %s unencrypted; use https", host)
 
 
 def doubtful(host: str) -> None:
-    """Report a 2xx that does not look like the vendor's own."""
+    """Report a 2xx answer that does not look like Hightouch's."""
     _say(
         "the first answer from %s is not JSON: a proxy or a captive portal may have "
         "answered in its place, and events that count as delivered may be lost",

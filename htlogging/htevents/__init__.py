@@ -118,8 +118,8 @@ class _FacadeClient(Client):
         if names:
             settings = ", ".join(f"htevents.{name}" for name in names)
             no_effect(
-                f"no effect: {settings}; the logger {LOGGER} has a handler, whose "
-                f"settings hold: events go to {self._handlers[0].host}"
+                f"no effect: {settings}; the logger {LOGGER} has a handler, and its "
+                f"settings are used: events go to {self._handlers[0].host}"
             )
 
 
