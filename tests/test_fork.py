@@ -1,0 +1,126 @@
+"""What a forked child inherits, also of libraries, does it no harm."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from script_runner import run
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def run_script(collector, tmp_path, script, *arguments):
+    """Run a script that sends to the collector; it must end well."""
+    ended = run(
+        tmp_path,
+        script,
+        *arguments,
+        HTEVENTS_HOST=collector.url,
+        HTEVENTS_WRITE_KEY="WRITE_KEY",
+        PYTHONWARNINGS="error,ignore:::script",  # 3.12 warns of the fork, rightly
+    )
+    assert (ended.status, ended.err) == (0, "")
+    return sorted(event["event"] for event in collector.events)
+
+
+class TestLibraries:
+    @pytest.mark.parametrize("end", ["sys.exit()", "gc.collect(); sys.exit()"])
+    @pytest.mark.parametrize("sync_mode", ["", "1"])
+    def test_locks_that_a_thread_held(self, collector, tmp_path, end, sync_mode):
+        """A child ends, though locks of the parent's pools were taken at the fork."""
+        script = f"""
+            import gc, os, queue, signal, sys
+            from htlogging.htevents import Client
+            client = Client(sync_mode=bool({sync_mode!r}))
+            client.track("user123", "parent")
+            client.flush()
+            for thing in gc.get_objects():
+                # isinstance would ask proxies, too.
+                if issubclass(type(thing), queue.Queue):
+                    thing.mutex.acquire()
+            pid = os.fork()
+            if not pid:
+                signal.alarm(30)
+                client.track("user123", "child")
+                client.flush()
+                {end}
+            status = os.waitpid(pid, 0)[1]
+            os.write(2, b"" if not status else b"the child ended by %d" % status)
+            os._exit(0)
+        """
+        assert run_script(collector, tmp_path, script) == ["child", "parent"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="sockets are seen by /proc")
+    @pytest.mark.parametrize("sync_mode", ["", "1"])
+    def test_sockets(self, collector, tmp_path, sync_mode):
+        """A child has none of its parent's connections, and opens its own."""
+        script = f"""
+            import os, sys
+            from htlogging.htevents import Client
+            def sockets():
+                links = []
+                for fd in os.listdir("/proc/self/fd"):
+                    try:
+                        links.append(os.readlink(f"/proc/self/fd/{{fd}}"))
+                    except OSError:
+                        pass
+                return sum(link.startswith("socket:") for link in links)
+            before = sockets()
+            client = Client(sync_mode=bool({sync_mode!r}))
+            client.track("user123", "parent")
+            client.flush()
+            assert sockets() == before + 1
+            pid = os.fork()
+            if not pid:
+                assert sockets() == before
+                client.track("user123", "child")
+                client.flush()
+                assert sockets() == before + 1
+                sys.exit()
+            assert os.waitpid(pid, 0)[1] == 0
+            client.track("user123", "parent")
+            client.flush()
+        """
+        names = run_script(collector, tmp_path, script)
+        assert names == ["child", "parent", "parent"]
+        connections = [
+            (r.connection, e["event"]) for r in collector.requests for e in r.events
+        ]
+        (child,) = [number for number, name in connections if name == "child"]
+        (parent,) = {number for number, name in connections if name == "parent"}
+        assert child != parent
+
+    @pytest.mark.slow
+    def test_forks_under_load(self, collector, tmp_path):
+        """However busy the threads are, each child delivers and ends."""
+        script = """
+            import os, signal, sys, threading, time
+            from htlogging.htevents import Client
+            sys.setswitchinterval(1e-5)
+            clients = [Client(upload_interval=0) for _ in range(4)]
+            over = threading.Event()
+            def work(client):
+                while not over.is_set():
+                    client.track("user123", "parent")
+                    client.flush()
+            threads = [threading.Thread(target=work, args=(c,)) for c in clients]
+            for thread in threads:
+                thread.start()
+            for n in range(100):
+                pid = os.fork()
+                if not pid:
+                    signal.alarm(30)
+                    clients[n % 4].track("user123", f"child {n:03}")
+                    sys.exit()
+                status = os.waitpid(pid, 0)[1]
+                if status:
+                    os.write(2, b"child %d ended by %d" % (n, status))
+            over.set()
+            for thread in threads:
+                thread.join()
+        """
+        names = run_script(collector, tmp_path, script)
+        children = [name for name in names if name != "parent"]
+        assert children == [f"child {n:03}" for n in range(100)]
