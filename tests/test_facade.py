@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import gc
 import inspect
 import logging
 import logging.handlers
@@ -630,6 +631,37 @@ class TestRecords:
         assert len(logger.handlers) == 1
         assert len(collector.events) == 8
 
+    @pytest.mark.parametrize("how", ["__del__", "signal"])
+    def test_call_during_the_first_call(
+        self, facade, collector, logger, monkeypatch, how
+    ):
+        """A `__del__` or a signal handler that tracks meanwhile makes no second one."""
+        make = HtEventsHandler.__init__
+
+        class Late:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                facade.track("u", "inner")
+
+        def made_in_between(self, *args, **settings):
+            monkeypatch.undo()
+            make(self, *args, **settings)
+            if how == "signal":
+                facade.track("u", "inner")
+            else:
+                Late()
+                gc.collect()
+
+        monkeypatch.setattr(HtEventsHandler, "__init__", made_in_between)
+        assert facade.track("u", "outer")[0]
+        assert facade.track("u", "next")[0]
+        assert facade.flush(GUARD)
+        names = sorted(event["event"] for event in collector.events)
+        assert names == ["inner", "next", "outer"]
+        assert len(logger.handlers) == 1
+
     def test_caplog_sees_them(self, caller, caplog):
         """The fixture `caplog` has a record for each call."""
         caplog.set_level(logging.INFO)
@@ -854,7 +886,6 @@ Client("K", host=sys.argv[1]).track("u", "e")
 
     def test_one_that_is_dropped_is_forgotten(self, collector):
         """A client that has nothing to send, or is shut down, takes no memory."""
-        import gc
         import weakref
 
         client = Client("K", host=collector.url)

@@ -87,6 +87,9 @@ stats: Stats
 # anew.
 default_client: Client | None = None
 
+# The client that was finished first, since one was last needed; it is the client.
+_slot: dict[str, _FacadeClient] = {}
+
 # The handler that was made here; it is removed when the next one is made.
 _made: HtEventsHandler | None = None
 
@@ -102,25 +105,58 @@ def _client() -> Client:
         # This lock and not one of its own, because a fork waits for it.
         with fork.importing:
             if default_client is None:
-                default_client = _FacadeClient()
+                # Meanwhile a signal handler, or a `__del__` that the garbage collector
+                # runs, may call the facade too. The first client that is finished is the
+                # one; `setdefault` is a single step.
+                slot, fresh = _slot, _FacadeClient()
+                client = slot.setdefault("client", fresh)
+                default_client = client
+                client.begin()
+                if client is not fresh:
+                    fresh.drop()
         _tell_late(default_client)
     return default_client
 
 
 class _FacadeClient(Client):
-    """The client of the logger `htevents`."""
+    """The client of the logger `htevents`. Nothing is changed before `begin`."""
 
     def __init__(self) -> None:
-        _take_off()
-        self._attach(logging.getLogger(LOGGER), logging.root, _make_handler)
+        self._fresh: HtEventsHandler | None = None
+        self._attach(logging.getLogger(LOGGER), logging.root, self._make)
+
+    def _make(self) -> HtEventsHandler:
+        self._fresh = _make_handler()
+        return self._fresh
+
+    def _attached(self) -> list[HtEventsHandler]:
+        # Without the one of the client before: it is taken off when this one begins.
+        before = None if _made is self._fresh else _made
+        return nearest_handlers(self.logger, self._top, before)
+
+    def begin(self) -> None:
+        """Take the logger over; do nothing if that is done."""
+        global _made
+        logger = logging.getLogger(LOGGER)
+        made, _made = _made, self._fresh
+        if made is not None and made is not self._fresh:
+            logger.removeHandler(made)
+            made.retire()
+        if self._fresh is not None:
+            logger.addHandler(self._fresh)
         _late.clear()
-        names = [] if _made is not None else _given()
+        names = [] if self._fresh is not None else _given()
         if names:
             settings = ", ".join(f"htevents.{name}" for name in names)
             no_effect(
                 f"no effect: {settings}; the logger {LOGGER} has a handler, and its "
                 f"settings are used: events go to {self._handlers[0].host}"
             )
+
+    def drop(self) -> None:
+        """Let go of what was made, as another client was faster."""
+        if self._fresh is not None:
+            self._fresh.retire()
 
 
 def _tell_late(client: Client) -> None:
@@ -156,14 +192,13 @@ def _take_off() -> None:
 
 def forget_keyless() -> None:
     """Begin anew if a test made the client without a key; for `htlogging.testing`."""
-    global default_client  # noqa: PLW0603
+    global default_client, _slot
     if _made is not None and _made.lacks_key:
-        default_client = None
+        default_client, _slot = None, {}
         _take_off()
 
 
 def _make_handler() -> HtEventsHandler:
-    global _made  # noqa: PLW0603
     # A setting that still has its default was not given: the environment may set it.
     given = {name: globals()[name] for name in _given()}
     given.setdefault("write_key", None)
@@ -171,13 +206,11 @@ def _make_handler() -> HtEventsHandler:
     # two underscores are Python's own: a warning leaves a __warningregistry__, for example.
     strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
     try:
-        _made = HtEventsHandler(**given, **{name: globals()[name] for name in strays})
+        return HtEventsHandler(**given, **{name: globals()[name] for name in strays})
     except InvalidSetting as exc:
         # Crash reporters show the locals of each frame: none may hold a secret.
         del given
         raise exc.with_traceback(None) from None
-    logging.getLogger(LOGGER).addHandler(_made)
-    return _made
 
 
 def _on_client(method: C) -> C:
@@ -290,6 +323,7 @@ class _Facade(type(sys)):  # type: ignore[misc]
         before = globals().get(name)
         super().__setattr__(name, value)
         if name == "default_client":
+            globals()["_slot"] = {}
             _late.clear()
             _told.clear()
         elif name in DEFAULTS and default_client is not None and value != before:

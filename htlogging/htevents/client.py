@@ -406,12 +406,14 @@ Client.__doc__ = with_settings(Client.__doc__)
 
 
 def nearest_handlers(
-    first: logging.Logger, top: logging.Logger
+    first: logging.Logger, top: logging.Logger, but: HtEventsHandler | None = None
 ) -> list[HtEventsHandler]:
-    """Return our handlers that a logger's records reach first, up to the top."""
+    """Return our handlers but one that a logger's records reach first, up to the top."""
     logger: logging.Logger | None = first
     while logger is not None:
         found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
+        if but in found:
+            found.remove(but)
         if found:
             return found
         if logger is top or not logger.propagate:
