@@ -74,10 +74,10 @@ class HtEventsHandler(QueueHandler):
 
     queue: EventQueue  # type: ignore[assignment]
 
-    # How other modules know these handlers, which show nothing to people.
+    # Marks these handlers for other modules: they print nothing.
     makes_events = True
 
-    # Whether a record was reported that is no event but looks like one.
+    # Whether a record that looks like an event, and is not, was reported.
     _has_warned = False
 
     def __init__(
@@ -86,7 +86,7 @@ class HtEventsHandler(QueueHandler):
         try:
             self._set_up(queue, settings)
         except InvalidSetting as exc:
-            # Crash reporters show the locals of each frame: none may hold a secret.
+            # Crash reporters show the local variables of each frame: none may be a secret.
             del queue, settings
             raise exc.with_traceback(None) from None
         self._begin()
@@ -112,11 +112,11 @@ class HtEventsHandler(QueueHandler):
             with logging_lock.late_import():
                 from htlogging._queue.spool import location
             location.check(self._settings.spool or "")
-        # Held here: handlers with the same credentials share it while one of them lives.
+        # Kept here: handlers with the same credentials share it while one of them lives.
         self._tokens = self._token_source()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_worker"):  # half made: a setting is wrong
+        if not hasattr(self, "_worker"):  # not complete, because a setting is wrong
             return f"<{type(self).__name__}>"
         counts = ", ".join(f"{n} {name}" for name, n in self.stats.items() if n)
         return (
@@ -125,7 +125,7 @@ class HtEventsHandler(QueueHandler):
 
     @property
     def host(self) -> str:
-        """Where it sends."""
+        """The host that events are sent to."""
         return self._settings.host
 
     def _begin(self) -> None:
@@ -133,7 +133,7 @@ class HtEventsHandler(QueueHandler):
         # Guards replacing _worker; no waiting while held. Re-entrant for signal
         # handlers. A forked child has its own.
         self._lock = threading.RLock()
-        # As of when capturing had nothing to do with our events.
+        # The state of `capturing` at the last check that found nothing to do.
         self._free = 0
         self._counters = Counters()
         # Records that `reject` has counted and `handleError` has not returned for.
@@ -149,7 +149,7 @@ class HtEventsHandler(QueueHandler):
         self._direct = self._settings.sync_mode or shutdown.is_exiting()
 
     def _has_spool(self) -> bool:
-        """Return whether events go by a file: not where they are held back, in tests."""
+        """Return whether events go to a file: not if a test holds them back."""
         settings = self._settings
         return (
             settings.spool is not None
@@ -179,7 +179,7 @@ class HtEventsHandler(QueueHandler):
         )
 
     def _make_transport(self) -> Transport:
-        # Late, as `requests`, which it imports: by who sends.
+        # Late, because it imports `requests`: only a sending thread does that.
         with fork.importing:
             from htlogging._delivery.transport import HttpTransport
         if self._settings.is_unencrypted():
@@ -366,7 +366,7 @@ class HtEventsHandler(QueueHandler):
         return waiting > 0
 
     def _is_held(self, event: bytes) -> bool:
-        """Show an event to the tests that look; return whether it goes no further."""
+        """Show an event to the observing tests; return whether it is held back."""
         generation = capturing.generation
         held = capturing.holds(self._settings)
         if capturing.is_watched():
@@ -400,7 +400,7 @@ class HtEventsHandler(QueueHandler):
         if (
             self._settings.overflow == "block"
             and not _in_event_loop()
-            and not is_sending()  # nobody else makes room
+            and not is_sending()  # no other thread makes room
         ):
             deadline = time.monotonic() + self._settings.timeout
             waiting = self._worker.put_when_room(event, deadline)
@@ -450,7 +450,7 @@ class HtEventsHandler(QueueHandler):
         return done
 
     def nudge(self) -> None:
-        """Have everything accepted so far sent now, without waiting."""
+        """Start sending everything accepted so far, without waiting."""
         self._worker.nudge()
 
     def close(self) -> None:
@@ -469,7 +469,7 @@ class HtEventsHandler(QueueHandler):
         super().close()
 
     def retire(self) -> None:
-        """Have the threads end when all is sent, without waiting for them."""
+        """Let the threads end when all is sent, without waiting for them."""
         self.queue.unregister()
         self._exchange_worker().retire()
 
@@ -514,16 +514,17 @@ class HtEventsHandler(QueueHandler):
         try:
             self.handleError(record)
         except RecursionError:  # pragma: no cover  (depends on the stack left)
-            pass  # too little of it for the line, too; the event is counted
+            pass  # too little stack even for the line; the event is counted
         finally:
             self._counted.remove(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """
-        Count and report a record that makes no event, while its error is handled.
+        Count and report a record that is not a valid event; call it in an `except`.
 
-        One line of the log `htlogging`: what is wrong, where it was logged, what to do.
-        The first of its kind comes at once, later ones once a minute with their count.
+        The log `htlogging` gets one line: what is wrong, where the record was logged, and
+        what to do. The first of a kind is logged at once, later ones once a minute with
+        their count.
         """
         if not any(counted is record for counted in self._counted):
             self._counters.add("rejected")
@@ -531,7 +532,7 @@ class HtEventsHandler(QueueHandler):
 
     @property
     def lacks_key(self) -> bool:
-        """Whether it would send without a write key: made while a test needed none."""
+        """Whether it has no write key, because it was made while a test needed none."""
         return self._settings.send and not self._settings.write_key
 
     @property
@@ -540,7 +541,7 @@ class HtEventsHandler(QueueHandler):
         return self._settings.on_invalid
 
     def report_call(self, error: InvalidEvent, where: str) -> None:
-        """Report an invalid event of a call, which was counted."""
+        """Report an invalid event of a call; it has been counted."""
         self._report.rejected(str(error), where)
 
     def _is_event(self, record: logging.LogRecord, known: Origin | None) -> bool:
@@ -554,7 +555,7 @@ class HtEventsHandler(QueueHandler):
         return is_dedicated(record, self, known) and not is_sending()
 
     def _pass_over(self, record: logging.LogRecord, known: Origin | None) -> None:
-        """See to a record that is no event."""
+        """Handle a record that is not an event."""
         if known is not None and known.call is not None:
             return  # another client's
         passed_over.to_last_resort(record, known, self)

@@ -28,7 +28,7 @@ log = logging.getLogger("htlogging")
 # Seconds between two lines of the same kind.
 QUIET = 60.0
 
-# Kinds of lines that are told apart: what is wrong with events may have no end.
+# The most kinds of lines that are counted separately: there may be no end of mistakes.
 MAX_KINDS = 200
 
 _NUMBER = re.compile(r"[\d,]+")
@@ -56,8 +56,8 @@ class Report:
         # Guards what is below; never held while logging, for a log handler may come
         # back here. Re-entrant for signal handlers. A forked child has its own.
         self._lock = threading.RLock()
-        # kind -> events not yet told of, their outcome, and why the last of them were
-        # lost
+        # kind -> events that no line has counted yet, their outcome, and why the last of
+        # them were lost
         self._losses: dict[str, tuple[int, str, str]] = {}
         self._holding = False
         self._told: dict[str, float] = {}  # kind -> when a line was last written
@@ -73,7 +73,7 @@ class Report:
             outcome: `dropped`, `failed` or `rejected`.
             count: Events, >= 1.
             why: The reason, which ends the line.
-            kind: What the lines are counted by; else the outcome.
+            kind: Lines are counted by it; by default by the outcome.
         """
         now = self._clock()
         kind = kind or outcome
@@ -206,7 +206,7 @@ class Report:
             _say(line, why, self._host)
 
     def passed_over(self, why: str, where: str) -> None:
-        """Report a record that is no event but looks like one."""
+        """Report a record that looks like an event and is not one."""
         _say("a record is no event: %s; logged by %s", why, where)
 
     def stays(self, count: int) -> None:
@@ -238,12 +238,12 @@ class Report:
 
 
 def what_is_wrong(error: BaseException | None) -> str:
-    """Say what is wrong with a record, without a value of it."""
+    """Return what is wrong with a record, without a value from it."""
     if isinstance(error, InvalidEvent):
         return str(error)
     if error is None:
         return "it makes no event"
-    # A filter's error, or one of a formatter's hook: its text may hold anything.
+    # An error of a filter or of a formatter's hook: its text may contain anything.
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -291,7 +291,7 @@ def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
         # By default a dictConfig that does not name this logger disables it. Losses are
         # reported all the same; whoever wants no lines sets a level or a filter.
         log.disabled = False
-        # The handler of last resort shows the message alone: it names the package.
+        # The handler of last resort shows only the message, so it names the package.
         line = f"{line} [htlogging]"
         log.log(level, line, *args)
 
@@ -308,5 +308,5 @@ def show_debug() -> None:
         if not all(hasattr(handler, "makes_events") for handler in logger.handlers):
             return
         logger = logger.parent if logger.propagate else None
-    # Nothing shows lines, and the handler of last resort shows only warnings.
+    # There is no handler for lines, and the one of last resort shows only warnings.
     log.addHandler(logging.StreamHandler())

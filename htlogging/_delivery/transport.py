@@ -1,4 +1,4 @@
-"""Body → answer; `requests` lives here alone, and the thread that sends imports it."""
+"""Body → answer. Only this module uses `requests`, and a sending thread imports it."""
 
 from __future__ import annotations
 
@@ -30,39 +30,38 @@ if TYPE_CHECKING:
     from htlogging._delivery.oauth import TokenSource
     from htlogging._settings import Settings
 
-# Bytes of an answer that are read; it says little, and may have no end.
+# The most bytes of an answer that are read; an answer says little, and may have no end.
 MAX_ANSWER = 65_536
 
-# Characters of what the server says that are passed on.
+# The most characters of a server's text that are passed on.
 MAX_MESSAGE = 200
 
-# What a server's `code` looks like where it is one.
+# The form of a real `code` in an answer.
 _WORD = r"[\w.*-]+"
 
 _VENDOR = r"https?://[^/:]*\.hightouch-events\.com(?:[:/].*)?"
 
-# The fastest level: ten similar events shrink to a tenth at every level.
+# The fastest level; at every level ten similar events shrink to a tenth.
 GZIP_LEVEL = 1
 
 
 _HEADERS = {
     "User-Agent": f"htlogging/{__version__}",
-    # What the answer says is short; it need not be compressed.
+    # An answer is short, so it need not be compressed.
     "Accept-Encoding": "identity",
 }
 
-# Sessions that a forked child has from its parent. Added to in the child, on its only
-# thread.
+# Sessions that a forked child has inherited. Only the child's only thread adds to it.
 _inherited: list[requests.Session] = []
 
 
 class HttpTransport:
     """
-    One connection to the server, for one thread: a `Session` is promised to no more.
+    One connection to the server, for one thread: a `Session` is safe for one thread.
 
     Args:
-        settings: Where to, with which key, and how long to wait.
-        tokens: Where OAuth tokens are had; `None`: the key alone says who sends.
+        settings: The host, the write key, and the timeouts.
+        tokens: The source of OAuth tokens; `None` without OAuth.
     """
 
     def __init__(self, settings: Settings, tokens: TokenSource | None = None) -> None:
@@ -70,28 +69,28 @@ class HttpTransport:
         self._tokens = tokens
         self._session: requests.Session | None = None
         self._connections: Connections
-        # What all requests have in common, as long as the session lives.
+        # The options of all requests, as long as the session lives.
         self._request: requests.PreparedRequest
         self._options: Any
-        self._used = False  # whether the session's last batch had an answer
+        self._used = False  # whether the session's last batch got an answer
         fork.register(self)
 
     def open(self) -> None:
-        """Import `requests`, so that the first `post` need not."""
+        """Import `requests`, so that the first `post` takes less time."""
         self._ready()
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """
-        Send a body, once; with OAuth once more, if its token is refused.
+        Send a body once; with OAuth once more if the token is refused.
 
-        Redirects are not followed: they would lose the body, and take the key along.
+        Redirects are not followed: they would lose the body and give away the key.
 
         Args:
             body: JSON.
             compress: Whether to send it gzipped.
-            timeout: Seconds to wait for the connection, then for the body to be taken,
-                then for the whole answer. Name resolution has its own limits. OAuth's
-                requests are within them.
+            timeout: Seconds for connecting, for sending the body and for the whole
+                answer, each; OAuth's requests are included. Name resolution has its
+                own limits.
 
         Raises:
             Unreachable: No answer came.
@@ -105,7 +104,7 @@ class HttpTransport:
             )
 
     def close(self) -> None:
-        """Close the connection; the next `post` opens another."""
+        """Close the connection; the next `post` opens a new one."""
         session, self._session = self._session, None
         self._used = False
         if session is not None:
@@ -114,11 +113,11 @@ class HttpTransport:
                 session.close()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's connection to the parent."""
+        """Drop the parent's connection, in a forked child."""
         if self._session is not None:
             self._connections.disown()
-            # Kept for ever, unused: what is taken apart may want a lock of OpenSSL's
-            # that a thread of the parent held.
+            # Kept for ever, unused: freeing it may need a lock of OpenSSL that a thread
+            # of the parent held.
             _inherited.append(self._session)
             self._session = None
         self._used = False
@@ -129,8 +128,8 @@ class HttpTransport:
                 from htlogging._delivery.connections import Connections
             self._connections = Connections()
             session = self._connections.new_session()
-            # Once: requests would look through the whole environment for each request,
-            # which took half of a small one's time.
+            # Once: for each request, requests would search the whole environment, which
+            # took half the time of a small request.
             self._request = self._prepare(session)
             self._options = environment.options(
                 session, self._request.url or "", self._settings.proxies
@@ -146,7 +145,7 @@ class HttpTransport:
                 "POST",
                 f"{self._settings.host}/v1/batch",
                 headers={"Content-Type": "application/json", **_HEADERS},
-                # Not as a header: requests would let a .netrc win over that.
+                # Not as a header: a .netrc would override it in requests.
                 auth=(self._settings.write_key, "") if self._tokens is None else _as_is,
             )
         )
@@ -155,17 +154,17 @@ class HttpTransport:
         self, tokens: TokenSource, body: bytes, deadline: float, *, compress: bool
     ) -> Answer:
         """
-        Send a body; with a fresh token once more when it is answered 401 or 403.
+        Send a body; after a 401 or 403, once more with a fresh token.
 
-        A token that another thread fetched before the first answer is not a fresh one.
+        A token that another thread fetched before the first answer is not fresh.
         """
         refused = math.inf
-        sent: list[str] = []  # a server may echo each of them
+        sent: list[str] = []  # a server may echo any of them
         while True:
             try:
                 token = tokens.get(self._fetch, deadline - time.monotonic())
             except Unreachable as exc:
-                # No server of OAuth's is told the write key; should it know it, well.
+                # An OAuth server is not sent the write key; it is removed all the same.
                 exc.reason = Redaction(self._settings.write_key).line(exc.reason, 999)
                 raise
             left = max(deadline - time.monotonic(), 0.001)
@@ -184,8 +183,8 @@ class HttpTransport:
         """Send a body once, with the last of the tokens."""
 
         def batch(session: requests.Session) -> requests.Response:
-            # A copy: greenlets may share this object, and what instruments `requests`
-            # adds headers.
+            # A copy: greenlets may share this object, and tools that instrument `requests`
+            # add headers.
             request = self._request.copy()
             data = body
             if compress:
@@ -211,7 +210,7 @@ class HttpTransport:
     def _fetch(
         self, url: str, form: bytes, timeout: float
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a form to an OAuth server, on a connection for this once."""
+        """Send a form to an OAuth server, on a connection for one request."""
         from requests import Request
 
         def ask(session: requests.Session) -> requests.Response:
@@ -235,7 +234,7 @@ class HttpTransport:
         *,
         used: bool,
     ) -> requests.Response:
-        """Send a request; return its answer, of which the head has been read."""
+        """Send a request; return its answer, whose head has been read."""
         try:
             session = self._ready()
             self._connections.timeout, self._connections.unusual = timeout, False
@@ -243,47 +242,47 @@ class HttpTransport:
         except Unreachable:
             raise
         except Exception as exc:  # noqa: BLE001
-            # Whatever a session raises, for a wrong host name say UnicodeError: the
-            # events are tried again, and the thread must live.
-            if self._session is not None:  # perhaps a CA bundle went away
+            # A session may raise anything, such as UnicodeError for a wrong host name.
+            # The events are tried again, and the thread must go on.
+            if self._session is not None:  # perhaps a CA bundle was removed
                 environment.check(self._options, self._request.url or "")
             raise unreachable(exc, used=used) from None
-        session.cookies.clear()  # a load balancer's; the next request is like the first
+        session.cookies.clear()  # from a load balancer; each request is like the first
         return response
 
     def _read(self, response: requests.Response) -> bytes:
-        """Return what an answer says, as far as it is read."""
+        """Return the body of an answer, up to the limit."""
         text = b""
         try:
-            # To the end, where there is one: only then the connection can be kept.
+            # To its end, if it has one: only then can the connection be kept.
             text = response.raw.read(MAX_ANSWER + 1, decode_content=False) or b""
             if len(text) > MAX_ANSWER:
                 response.close()
         except Exception:  # noqa: BLE001
-            # The status is known, and decides: a 2xx cut off is a delivery all the same.
+            # The status decides: a 2xx whose body is cut off is a delivery all the same.
             response.close()
         if response.status_code < 200 or self._connections.unusual:  # noqa: PLR2004
-            # What comes next on it would be taken for the answer to the next request.
+            # The rest of the answer would be taken for the answer to the next request.
             self._connections.close()
             self._used = False
         return text[:MAX_ANSWER]
 
 
 def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authorize nothing: without this, requests would look into a .netrc."""
+    """Add no authorization; without this, requests would read a .netrc."""
     return request
 
 
-# The process whose first answer has been looked at.
+# The process whose first answer has been checked.
 _looked_at = 0
 
 
 def _look_at_first(host: str, status: int, text: bytes) -> None:
     """
-    Doubt the first 2xx of a process that holds text, but no JSON, from the vendor's host.
+    Warn about the first 2xx of a process if it is text but not JSON, from Hightouch's host.
 
-    It counts as delivered all the same, for answers are undocumented; but so says a
-    hotel's network that shows its login page to whatever is sent.
+    It counts as delivered all the same, because answers are undocumented. But the network
+    of a hotel answers every request like this, with its login page.
     """
     global _looked_at  # noqa: PLW0603
     if _looked_at == os.getpid() or not 200 <= status < 300:  # noqa: PLR2004
@@ -297,7 +296,7 @@ def _look_at_first(host: str, status: int, text: bytes) -> None:
 
 
 def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
-    """Find a code and a sentence in an answer of a form that nobody documents."""
+    """Return the code and the sentence of an answer, whose form is undocumented."""
     said: Any = None
     code, message = str(status), f"the server refused with status {status}"
     if 200 <= status < 300:  # noqa: PLR2004
@@ -306,8 +305,8 @@ def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
         said = json.loads(text)
     if isinstance(said, dict):
         word = redact.line(said.get("code"), MAX_MESSAGE)
-        # A word goes to the log too; a sentence there might quote an event.
-        # Words that begin like this are ours, for what an OAuth server says.
+        # A word goes to the log, too; a sentence might quote an event.
+        # Words that begin like this are our own, for answers of an OAuth server.
         if re.fullmatch(_WORD, word, re.ASCII) and not word.startswith("oauth."):
             code = word
         message = (
@@ -322,8 +321,8 @@ def _gzip(body: bytes) -> bytes:
     import zlib
 
     if sys.version_info >= (3, 11):
-        # In one call: beside a caller that does nothing else, each one waits 5 ms to get
-        # the interpreter's lock back.
+        # In one call: beside a busy caller each call waits 5 ms to get the interpreter's
+        # lock back.
         return zlib.compress(body, GZIP_LEVEL, wbits=31)
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # 31: gzip's header
     return compressor.compress(body) + compressor.flush()

@@ -1,15 +1,15 @@
 """
-What a record was given: noted beside it, where logging applies `extra`.
+What the application gave to a record: saved where logging applies `extra`.
 
-A record cannot tell what the application gave it. Record factories, tracing tools and
-other handlers' filters and formatters put attributes on it too, before and after. So
-`Logger.makeRecord`, which applies `extra`, is wrapped when this module is imported. The
-wrapper notes what it is given and what is bound, for records that may be events, and
-changes nothing else. Whoever wraps or overrides it as well still runs.
+A record alone does not show that. Record factories, tracing tools and the filters and
+formatters of other handlers put attributes on it too, before and after. So
+`Logger.makeRecord`, which applies `extra`, is wrapped when this module is imported. For
+records that may be events the wrapper saves `extra` and the bound fields; it changes nothing
+else. Other wrappers and overrides of the method still run.
 
-It goes along on the record as the field `ht_origin`: for us an `Origin`, for all others a
-small dict of plain JSON types. That makes a copy of the record (a `QueueHandler`'s, a
-socket's, a pickle) the same event as the record itself.
+The result is on the record as the field `ht_origin`: an `Origin`, and in copies a small dict
+of plain JSON types. So a copy of the record (from a `QueueHandler`, a socket, a pickle)
+makes the same event as the record itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-# The facade's logger. It and those below it carry events alone.
+# The facade's logger. It and those below it carry only events.
 LOGGER = "htevents"
 _BELOW = f"{LOGGER}."
 
@@ -37,10 +37,10 @@ ORIGIN = "ht_origin"
 
 class Call:
     """
-    What became of a record that the facade made; handlers fill it in.
+    The outcome of a record that the facade made; handlers fill it in.
 
     Args:
-        handlers: Those that shall take it.
+        handlers: The handlers that may take it.
     """
 
     __slots__ = ("error", "event", "handlers", "queued")
@@ -54,18 +54,18 @@ class Call:
 
 class Origin(dict[str, object]):
     """
-    What is known of a record. A copy for another process is a dict, and no more.
+    What is known about a record. A copy for another process is only a dict.
 
-    As a dict it has `extra`, the names that `extra=` gave; in a pickle also `bound`, what
-    was bound, and `message`, the fields of a dict message.
+    The dict has `extra`, the names in `extra=`. In a pickle it also has `bound`, the bound
+    fields, and `message`, the fields of a dict message.
 
     Args:
         record: The record.
-        logger: Its logger, or `None` where it has passed none.
-        extra: What `extra=` gave.
-        bound: What was bound when it was made.
+        logger: Its logger, or `None` if it came through none.
+        extra: The fields in `extra=`.
+        bound: The fields that were bound when it was made.
         explicit: Whether it was given an `ht_` field.
-        call: What became of it, for a record of the facade.
+        call: Its outcome, for a record of the facade.
     """
 
     __slots__ = (
@@ -82,7 +82,7 @@ class Origin(dict[str, object]):
         explicit: bool,  # noqa: FBT001
         call: Call | None = None,
     ) -> None:
-        # The record, and those that filters put in its place; a copy is none of them.
+        # The record, and those that filters replaced it with; copies are not among them.
         self.ids: tuple[int, ...] = (id(record),)
         self.logger = logger
         self.extra = extra
@@ -91,17 +91,17 @@ class Origin(dict[str, object]):
         self.msg: Any = record.msg
         self.explicit = explicit
         self.call = call
-        # What the filters of the handler at work set, and took away.
+        # What the filters of the current handler set and removed.
         self.changed: tuple[dict[Any, Any], set[Any]] | None = None
         # The handlers that have taken it.
         self.taken: tuple[logging.Handler, ...] = ()
-        # The event's, where it was given none.
+        # The event's message id, if none was given.
         self.message_id: str | None = None
-        # How many attributes the record had then.
+        # How many attributes the record had at that moment.
         self.size = 0
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        # A dict, which can be read where this package is not installed.
+        # A dict can be read where this package is not installed.
         about = dict(self)
         if self.bound:
             about["bound"] = _plain(self.bound)
@@ -111,13 +111,13 @@ class Origin(dict[str, object]):
 
 
 def find(record: logging.LogRecord) -> Origin | None:
-    """Return what is known of a record, or `None`."""
+    """Return what is known about a record, or `None`."""
     origin = record.__dict__.get(ORIGIN)
     return origin if type(origin) is Origin else None
 
 
 def call_of(record: logging.LogRecord) -> Call | None:
-    """Return where to write what became of a record of the facade; not of a copy."""
+    """Return the outcome to fill in for a record of the facade; not for a copy."""
     origin = find(record)
     return origin.call if origin is not None and id(record) in origin.ids else None
 
@@ -130,7 +130,7 @@ def note(  # noqa: PLR0913, PLR0917
     explicit: bool,  # noqa: FBT001
     call: Call | None = None,
 ) -> Origin:
-    """Put what is known of a record on it. The parameters are those of `Origin`."""
+    """Put an `Origin` on a record; the parameters are those of `Origin`."""
     origin = Origin(record, logger, extra, bound, explicit, call)
     origin["extra"] = list(extra)
     fields = record.__dict__
@@ -140,12 +140,12 @@ def note(  # noqa: PLR0913, PLR0917
         and "ht_event" not in extra
         and (extra.get("ht_type") or bound.get("ht_type") or "track") == "track"
     ):
-        # Whoever copies the record may put its arguments and a traceback into `msg`.
+        # A copy of the record may have its arguments and a traceback in `msg`.
         fields["ht_event"] = msg
     if extra.get("ht_message_id") is None:
         mine = fields.get("ht_message_id")
         if mine is None:
-            fork.notice()  # before an id is drawn
+            fork.notice()  # before a message id is generated
             fields["ht_message_id"] = mine = new_id()
         origin.message_id = mine
     fields[ORIGIN] = origin
@@ -159,15 +159,15 @@ def adopt(
     fields: dict[str, Any],
     call: Call,
 ) -> None:
-    """Note a record that the facade made of a call's fields, and put them on it."""
+    """Put an `Origin` and the fields of a call on a record that the facade made."""
     now = record.__dict__
-    now.pop("ht_event", None)  # noted when it was made: it had no fields yet
+    now.pop("ht_event", None)  # saved when the record was made, before it had fields
     now.update(fields)
     note(record, logger, fields, current(), True, call)  # noqa: FBT003
 
 
 def follow(record: logging.LogRecord, other: logging.LogRecord) -> None:
-    """Note that a filter has put another record in a noted one's place."""
+    """Give the `Origin` to a record by which a filter replaced its record."""
     origin = find(record)
     if origin is not None:
         origin.ids += (id(other),)
@@ -177,7 +177,7 @@ def follow(record: logging.LogRecord, other: logging.LogRecord) -> None:
 def changes(
     before: dict[Any, Any], after: dict[Any, Any]
 ) -> tuple[dict[Any, Any], set[Any]] | None:
-    """Return what was set and what was taken away, if anything."""
+    """Return what was set and what was removed, if anything."""
     put = {k: v for k, v in after.items() if k not in before or before[k] is not v}
     taken = before.keys() - after.keys()
     return (put, taken) if put or taken else None
@@ -185,7 +185,7 @@ def changes(
 
 def has_fields(names: Mapping[Any, Any]) -> bool:
     """Return whether there is an `ht_` name."""
-    # Not every name is a str: `extra` takes what can be a key.
+    # Not every name is a str: `extra` takes any key.
     return not FIELDS.isdisjoint(names) or any(
         isinstance(name, str) and name.startswith("ht_") and name != ORIGIN
         for name in names
@@ -193,7 +193,7 @@ def has_fields(names: Mapping[Any, Any]) -> bool:
 
 
 def nested(extra: Mapping[Any, Any]) -> dict[Any, Any] | None:
-    """Return the fields that loguru gives: a dict of its own in `extra`."""
+    """Return the fields from loguru, which puts a dict into `extra`."""
     inner = extra.get("extra")
     return inner if type(inner) is dict and has_fields(inner) else None
 
@@ -201,7 +201,7 @@ def nested(extra: Mapping[Any, Any]) -> dict[Any, Any] | None:
 def _consider(
     record: logging.LogRecord, logger: logging.Logger, name: Any, extra: Any
 ) -> None:
-    """Note a record if it may be an event."""
+    """Put an `Origin` on a record if it may be an event."""
     given = dict(extra) if extra else {}
     explicit = bool(given) and (has_fields(given) or nested(given) is not None)
     if not explicit and type(record.msg) is not str:
@@ -212,7 +212,7 @@ def _consider(
         or (type(name) is str and name.startswith(_BELOW))
         or any(map(_is_ours, logger.handlers))
     ):
-        # loguru has the root logger make records of other names.
+        # loguru makes records with other names by the root logger.
         passed = logger if logger.name == name else None
         note(record, passed, given, current(), explicit)
 
@@ -221,8 +221,8 @@ def _is_ours(handler: Any) -> bool:
     return hasattr(handler, "makes_events") or hasattr(handler.formatter, "to_event")
 
 
-# Bytes of what travels with a record, at most; an event has no room for more. And values
-# inside one another.
+# The most bytes that travel with a record (an event has no room for more), and the most
+# nested values.
 _TRAVELLING, _DEPTH = 262_144, 64
 
 
@@ -258,7 +258,7 @@ def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Log
             try:  # noqa: SIM105  (`suppress` takes longer)
                 _consider(record, self, name, extra)
             except Exception:  # noqa: BLE001, S110
-                # An `extra` of a type of its own, say. Logging itself could use it.
+                # For example an `extra` of an unusual type, which logging itself can use.
                 pass
         return record
 
@@ -273,8 +273,8 @@ def _is_of_logging(function: Any) -> bool:
     )
 
 
-# What `Logger.makeRecord` is, unless another tool has wrapped it after us, and whether
-# it makes a record as the standard library does.
+# Our `Logger.makeRecord` (another tool may have wrapped it later), and whether it makes a
+# record in the standard library's way.
 ORIGINAL = logging.Logger.makeRecord
 MAKE_RECORD = _noting(ORIGINAL)
 IS_PLAIN = _is_of_logging(ORIGINAL)

@@ -1,4 +1,4 @@
-"""What becomes of a record that is no event: it is not swallowed."""
+"""Records that are not events: they must not get lost."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def to_last_resort(
     record: logging.LogRecord, known: Origin | None, handler: logging.Handler
 ) -> None:
     """
-    Give an ordinary record to `logging.lastResort`, where only handlers of ours see it.
+    Give an ordinary record to `logging.lastResort` if only our handlers see it.
 
-    Logging does so itself where no handler is found; ours is one, but shows nothing.
+    Logging does that itself if it finds no handler. Ours is a handler, but prints nothing.
 
     Args:
-        record: An ordinary one.
-        known: What is known of it.
-        handler: The one that passes it over.
+        record: An ordinary record.
+        known: What is known about it.
+        handler: The handler that ignores it.
     """
     last = logging.lastResort
     if last is None or record.levelno < last.level:
@@ -39,10 +39,10 @@ def to_last_resort(
 
 
 def seems_meant(record: logging.LogRecord) -> str | None:
-    """Return what of an ordinary record looks as if it was meant as an event."""
+    """Return a name on an ordinary record that looks as if an event was meant."""
     if type(record.msg) is not str and isinstance(record.msg, Mapping):
         return "its message is a dict without an ht_ field"
-    # `extra` comes after what every record has.
+    # The attributes from `extra` come after those of every record.
     for name, value in islice(record.__dict__.items(), len(BARE), None):
         if type(value) is dict and origin.has_fields(value):
             return (

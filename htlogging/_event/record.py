@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-# What a record has of itself, in this version of Python, and what formatters add. Not
-# by `makeLogRecord`, which calls the factory that is installed.
+# The attributes of every record in this version of Python, and those of formatters. Not
+# from `makeLogRecord`, which calls the installed factory.
 BARE = vars(logging.LogRecord("", 0, "", 0, "", (), None))
 STANDARD = frozenset(BARE) | {"message", "asctime", "taskName"}
 
-# What tools put on records, on this machine or on the one that a record came from.
+# Attributes that tools put on records, here or on the machine that a record came from.
 _TOOLS = frozenset(
     "otelSpanID otelTraceID otelServiceName otelTraceSampled elasticapm_labels "
     "elasticapm_transaction_id elasticapm_trace_id elasticapm_span_id "
@@ -27,7 +27,7 @@ _TOOLS = frozenset(
     "dd.span_id dd.trace_id dd.version _nr_original_message getMessage".split()
 )
 
-# What structlog hands its formatter beside a dict message.
+# Attributes that structlog puts on a record for its formatter, with a dict message.
 _STRUCTLOG = ("_logger", "_name", "_record", "_from_structlog")
 
 # Records of these loggers and of those below them are never events: they are about sending
@@ -50,15 +50,15 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
 
 def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any], Any]:
     """
-    Return the fields that are an event's own, what is bound, and the name.
+    Return the event's own fields, the bound fields, and the name.
 
-    The fields are what the application gave as `extra=`, a dict message's, and what
-    filters of the record's logger and of the handler at work changed.
+    Its own fields are those in `extra=`, those of a dict message, and those that filters
+    of the record's logger or of the current handler changed.
     """
     known = known_of(record)
     own, name = dict(known.extra), known.msg
     if known.call is not None:
-        name = None  # the facade's event has a name of its own, or none
+        name = None  # the facade's event has its own name, or none
     if (
         len(record.__dict__) != known.size
         or known.changed is not None
@@ -74,17 +74,17 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
         if inner is not None:
             del own["extra"]
             own = {**inner, **own}
-            # loguru adds a line break and the traceback.
+            # loguru appends a line break and the traceback.
             name = str(name).partition("\n")[0].rstrip("\r")
     if known.message_id is not None and own.get("ht_message_id") is None:
         own["ht_message_id"] = known.message_id
     if "taskName" in own:
-        del own["taskName"]  # before 3.12 `extra` takes it
+        del own["taskName"]  # before Python 3.12 `extra` accepts it
     return own, known.bound, name
 
 
 def known_of(record: logging.LogRecord) -> Origin:
-    """Return what is known of a record; note one that comes from elsewhere."""
+    """Return the `Origin` of a record; make one for a record from elsewhere."""
     known = record.__dict__.get(ORIGIN)
     return known if type(known) is Origin else _from_elsewhere(record)
 
@@ -93,9 +93,9 @@ def _amend(
     own: dict[Any, Any], record: logging.LogRecord, known: Origin, name: Any
 ) -> Any:
     """
-    Change the fields as filters changed the record, and return the name.
+    Apply the changes of filters to the fields, and return the name.
 
-    What other handlers' filters and formatters put there does not count.
+    Changes by filters and formatters of other handlers do not count.
     """
     now = record.__dict__
     filtered = _is_filtered(known)
@@ -109,7 +109,7 @@ def _amend(
             if filtered:
                 own[key] = value
         elif isinstance(key, str) and key.startswith("ht_"):
-            # Not what `origin` put there itself.
+            # Not what `origin` itself put there.
             mine = value is known.msg or value is known.message_id
             if not (mine or preceded):
                 own[key] = value
@@ -127,7 +127,7 @@ def _amend(
 
 
 def _from_elsewhere(record: logging.LogRecord) -> Origin:
-    """Note a record that came as a copy, or that no logger made."""
+    """Make the `Origin` of a copy, or of a record that no logger made."""
     now = record.__dict__
     about = now.pop(ORIGIN, None)
     if isinstance(about, dict) and "extra" in about:
@@ -151,7 +151,7 @@ def _from_elsewhere(record: logging.LogRecord) -> Origin:
 
 
 def _marks() -> frozenset[Any]:
-    """Return what a bare record has on it here: of the factory, of wrappers."""
+    """Return the attributes that the factory and wrappers put on every record here."""
     if (
         logging.getLogRecordFactory() is logging.LogRecord
         and logging.Logger.makeRecord is origin.MAKE_RECORD
@@ -161,12 +161,12 @@ def _marks() -> frozenset[Any]:
     try:
         bare = logging.root.makeRecord("", 0, "", 0, "", (), None)
     except Exception:  # noqa: BLE001
-        return _TOOLS  # the application's code
+        return _TOOLS  # the factory is the application's code
     return _TOOLS | frozenset(vars(bare))
 
 
 def _is_filtered(known: Origin) -> bool:
-    """Return whether the record has passed filters of its logger."""
+    """Return whether the record has passed the filters of its logger."""
     logger = known.logger
     return logger is not None and (
         bool(logger.filters)
@@ -176,7 +176,7 @@ def _is_filtered(known: Origin) -> bool:
 
 
 def _is_preceded(known: Origin) -> bool:
-    """Return whether a handler before any of ours may have marked the record."""
+    """Return whether a handler before ours may have changed the record."""
     for handler in handlers(known.logger):
         if getattr(handler, "makes_events", False):
             return False
@@ -187,7 +187,7 @@ def _is_preceded(known: Origin) -> bool:
     return False
 
 
-# Formatters that put nothing on a record but `message`, `asctime` and the like.
+# Formatters that put only `message`, `asctime` and the like on a record.
 _INNOCENT = (type(None), logging.Formatter)
 
 
@@ -199,7 +199,7 @@ def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
 
 
 def logger_of(record: logging.LogRecord, known: Origin | None) -> logging.Logger | None:
-    """Return the logger that a record's name is of; none is made."""
+    """Return the logger of a record's name, if it exists."""
     if known is not None and known.logger is not None:
         return known.logger
     if record.name == logging.root.name:
@@ -209,10 +209,10 @@ def logger_of(record: logging.LogRecord, known: Origin | None) -> logging.Logger
 
 
 def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
-    """Return whether the record was meant as an event: it was given an `ht_` field."""
+    """Return whether the record was given an `ht_` field, and so is meant as an event."""
     now = record.__dict__
     if known is None:
-        # Most have nothing but their own.
+        # Most records have only the usual attributes.
         if len(now) <= len(BARE) and type(record.msg) is str:
             return False
         marks = _marks() if len(now) > len(BARE) else ()
@@ -223,7 +223,7 @@ def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
         )
     if known.explicit or len(now) == known.size or _is_preceded(known):
         return known.explicit
-    # What a filter of the logger added, say; but not what `origin` put there.
+    # A field that a filter of the logger added, for example; but not the one of `origin`.
     return any(
         isinstance(name, str)
         and name.startswith("ht_")
@@ -237,9 +237,9 @@ def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
 def is_dedicated(
     record: logging.LogRecord, handler: logging.Handler, known: Origin | None
 ) -> bool:
-    """Return whether the record's logger is there for events: all it logs is one."""
+    """Return whether all records of the record's logger are events."""
     logger = logger_of(record, known)
-    # The root logger, which has no parent, carries everybody's records.
+    # The root logger, which has no parent, carries the records of all code.
     if logger is not None and logger.parent and handler in logger.handlers:
         return True
     name = record.name
@@ -247,5 +247,5 @@ def is_dedicated(
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Return whether it tells of the sending of events, and so is none."""
+    """Return whether the record is about sending events, and so is not an event."""
     return str(record.name).partition(".")[0] in _NEVER

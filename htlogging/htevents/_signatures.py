@@ -1,7 +1,7 @@
 """
-What the calls take, for type checkers: required arguments, and ids of many types.
+The signatures of the calls for type checkers: required arguments, and ids of many types.
 
-At run time there are no overloads: each decorator here returns the method as it is.
+At run time each decorator here returns the method as it is.
 """
 
 from __future__ import annotations
