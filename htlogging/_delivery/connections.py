@@ -59,7 +59,9 @@ class Connections:
     def adapt(self, manager: Any) -> None:
         """Make a pool manager use our pools."""
         # The way that urllib3 offers for other pool classes; SOCKSProxyManager uses it, too.
-        pools = manager.pool_classes_by_scheme
+        pools = getattr(manager, "pool_classes_by_scheme", None)
+        if pools is None:
+            return
         manager.pool_classes_by_scheme = {
             name: partial(self._new_pool, _pool_class(pools[name])) for name in pools
         }
@@ -132,7 +134,9 @@ def _pool_class(base: type) -> type:
         self.connections.made(connection)
         return connection
 
-    attributes: dict[str, Any] = {"_new_conn": new_connection}
+    attributes: dict[str, Any] = {}
+    if hasattr(base, "_new_conn"):
+        attributes["_new_conn"] = new_connection
     if getattr(base, "QueueCls", None) is queue.LifoQueue:
         attributes["QueueCls"] = _Kept
     return type(base.__name__, (base,), attributes)
