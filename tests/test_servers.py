@@ -129,6 +129,28 @@ def serve(environ, tmp_path):
     return run_server
 
 
+@pytest.fixture
+def redis_url(tmp_path):
+    """Return where a Redis server listens: on a socket file, so no port is taken."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    path = tmp_path / "redis"
+    path.mkdir()
+    # Without a port; --daemonize returns when it listens.
+    options = ["--port", "0", "--unixsocket", "socket", "--dir", path, "--save", ""]
+    with group(
+        [program, *options],
+        tmp_path / "redis.log",
+        cwd=path,
+        stdout=subprocess.PIPE,
+    ) as process:
+        for line in process.stdout:
+            if b"eady to accept connections" in line:
+                break
+        yield f"unix://{path}/socket"
+
+
 def wait(reached):
     """Wait until the call returns something true."""
     deadline = time.monotonic() + HANG
@@ -417,27 +439,6 @@ class TestCelery:
 
 
 class TestRq:
-    @pytest.fixture
-    def redis_url(self, tmp_path):
-        """Return where a Redis server listens: on a socket file, so no port is taken."""
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("redis-server is not installed")
-        path = tmp_path / "redis"
-        path.mkdir()
-        # Without a port; --daemonize returns when it listens.
-        options = ["--port", "0", "--unixsocket", "socket", "--dir", path, "--save", ""]
-        with group(
-            [program, *options],
-            tmp_path / "redis.log",
-            cwd=path,
-            stdout=subprocess.PIPE,
-        ) as process:
-            for line in process.stdout:
-                if b"eady to accept connections" in line:
-                    break
-            yield f"unix://{path}/socket"
-
     def test_work_horses(self, environ, collector, tmp_path, redis_url):
         """Each job has a process, which ends by `os._exit`; the worker flushes there."""
         rq = pytest.importorskip("rq")

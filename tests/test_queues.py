@@ -1,0 +1,391 @@
+"""Task queues: what is bound where a job is enqueued is bound in the job, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from test_servers import APPLICATIONS, HANG, environ, group, redis_url, wait
+
+import htlogging
+from htlogging import htevents
+from htlogging.integrations import _travel
+
+sys.path.append(str(APPLICATIONS))
+
+# The fixtures of the servers' tests.
+__all__ = ["environ", "redis_url"]
+
+# Celery and RQ close no file of their own at some ends.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound():
+    htlogging.clear()
+    yield
+    assert htlogging.get() == {}
+
+
+def check(events, count):
+    """Check that each job's event is there, with whom it is of and nothing else bound."""
+    assert [e for e in events if e["userId"] != e["properties"]["of"]] == []
+    assert [e for e in events if "leaked" in e["properties"]] == []
+    assert Counter(e["userId"] for e in events) == Counter(
+        f"u{n}" for n in range(count)
+    )
+
+
+class TestTravel:
+    def test_what_is_bound(self):
+        """All of it, values keeping their kind, as an event has them."""
+        given = {
+            "ht_user_id": 42,
+            "ht_anonymous_id": uuid.UUID(int=1),
+            "ht_context": {"ip": "::1", "page": {"path": "/ä"}},
+            "total": Decimal("15.30"),
+            "many": {1},
+            "nan": float("nan"),
+        }
+        with htlogging.scope(**given):
+            text = _travel.packed()
+        with _travel.job(text):
+            assert htlogging.get() == {
+                **given,
+                "ht_anonymous_id": str(uuid.UUID(int=1)),
+                "total": 15.3,
+                "many": [1],
+                "nan": None,
+            }
+
+    def test_not_what_is_of_one_event(self):
+        """A message id and a time are not the job's."""
+        with htlogging.scope(ht_message_id="1", a=1):
+            assert json.loads(_travel.packed()) == {"a": 1}
+            with _travel.eager():
+                assert htlogging.get() == {"a": 1}
+        with htlogging.scope():
+            assert _travel.packed() is None
+
+    def test_what_is_too_large(self, caplog):
+        """A broker keeps it with every message: it stays, and the log says so."""
+        for value in ("x" * 20_000, [object()] * 20_000):
+            with htlogging.scope(a=value), caplog.at_level("WARNING", "htlogging"):
+                assert _travel.packed() is None
+        assert caplog.text.count("does not travel") == 2
+
+    @pytest.mark.parametrize(
+        "text", [None, 5, "", "{", "[]", '"a"', '{"ht_user_id": []}', '{"ht_new": 1}']
+    )
+    def test_what_is_not_ours(self, text):
+        """A header of another's, or of another version, binds nothing."""
+        with _travel.job(text):
+            assert htlogging.get() == {}
+
+
+class TestCelery:
+    @pytest.fixture
+    def app(self):
+        """Return an application that runs its tasks where they are called."""
+        pytest.importorskip("celery")
+        import celery
+
+        from htlogging.integrations import celery as integration
+
+        app = celery.Celery("eager", broker="memory://", backend="cache+memory://")
+        app.conf.task_always_eager = True
+        app.conf.task_eager_propagates = True
+        integration.install(app)
+        integration.install(app)
+        return app
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+    def test_worker(self, environ, collector, tmp_path, pool):
+        """Processes and threads; half bind late; a warm shutdown delivers."""
+        pytest.importorskip("celery")
+        for name in ("queue", "control"):
+            tmp_path.joinpath(name).mkdir()
+        environ["CELERY_FOLDER"] = str(tmp_path)
+        celery = [sys.executable, "-m", "celery", "-A", "celery_identity", "worker"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        command = [*celery, *quiet, "--concurrency", "2", "--pool", pool]
+        with group(command, tmp_path / "log", env=environ) as worker:
+            wait(tmp_path.joinpath("ready").exists)
+            subprocess.run(
+                [sys.executable, "celery_identity.py", "40"],
+                cwd=APPLICATIONS,
+                env=environ,
+                timeout=HANG,
+                check=True,
+            )
+            worker.terminate()
+            assert worker.wait(HANG) == 0
+        check(collector.events, 40)
+        early = [e for e in collector.events if int(e["userId"][1:]) % 2 == 0]
+        assert {e["context"]["ip"] for e in early} == {"::1"}
+
+    def test_eager(self, app, ht_events):
+        """What is bound is bound in the job; what the job binds is its own."""
+
+        @app.task
+        def work():
+            assert htlogging.get()["plan"] == "pro"
+            htlogging.bind(ht_user_id="job")
+            htevents.track(event="In the job")
+
+        with htlogging.scope(ht_user_id="user123"):
+            with htlogging.bound(plan="pro"):
+                work.delay()
+            htevents.track(event="After it")
+        assert [e["userId"] for e in ht_events] == ["job", "user123"]
+
+    def test_eager_ones_that_end_otherwise(self, app):
+        """An error, a retry and a job in a job leave what was bound."""
+        from celery.exceptions import Retry
+
+        seen = []
+
+        @app.task
+        def inner():
+            seen.append(htlogging.get())
+            htlogging.bind(inner=1)
+
+        @app.task
+        def fails():
+            htlogging.bind(a=1)
+            inner.delay()
+            seen.append(htlogging.get())
+            raise LookupError
+
+        @app.task(bind=True, max_retries=1)
+        def again(self):
+            seen.append(htlogging.get())
+            htlogging.bind(a=1)
+            raise self.retry(countdown=0, exc=LookupError())
+
+        with htlogging.scope(b=2):
+            for task in (fails, again):
+                with pytest.raises((LookupError, Retry)):
+                    task.delay()
+                assert htlogging.get() == {"b": 2}
+        assert seen[:2] == [{"a": 1, "b": 2}] * 2
+        assert seen[2] == {"b": 2}
+
+    def test_called_as_a_function(self, app):
+        """Then it is one, and runs in its caller's scope."""
+
+        @app.task
+        def work():
+            htlogging.bind(a=1)
+
+        with htlogging.scope():
+            work()
+            assert htlogging.get() == {"a": 1}
+
+    def test_of_what_is_no_application(self):
+        """A wrong argument is a TypeError that says what is meant."""
+        pytest.importorskip("celery")
+        from htlogging.integrations import celery as integration
+
+        with pytest.raises(TypeError, match="Celery app, not str"):
+            integration.install("shop")
+
+
+class TestRqJobs:
+    @pytest.mark.slow
+    def test_work_horses(self, environ, collector, tmp_path, redis_url):
+        """Each job's process delivers before it ends by `os._exit`."""
+        pytest.importorskip("rq")
+        subprocess.run(
+            [sys.executable, "rq_identity.py", redis_url, "12"],
+            cwd=APPLICATIONS,
+            env=environ,
+            timeout=HANG,
+            check=True,
+        )
+        worker_class = "htlogging.integrations.rq.HtEventsWorker"
+        command = [sys.executable, "-m", "rq.cli", "worker", "--burst"]
+        options = ["--url", redis_url, "--worker-class", worker_class]
+        with group([*command, *options], tmp_path / "log", env=environ) as worker:
+            assert worker.wait(HANG) == 0
+        check(collector.events, 12)
+
+    def test_other_workers(self, redis_url, collector):
+        """A mixin makes one of RQ's others; the caller's `meta` stays as it is."""
+        rq = pytest.importorskip("rq")
+        import queue_jobs
+        import redis
+
+        from htlogging.integrations.rq import HtEventsMixin
+
+        class Worker(HtEventsMixin, rq.SimpleWorker):
+            pass
+
+        meta = {"mine": 1}
+        client = htevents.Client("KEY", host=collector.url)
+        htevents.default_client = client
+        try:
+            with redis.Redis.from_url(redis_url) as connection:
+                queue = rq.Queue(connection=connection)
+                for n in range(4):
+                    late = n % 2
+                    with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
+                        queue.enqueue(
+                            queue_jobs.work, f"u{n}", late=bool(late), meta=meta
+                        )
+                Worker([queue], connection=connection).work(burst=True)
+        finally:
+            htevents.default_client = None
+        assert meta == {"mine": 1}
+        check(collector.events, 4)
+
+
+class TestDramatiq:
+    @pytest.fixture
+    def broker(self):
+        """Return a broker in memory, with the middleware."""
+        dramatiq = pytest.importorskip("dramatiq")
+        from dramatiq.brokers.stub import StubBroker
+        from dramatiq.middleware import AsyncIO
+
+        from htlogging.integrations.dramatiq import HtEventsMiddleware
+
+        broker = StubBroker()
+        broker.add_middleware(AsyncIO())
+        broker.add_middleware(HtEventsMiddleware())
+        broker.emit_after("process_boot")
+        dramatiq.set_broker(broker)
+        yield broker
+        broker.close()
+
+    @pytest.fixture
+    def run(self, broker):
+        """Return what does all that is enqueued."""
+        import dramatiq
+
+        def run_worker(threads=8):
+            worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=threads)
+            worker.start()
+            try:
+                broker.join("default", timeout=HANG * 1000)
+                worker.join()
+            finally:
+                worker.stop()
+
+        return run_worker
+
+    @pytest.mark.parametrize("kind", ["work", "work_async"])
+    def test_crowd(self, broker, run, ht_events, kind):
+        """1,000 messages on threads and in an event loop; half bind late."""
+        import dramatiq
+        import queue_jobs
+
+        actor = dramatiq.actor(
+            getattr(queue_jobs, kind),
+            broker=broker,
+            actor_name=f"{kind}_{uuid.uuid4()}",
+        )
+        for n in range(1_000):
+            late = n % 2
+            with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
+                actor.send(f"u{n}", late=bool(late))
+        run()
+        check(ht_events, 1_000)
+
+    def test_what_follows(self, broker, run, ht_events):
+        """A pipeline's next message, and a retry, have what the first had."""
+        import dramatiq
+
+        tries = []
+
+        @dramatiq.actor(broker=broker, min_backoff=1, max_backoff=1)
+        def first():
+            tries.append(htlogging.get())
+            if len(tries) == 1:
+                raise LookupError
+            return 1
+
+        @dramatiq.actor(broker=broker)
+        def second(_):
+            htevents.track(event="Second")
+
+        with htlogging.bound(ht_user_id="user123"):
+            (first.message() | second.message()).run()
+        run(threads=1)
+        assert tries == [{"ht_user_id": "user123"}] * 2
+        assert ht_events.one("Second")["userId"] == "user123"
+
+    def test_the_workers_end_delivers(self, broker, run, collector):
+        """What waits is delivered when it has stopped."""
+        client = htevents.Client("KEY", host=collector.url, upload_interval=600)
+        client.track("u", "e")
+        broker.declare_queue("default")
+        run()
+        assert len(collector.events) == 1
+
+
+class TestTaskiq:
+    @pytest.fixture
+    def broker(self):
+        """Return a broker in memory, with the middleware."""
+        taskiq = pytest.importorskip("taskiq")
+        from htlogging.integrations.taskiq import HtEventsMiddleware
+
+        return taskiq.InMemoryBroker().with_middlewares(HtEventsMiddleware())
+
+    @pytest.mark.parametrize("kind", ["work", "work_async"])
+    def test_crowd(self, broker, ht_events, kind):
+        """1,000 tasks on threads and in the event loop; half bind late."""
+        import queue_jobs
+
+        task = broker.task(task_name=kind)(getattr(queue_jobs, kind))
+
+        async def main():
+            await broker.startup()
+            for n in range(1_000):
+                late = n % 2
+                with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
+                    await task.kiq(f"u{n}", late=bool(late))
+            await broker.wait_all()
+            assert htlogging.get() == {}
+            await broker.shutdown()
+
+        asyncio.run(main())
+        check(ht_events, 1_000)
+
+    def test_in_place(self, ht_events):
+        """A task that runs where it is sent leaves what was bound there."""
+        taskiq = pytest.importorskip("taskiq")
+        from htlogging.integrations.taskiq import HtEventsMiddleware
+
+        broker = taskiq.InMemoryBroker(await_inplace=True).with_middlewares(
+            HtEventsMiddleware()
+        )
+
+        @broker.task
+        async def fails():
+            htlogging.bind(ht_user_id="job")
+            htevents.track(event="In the task")
+            raise LookupError
+
+        async def main():
+            with htlogging.scope(ht_user_id="user123"):
+                await fails.kiq()
+                assert htlogging.get() == {"ht_user_id": "user123"}
+
+        asyncio.run(main())
+        assert ht_events.one("In the task")["userId"] == "job"
+
+    def test_the_brokers_end_delivers(self, broker, collector):
+        """What waits is delivered, a sender's too."""
+        client = htevents.Client("KEY", host=collector.url, upload_interval=600)
+        client.track("u", "e")
+        asyncio.run(broker.shutdown())
+        assert len(collector.events) == 1
