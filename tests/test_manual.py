@@ -341,8 +341,11 @@ class TestCommands:
         assert len(found) == 1
 
     def test_collect(self, tmp_path):
-        """The options of `collect` that the page names are those it has."""
-        shown = run("-m", "htlogging", "collect", "--help", cwd=tmp_path)
+        """The page names the options of `collect` and `run`, all of them and no others."""
+        commands = ("collect", "run")
+        shown = "".join(
+            run("-m", "htlogging", name, "--help", cwd=tmp_path) for name in commands
+        )
         options = set(re.findall(r"`(--[a-z-]+)`", PAGES["collector"]))
         assert options == set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
 

@@ -29,14 +29,14 @@ class InvalidFault(ValueError):
 
 class Dial:
     """
-    A fault for every request, or for one in so many; none at first.
+    A fault for every request, or for every Nth one; at first there is none.
 
-    Requests that a test's script or `always` answers do not come here.
+    Requests that a test's script or `always` answers are not affected.
     """
 
     def __init__(self) -> None:
-        # Guards what is below. Connections' threads ask, the page's turn it. A forked
-        # child has a dial of its own by chance of its state: it serves nothing.
+        # Guards what is below. The connections' threads read it, the page sets it. A
+        # forked child serves nothing, and does not use it.
         self._lock = threading.Lock()
         self._fault: str | None = None
         self._seconds = 2.0
@@ -48,11 +48,11 @@ class Dial:
         Set it.
 
         Args:
-            said: `{"fault": NAME | null, "seconds": S, "every": N}`; the last two may be
-                left out. `every`: each Nth request fails.
+            said: `{"fault": NAME | null, "seconds": S, "every": N}`; the last two are
+                optional. With `every` only each Nth request fails.
 
         Raises:
-            InvalidFault: A name or number that makes no sense.
+            InvalidFault: A name or a number is invalid.
         """
         if not isinstance(said, dict):
             raise InvalidFault('a dial is set with {"fault": NAME}')

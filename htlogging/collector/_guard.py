@@ -1,10 +1,10 @@
 """
-Which requests of a browser are let in.
+Which requests from a browser are accepted.
 
-A web page that the developer has open can send requests to this machine. It must not read
-what came in (DNS rebinding gives it a name of its own for 127.0.0.1, so `Host` tells), nor
-put events in (`Origin` and `Sec-Fetch-Site` tell). Pages that this machine serves may send
-events: the browser SDK in an application under development does.
+Any web page that is open in the browser can send requests to this machine. It must not read
+the events: DNS rebinding gives it a host name for 127.0.0.1, which `Host` shows. It must not
+send events: `Origin` and `Sec-Fetch-Site` show that. Pages of this machine may send events,
+as the browser SDK in an application under development does.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def is_local(authority: str) -> bool:
 
 def why_refused(headers: Message, *, same_origin: bool) -> str | None:
     """
-    Say why a request is refused; `None`: it is let in.
+    Return why a request is refused; `None` if it is accepted.
 
     Args:
-        headers: The request's.
-        same_origin: Whether a browser must be on the collector's own page. If not, a page
-            of this machine may send, on whatever port it is.
+        headers: The request's headers.
+        same_origin: Whether a browser must be on the collector's own page. If not, any
+            page of this machine may send, on any port.
     """
     host = headers.get("Host")
     if host is not None and not is_local(host):
@@ -73,6 +73,6 @@ def cors(headers: Message, *, preflight: bool = False) -> dict[str, str]:
         allowed["Access-Control-Allow-Headers"] = _HEADERS
         allowed["Access-Control-Max-Age"] = "600"
     else:
-        # The browser SDK sends its cookies along when it is told to.
+        # The browser SDK sends its cookies if it is configured to.
         allowed["Access-Control-Allow-Credentials"] = "true"
     return allowed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from htlogging.collector._messages import Request
 
-# What is kept: the oldest requests go when there is more.
+# Limits of what is kept; the oldest requests are dropped.
 MAX_EVENTS = 10_000
 MAX_REQUESTS = 2_000
 MAX_BYTES = 32 * 1024 * 1024  # of bodies, before compression
@@ -25,13 +25,13 @@ MAX_BYTES = 32 * 1024 * 1024  # of bodies, before compression
 
 class Entry:
     """
-    A request, numbered from 1, with what is said about each of its events.
+    A request with its number, and with what is doubtful about each of its events.
 
     Args:
-        number: Of the request.
+        number: The request's number, from 1.
         first: The number of its first event.
-        request: As it came in.
-        doubts: For each event, what is doubtful about it after all before it.
+        request: The request.
+        doubts: For each event, what is doubtful about it after all earlier ones.
     """
 
     __slots__ = ("at", "doubts", "first", "number", "request")
@@ -85,10 +85,10 @@ class Log:
     """The last requests of a collector, numbered; bounded in memory."""
 
     def __init__(self) -> None:
-        # Tells a page that was open before a restart that its numbers are of the past.
+        # Shows a page that was open before a restart that its numbers are old.
         self.run = token_hex(4)
-        # Guards all below; notified when something came in, `clear` or `close`. The
-        # connections' threads come here. No I/O while held. A forked child replaces it.
+        # Guards all below; notified by a new request, `clear` and `close`. The connections'
+        # threads use it. No I/O while held. A forked child replaces it.
         self._changed = threading.Condition()
         self.clear()
         self._closed = False
@@ -150,13 +150,13 @@ class Log:
         Wait for requests after this one.
 
         Args:
-            run: The `run` that the number is of.
+            run: The `run` that the number belongs to.
             after: A request's number.
             timeout: Seconds.
 
         Returns:
-            The requests; none when the time is over, or `run` is of the past. `None`: the
-            collector has stopped.
+            The requests; an empty list after the timeout, or if `run` is an old one;
+            `None` if the collector has stopped.
         """
         with self._changed:
             self._changed.wait_for(

@@ -1,8 +1,7 @@
 """
 The page at `/`, and the JSON API below `/_/` that it uses.
 
-Only a browser on the page itself, and programs of this machine, are answered: see
-`_guard`.
+Only a browser on the page itself and programs of this machine get an answer: see `_guard`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Answer(NamedTuple):
 
 # Seconds between the comments that keep a stream open.
 _HEARTBEAT = 15.0
-# Events that `/_/events` returns where no limit is given.
+# The most events that `/_/events` returns without a limit.
 _LIMIT = 1_000
 
 _SAFE = {
@@ -55,9 +54,9 @@ class Page:
     The page of one collector.
 
     Args:
-        log: What came in.
+        log: The requests.
         dial: The faults that the page can switch on.
-        opened: Called with each request for the page itself that is let in.
+        opened: Called with each accepted request for the page itself.
     """
 
     def __init__(self, log: Log, dial: Dial, opened: Callable[[Arrival], None]) -> None:
@@ -91,7 +90,7 @@ class Page:
         return _error(HTTPStatus.METHOD_NOT_ALLOWED, "this is read with GET")
 
     def _page(self) -> Answer:
-        # Read when first needed: tests that look at nothing do not pay for it.
+        # Read on first use: tests that do not open the page need not wait for it.
         if not self._html:
             self._html = Path(__file__).with_name("page.html").read_text("utf-8")
         nonce = token_urlsafe(18)
@@ -171,10 +170,10 @@ class Page:
 
     def _stream(self, last: str) -> Iterator[bytes]:
         """
-        Yield server-sent events (HTML, 9.2): a request with its events each.
+        Yield server-sent events (HTML, 9.2): each is a request with its events.
 
         Args:
-            last: The id that the page saw last, `RUN-NUMBER`, or nothing.
+            last: The last id that the page has seen, `RUN-NUMBER`, or nothing.
         """
         run, _, number = last.partition("-")
         after = int(number) if run == self._log.run and number.isdecimal() else 0
@@ -219,7 +218,7 @@ def _is_asked(event: dict[str, Any], name: str, asked: dict[str, str]) -> bool:
 
 
 def _message(kind: str, number: str, data: dict[str, Any]) -> bytes:
-    # ASCII: a line break of any kind in an event cannot end a field.
+    # ASCII, so that no kind of line break in an event can end a field.
     return f"event: {kind}\nid: {number}\ndata: {json.dumps(data)}\n\n".encode()
 
 

@@ -1,8 +1,8 @@
 """
 The token endpoint of an OAuth server: a signed assertion → an access token.
 
-It takes what the vendor's server takes, and no more: a client's assertion (RFC 7523)
-signed by RS256. It can also be told to refuse, to be slow and to answer nonsense.
+It accepts what Hightouch's server accepts, and no more: a client's assertion (RFC 7523),
+signed with RS256. It can also refuse, be slow and answer nonsense on demand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-# Seconds for which an assertion may be made out at most, by this endpoint's rules.
+# The most seconds for which an assertion may be valid.
 _MAX_LIFE = 300
 
 
@@ -47,20 +47,20 @@ class Tokens:
     """
     The endpoint `POST /token` of a collector, and the tokens it has given out.
 
-    A collector that has one refuses a batch whose `Bearer` token it did not give out,
-    has forgotten, or has let expire, with a 401. Batches with `Basic` are let in still.
+    With it a collector answers 401 to a batch whose `Bearer` token it did not issue, has
+    forgotten, or that has expired. It still accepts batches with `Basic`.
 
     Args:
         key: PEM text of the client's RSA key, private or public; signatures are checked
-            against it, for which `cryptography` must be installed. `None`: not checked.
-        client_id: The only client that is let in; `None`: any.
-        key_id: The only `kid` that is let in; `None`: any.
+            with it, which needs the package `cryptography`. `None`: they are not checked.
+        client_id: The only client that is accepted; `None` accepts any.
+        key_id: The only `kid` that is accepted; `None` accepts any.
         scope: The only scope that is given.
-        life: Seconds that a token lives: its `expires_in`.
+        life: Seconds that a token is valid: its `expires_in`.
 
     Attributes:
         life: As above; it may be changed at any time.
-        clock: Returns seconds since 1970, for its `Date` and its checks; may be changed.
+        clock: Returns seconds since 1970, for `Date` and for checks; it may be replaced.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Tokens:
         self._scope = scope
         self.life = life
         self.clock: Callable[[], float] = time.time
-        # Guards all below. The connections' threads and the user's come here; no I/O
-        # while held. A forked child has no collector, and does not use it.
+        # Guards all below, for the connections' threads and the user's; no I/O while held.
+        # A forked child has no collector, and does not use it.
         self._lock = threading.Lock()
         self._expiry: dict[str, float] = {}  # token → when it ends, by the clock
         self._issued = 0
@@ -241,7 +241,7 @@ def _decode(part: str) -> bytes:
 
 
 def _public_key(pem: str) -> Any:
-    # Late: an extra, and only for who checks signatures.
+    # Late: an extra, needed only to check signatures.
     from cryptography.hazmat.primitives import serialization
 
     if "PRIVATE KEY" in pem:

@@ -1,8 +1,8 @@
 """
-What is doubtful about events taken together: a name, or a property's type.
+What is doubtful about events together: a name, or the type of a property.
 
-Hightouch makes a table of each event's name and a column of each property. Nothing is
-refused for what is found here; it is seen later, in the warehouse.
+Hightouch makes a table for each event name and a column for each property. It refuses none
+of these events; the harm shows later, in the warehouse.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Names and properties remembered at the most: memory is bounded, whatever is sent.
+# The most names and properties that are remembered, so that memory is bounded.
 MAX_NAMES = 2_000
 MAX_PROPERTIES = 20_000
 
