@@ -28,6 +28,7 @@ from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report, show_debug, unencrypted, what_is_wrong, where
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
+from htlogging._twice import reached_twice
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False
@@ -184,8 +185,18 @@ class HtEventsHandler(QueueHandler):
             from htlogging._delivery.transport import HttpTransport
         if self._settings.is_unencrypted():
             unencrypted(self._settings.host)
+        twice = reached_twice(self, self._is_like)
+        if twice is not None:
+            self._report.twice(twice)
         transport = HttpTransport(self._settings, self._tokens)
         return Gate(transport, self._settings)
+
+    def _is_like(self, other: logging.Handler) -> bool:
+        """Return whether another handler sends to the same place with the same key."""
+        if not isinstance(other, HtEventsHandler):
+            return False
+        mine, its = self._settings, other._settings  # noqa: SLF001
+        return (mine.host, mine.write_key, True) == (its.host, its.write_key, its.send)
 
     def _token_source(self) -> TokenSource | None:
         if self._settings.oauth_client_id is None:

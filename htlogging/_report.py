@@ -120,6 +120,19 @@ class Report:
             where,
         )
 
+    def twice(self, logger: str) -> None:
+        """Report, once, that another handler sends the same records to the same place."""
+        with self._lock:
+            if "twice" in self._told:
+                return
+            self._told["twice"] = self._clock()
+        _say(
+            "records of the logger %r reach two handlers that send to %s: each is sent "
+            "twice; remove one, or set propagate to False",
+            logger,
+            self._host,
+        )
+
     def delivered(self, count: int) -> None:
         """Report the first delivery of this process, at INFO."""
         global _delivered  # noqa: PLW0603

@@ -81,17 +81,24 @@ class Answer:
         retry_after: Seconds that the server asks to wait, or `None`.
         code: The server's word for the fault, or the status as text.
         message: The server's sentence about the fault, shortened, without the write key.
+        date: The server's clock, seconds since 1970, or `None`.
     """
 
-    __slots__ = ("code", "message", "retry_after", "status")
+    __slots__ = ("code", "date", "message", "retry_after", "status")
 
     def __init__(
-        self, status: int, retry_after: float | None, code: str, message: str
+        self,
+        status: int,
+        retry_after: float | None,
+        code: str,
+        message: str,
+        date: float | None = None,
     ) -> None:
         self.status = status
         self.retry_after = retry_after
         self.code = code
         self.message = message
+        self.date = date
 
 
 def judge(status: int, events: int, *, compressed: bool) -> Verdict:

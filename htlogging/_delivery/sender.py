@@ -14,6 +14,9 @@ from htlogging._delivery.retry import Unreachable, Verdict, judge, wait
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging.exceptions import DeliveryError
 
+# Seconds that our clock and the server's may differ.
+MAX_SKEW = 300.0
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -298,6 +301,8 @@ class Delivery:
         try:
             answer = transport.post(request, compress=compress, timeout=timeout)
             outcome = f"HTTP {answer.status}"
+            if answer.date is not None:
+                self._look_at_clock(answer.date)
         except Unreachable as exc:
             outcome = exc.reason
             raise
@@ -305,6 +310,12 @@ class Delivery:
             seconds = time.monotonic() - began
             self._report.tried(len(part), len(request), outcome, seconds)
         return answer
+
+    def _look_at_clock(self, date: float) -> None:
+        """Report a clock that is far from the server's: events have times of ours."""
+        off = time.time() - date
+        if abs(off) > MAX_SKEW:
+            self._report.skewed(off)
 
 
 class _Once:

@@ -11,11 +11,11 @@ import time
 from contextlib import suppress
 
 from htlogging._delivery import environment
-from htlogging._delivery.headers import retry_after
+from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import unreachable
 from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import Answer, Unreachable
-from htlogging._process import fork, sigpipe
+from htlogging._process import capturing, fork, sigpipe
 from htlogging._report import doubtful
 from htlogging._version import __version__
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from htlogging._delivery.connections import Connections
     from htlogging._delivery.oauth import TokenSource
     from htlogging._settings import Settings
+
+# Seconds for the first connection, where a retry follows: else a network that swallows
+# packets would give no sign until `timeout` has passed.
+FIRST_CONNECT = 1.5
 
 # The most bytes of an answer that are read; an answer says little, and may have no end.
 MAX_ANSWER = 65_536
@@ -73,6 +77,13 @@ class HttpTransport:
         self._request: requests.PreparedRequest
         self._options: Any
         self._used = False  # whether the session's last batch got an answer
+        # Whether the first connection gets less time; not on this machine, where no
+        # network is in between.
+        self._hasty = (
+            settings.max_retries > 0
+            and not settings.sync_mode
+            and not capturing.is_loopback(settings.host)
+        )
         fork.register(self)
 
     def open(self) -> None:
@@ -194,8 +205,9 @@ class HttpTransport:
                 request.headers["Authorization"] = f"Bearer {tokens[-1]}"
             request.body = data
             request.prepare_content_length(data)
+            limit = self._limit(timeout)
             return session.send(
-                request, timeout=timeout, allow_redirects=False, **self._options
+                request, timeout=limit, allow_redirects=False, **self._options
             )
 
         used, self._used = self._used, False
@@ -205,7 +217,13 @@ class HttpTransport:
         _look_at_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
         redact = Redaction(self._settings.write_key, *tokens)
-        return Answer(status, asked, *_explain(status, text, redact))
+        date = moment(response.headers.get("Date"))
+        return Answer(status, asked, *_explain(status, text, redact), date)
+
+    def _limit(self, timeout: float) -> float | tuple[float, float]:
+        """Return how long to wait for the connection, then for the answer."""
+        hasty, self._hasty = self._hasty, False
+        return (min(timeout, FIRST_CONNECT), timeout) if hasty else timeout
 
     def _fetch(
         self, url: str, form: bytes, timeout: float

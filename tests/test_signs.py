@@ -1,0 +1,213 @@
+"""What goes wrong gives a sign at once, by default settings."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+
+from htlogging import HtEventsHandler, InvalidSetting, htevents
+from htlogging._delivery import transport
+from htlogging._delivery.transport import HttpTransport
+from htlogging._settings import Settings
+from htlogging.collector import Reply
+from htlogging.htevents import Client
+
+HANG = 60  # seconds: the guard, not a measurement
+
+
+@pytest.fixture
+def sign():
+    """Return a function that waits for a line of our log that has all these words."""
+    lines = []
+    come = threading.Condition()
+
+    class Lines(logging.Handler):
+        def emit(self, record):
+            with come:
+                lines.append(record.getMessage())
+                come.notify_all()
+
+    def wait(*words):
+        def found():
+            return [line for line in lines if all(word in line for word in words)]
+
+        with come:
+            assert come.wait_for(found, HANG), lines
+            (line,) = found()
+        assert line.endswith("[htlogging]")
+        return line
+
+    handler = Lines(logging.WARNING)
+    log = logging.getLogger("htlogging")
+    log.addHandler(handler)
+    yield wait
+    log.removeHandler(handler)
+
+
+@pytest.fixture
+def attach():
+    """Return a function that gives a logger handlers, and takes them off again."""
+    given = []
+
+    def attach(name, *handlers, level="INFO"):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.addHandler(handler)
+            given.append((logger, handler))
+        return logger
+
+    yield attach
+    for logger, handler in given:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("status", "question"),
+        [
+            (401, "is the write key right?"),
+            (403, "is the write key right, and of this workspace?"),
+            (404, "is the path of host right?"),
+            (301, "a redirect is never followed; set host to where it leads"),
+            (400, "the server finds the event invalid"),
+        ],
+    )
+    def test_refused(self, collector, sign, status, question):
+        """The line has the status, the host, and what to look at."""
+        collector.always(status)
+        Client("SECRETKEY", host=collector.url).track("u", "e")
+        line = sign(f"HTTP {status} from {collector.url}: {question}")
+        assert "SECRETKEY" not in line
+
+    def test_busy(self, collector, sign):
+        """One that is tried again says so, and where."""
+        collector.script(503)
+        Client("K", host=collector.url).track("u", "e")
+        sign("do not get through", collector.url, "HTTP 503")
+
+    @pytest.mark.parametrize(
+        ("off", "words"),
+        [(3_600, "60 minutes behind"), (-3_600, "60 minutes ahead of")],
+    )
+    def test_clock(self, collector, sign, off, words):
+        """A clock that is an hour off is told at the first answer."""
+        date = formatdate(time.time() + off, usegmt=True)
+        collector.always(Reply(200, headers={"Date": date}))
+        Client("K", host=collector.url).track("u", "e")
+        sign("the clock of this machine is", words, collector.url)
+
+    def test_clock_that_is_right(self, collector, caplog):
+        """A few minutes are none."""
+        date = formatdate(time.time() + 120, usegmt=True)
+        collector.always(Reply(200, headers={"Date": date}))
+        client = Client("K", host=collector.url)
+        client.track("u", "e")
+        assert client.flush(HANG)
+        assert "clock" not in caplog.text
+
+
+class TestNetwork:
+    @pytest.mark.htevents(send=True)
+    def test_name_that_is_not_known(self, sign):
+        """The wrong region's host: its name is not known, and the line names it."""
+        host = "http://eu-moon-9.hightouch-events.invalid"
+        client = Client("K", host=host, shutdown_timeout=0)
+        client.track("u", "e")
+        sign("do not get through", host)
+        client.join()
+
+    def test_nobody_listens(self, sign):
+        """A port where nobody listens."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        client = Client("K", host=f"http://127.0.0.1:{port}", shutdown_timeout=0)
+        client.track("u", "e")
+        sign("do not get through", f"http://127.0.0.1:{port}", "Connection refused")
+        client.join()
+
+    def test_proxy(self, collector, sign):
+        """A proxy that lets nobody through is named as the cause."""
+        collector.always(407)
+        proxies = {"http": collector.url}
+        client = Client(
+            "K", host="http://localhost:9", proxies=proxies, shutdown_timeout=0
+        )
+        client.track("u", "e")
+        sign("http://localhost:9", "407")
+        client.join()
+
+    @pytest.mark.parametrize(
+        ("settings", "hasty"),
+        [
+            ({"host": "https://a.example"}, True),
+            ({"host": "https://a.example", "max_retries": 0}, False),
+            ({"host": "https://a.example", "sync_mode": True}, False),
+            ({"host": "http://localhost"}, False),
+        ],
+    )
+    def test_swallowed_packets(self, settings, hasty):
+        """The first connection gets less time, if a retry follows; others all of it."""
+        made = HttpTransport(Settings({"write_key": "K", **settings}))
+        first = (transport.FIRST_CONNECT, 15.0) if hasty else 15.0
+        assert made._limit(15.0) == first
+        assert made._limit(15.0) == 15.0
+
+
+class TestConfiguration:
+    def test_no_key(self, monkeypatch):
+        """It is an error at once that says what to set."""
+        monkeypatch.delenv("HTEVENTS_WRITE_KEY", raising=False)
+        for make in (Client, HtEventsHandler):
+            with pytest.raises(InvalidSetting, match="set write_key"):
+                make()
+
+    def test_misspelt_field(self, collector, attach, sign):
+        """A misspelt `ht_` name beside good ones."""
+        log = attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log.info("e", extra={"ht_user_id": "u", "ht_usr": 1})
+        sign("no such field: ht_usr", "'signs' at", __file__)
+
+    def test_misspelt_alone(self, collector, attach, sign):
+        """One that leaves the event without a user."""
+        log = attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log.info("e", extra={"ht_userid": "u"})
+        sign("1 event rejected", "ht_userid", "'signs' at", __file__)
+
+    def test_two_handlers(self, collector, attach, sign):
+        """Handlers on two levels that send the same to the same place."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        low = HtEventsHandler(write_key="K", host=collector.url, upload_interval=HANG)
+        log = attach("signs.shop", low)
+        log.info("e", extra={"ht_user_id": "u"})
+        sign("'signs.shop' reach two handlers", collector.url)
+
+    def test_two_handlers_of_two_workspaces(self, collector, attach, caplog):
+        """Those with keys of their own are meant."""
+        handlers = [HtEventsHandler(write_key=k, host=collector.url) for k in "KL"]
+        log = attach("signs", *handlers)
+        log.info("e", extra={"ht_user_id": "u"})
+        assert all(handler.flush(HANG) for handler in handlers)
+        assert "two handlers" not in caplog.text
+
+    def test_ignored_setting(self, collector, attach, sign, monkeypatch):
+        """A facade's setting beside a handler on its logger."""
+        monkeypatch.setattr(htevents, "default_client", None)
+        attach("htevents", HtEventsHandler(write_key="K", host=collector.url))
+        monkeypatch.setattr(htevents, "upload_size", 7)
+        htevents.track("u", "e")
+        sign("no effect: htevents.upload_size", collector.url)
+
+    def test_fields_inside_another(self, collector, attach, sign):
+        """Fields that a wrapper of logging puts into a dict: no event, but like one."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log = attach("signs.shop")
+        log.info("Order", extra={"fields": {"ht_user_id": "u"}})
+        sign("a record is no event", "inside 'fields'", "'signs.shop' at")
