@@ -209,6 +209,17 @@ class Report:
             error, host = type(exc).__name__, self._host
             _say("on_error raised %s; it was given events for %s", error, host)
 
+    def threadless(self) -> None:
+        """Report that no sending thread can be started: a subinterpreter may have none."""
+        now = self._clock()
+        with self._lock:
+            tell = self._may_tell("threads", now)
+        if tell:
+            line = (
+                "no thread can be started; events for %s are sent at flush or at exit"
+            )
+            _say(line, self._host)
+
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
         now = self._clock()

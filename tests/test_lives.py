@@ -242,7 +242,7 @@ class TestEnd:
         assert run(script) == (names(50), "")
 
     def test_no_threads_to_be_had(self, run):
-        """Where threads are refused, events leave at `flush` and at exit."""
+        """Where threads are refused, events leave at `flush` and at exit; a line says so."""
         script = """
             import threading
             from htlogging import htevents
@@ -255,7 +255,43 @@ class TestEnd:
             for n in range(1, 400):
                 htevents.track("user", f"e{n}")
         """
-        assert run(script) == (names(400), "")
+        arrived, errors = run(script)
+        assert arrived == names(400)
+        (line,) = errors.splitlines()
+        assert line.startswith("no thread can be started; events for http://127.0.0.1:")
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="not before 3.12")
+    @pytest.mark.parametrize("flush", ["c.flush()", "pass"])
+    def test_isolated_subinterpreter(self, run, flush):
+        """Without daemon threads too; it delivers at `flush`, and when it ends."""
+        script = """
+            import os, sys
+            code = f'''if True:
+                import sys, warnings
+                warnings.simplefilter("ignore")
+                sys.path[:] = {sys.path!r}
+                from htlogging.htevents import Client
+                c = Client()
+                for n in range(10):
+                    c.track("user", "e" + str(n))
+                {sys.argv[1]}
+            '''
+            if sys.version_info >= (3, 13):
+                import _interpreters as interpreters
+                one = interpreters.create("isolated")
+                assert interpreters.exec(one, code) is None
+            else:
+                import _xxsubinterpreters as interpreters
+                one = interpreters.create(isolated=True)
+                interpreters.run_string(one, code)
+            interpreters.destroy(one)
+            # At its own end 3.12 frees twice what ssl has in two interpreters.
+            os._exit(0)
+        """
+        arrived, errors = run(script, flush)
+        assert arrived == names(10)
+        lines = [line for line in errors.splitlines() if "htlogging" in line]
+        assert lines[0].startswith("no thread can be started; events for ")
 
 
 @needs_fork

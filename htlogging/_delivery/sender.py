@@ -174,6 +174,10 @@ class Delivery:
             self.give_up(batch, failure)
             raise failure
 
+    def report_no_thread(self) -> None:
+        """Report that events wait for a flush or the exit, for want of a thread."""
+        self._report.threadless()
+
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
         """Count events as failed, report them, and call `on_error` with them."""
         with self._being_settled():

@@ -220,6 +220,7 @@ class Worker:
     def _start(self) -> None:
         # The first event's caller starts the threads: a running thread makes os.fork
         # warn from 3.12 on, and servers import the application before they fork.
+        refused = False
         with self._changed:
             if self._alive() or self._starting or self._over:
                 return
@@ -247,8 +248,12 @@ class Worker:
                 # No thread to be had: at the interpreter's end, or out of resources.
                 # Events wait for flush or exit; a later batch's worth tries again.
                 self._wait_for_more()
+                refused = True
             finally:
                 self._starting = False
+        if refused and not self._alive() and not shutdown.is_exiting():
+            # Without the lock: log handlers are the application's.
+            self._delivery.report_no_thread()
 
     def _wait_for_more(self) -> None:
         # At most a full queue: a put that finds none free comes here no more.
