@@ -15,13 +15,14 @@ import os
 import re
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 log = logging.getLogger("htlogging")
 
@@ -317,7 +318,26 @@ def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
         log.disabled = False
         # The handler of last resort shows only the message, so it names the package.
         line = f"{line} [htlogging]"
-        log.log(level, line, *args)
+        with _heard():
+            log.log(level, line, *args)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """
+    Let a line be a line while the thread is inside a handler: a full queue is one.
+
+    CPython 3.13.4 and 3.13.5 ignore what is logged there (gh-91555, taken back since).
+    """
+    handling: Any = getattr(logging.Logger, "_tls", None)
+    if not getattr(handling, "in_progress", False):
+        yield
+        return
+    handling.in_progress = False
+    try:
+        yield
+    finally:
+        handling.in_progress = True
 
 
 def _events(count: int) -> str:

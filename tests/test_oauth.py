@@ -172,7 +172,7 @@ class TestSettings:
             (pem_of(ec.generate_private_key(ec.SECP256R1())), "another kind than RSA"),
             ("/nowhere/key.pem", "No such file"),
             ("no\0path", "it is not a path"),
-            (PEM.split("\n")[1], "No such file"),
+            pytest.param(PEM.split("\n")[1], "No such file", id="a line of it"),
             (b"bytes", "oauth_client_key must be a str or a Path"),
             (7, "oauth_client_key must be a str or a Path"),
         ],
