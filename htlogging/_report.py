@@ -223,12 +223,27 @@ class Report:
 
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
+        line = f"the spool cannot be used ({why}); events for {self._host} are kept in"
+        self.spool("use", f"{line} memory")
+
+    def unread(self, why: str) -> None:
+        """Report that the spool cannot be read, and that what is in it waits."""
+        line = f"the spool cannot be read ({why}); events for {self._host} wait in it"
+        self.spool("use", line)
+
+    def spool(self, kind: str, line: str) -> None:
+        """
+        Report what has become of the spool.
+
+        Args:
+            kind: There is at most one line of a kind a minute.
+            line: The whole line, without anything of an event.
+        """
         now = self._clock()
         with self._lock:
-            tell = self._may_tell("spool", now)
+            tell = self._may_tell(f"spool {kind}", now)
         if tell:
-            line = "the spool cannot be used (%s); events for %s are kept in memory"
-            _say(line, why, self._host)
+            _say("%s", line)
 
     def passed_over(self, why: str, where: str) -> None:
         """Report a record that looks like an event and is not one."""

@@ -1,5 +1,7 @@
 """Where a spool may be, and who may read what is made there."""
 
+import logging
+import logging.config
 import os
 import stat
 import subprocess
@@ -23,10 +25,10 @@ needs_root = pytest.mark.skipif(
 NOBODY = 65_534
 
 
-def refuse(path):
+def refuse(path, check=location.check_owner):
     """Return the message for a place that is refused."""
     with pytest.raises(InvalidSetting) as caught:
-        location.check(str(path))
+        check(str(path))
     return str(caught.value)
 
 
@@ -37,14 +39,17 @@ class TestCheck:
         (tmp_path / "spool").touch()
         location.check(str(tmp_path / "spool"))
 
-    def test_missing_folder(self, tmp_path):
-        """A folder is not made: its mode is for the operator to choose."""
-        assert "make it first" in refuse(tmp_path / "missing" / "spool")
-
-    def test_below_a_file(self, tmp_path):
-        """What is below a file is in no folder."""
+    @pytest.mark.parametrize("name", ["missing/spool", "file/spool"])
+    def test_what_depends_on_the_machine(self, tmp_path, name):
+        """A folder that is missing, or none, is no mistake of the code's."""
         (tmp_path / "file").touch()
-        assert "not below a file" in refuse(tmp_path / "file" / "spool")
+        location.check(str(tmp_path / name))
+
+    def test_make_folder(self, tmp_path):
+        """It is made for this user alone, with those above it."""
+        location.make_folder(str(tmp_path / "one" / "two" / "spool"))
+        for folder in ("one", "one/two"):
+            assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
 
     @pytest.mark.parametrize(("mode", "passes"), [(0o777, False), (0o1777, True)])
     def test_folder_for_all(self, tmp_path, mode, passes):
@@ -53,15 +58,16 @@ class TestCheck:
         if passes:
             location.check(str(tmp_path / "spool"))
         else:
+            assert "no sticky bit" in refuse(tmp_path / "spool", location.check)
             assert "no sticky bit" in refuse(tmp_path / "spool")
 
-    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-lock"])
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", "-lock"])
     def test_no_file(self, tmp_path, suffix):
         """A folder is no spool, nor is what SQLite and we keep beside it."""
         (tmp_path / f"spool{suffix}").mkdir()
         assert refuse(tmp_path / "spool").startswith(f"spool{suffix} must be a file")
 
-    @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-lock"])
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", "-lock"])
     def test_link_beside_it(self, tmp_path, suffix):
         """What stands beside the file is no link: it would be written through."""
         (tmp_path / f"spool{suffix}").symlink_to(tmp_path / "elsewhere")
@@ -79,10 +85,10 @@ class TestCheck:
         (tmp_path / "spool").symlink_to(tmp_path / "data" / "spool")
         location.check(str(tmp_path / "spool"))
         (tmp_path / "data").chmod(0o777)
-        assert "no sticky bit" in refuse(tmp_path / "spool")
+        assert "no sticky bit" in refuse(tmp_path / "spool", location.check)
 
     @needs_root
-    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-lock"])
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", "-lock"])
     def test_somebody_elses_file(self, tmp_path, suffix):
         """He could read it, or has the locks."""
         (tmp_path / f"spool{suffix}").touch()
@@ -95,14 +101,16 @@ class TestCheck:
         (tmp_path / "file").touch()
         os.chown(tmp_path / "file", NOBODY, NOBODY)
         (tmp_path / "spool").symlink_to(tmp_path / "file")
-        assert "belongs to another user" in refuse(tmp_path / "spool")
+        real = os.path.realpath(tmp_path / "spool")
+        assert "belongs to another user" in refuse(real)
 
     @needs_root
     def test_somebody_elses_link(self, tmp_path):
         """He says where it leads: to a file of ours that is none of his business."""
         (tmp_path / "spool").symlink_to(tmp_path / "file")
         os.chown(tmp_path / "spool", NOBODY, NOBODY, follow_symlinks=False)
-        assert "a link of another user" in refuse(tmp_path / "spool")
+        refused = refuse(tmp_path / "spool", location.check_link)
+        assert "link of another user" in refused
 
     @needs_root
     def test_folder_that_cannot_be_looked_into(self, tmp_path):
@@ -171,9 +179,79 @@ class TestMake:
 
 class TestHandler:
     def test_refused_at_construction(self, tmp_path):
-        """A place that will not do is an `InvalidSetting` where it is set."""
-        with pytest.raises(InvalidSetting, match="make it first"):
-            HtEventsHandler(write_key="K", spool=tmp_path / "missing" / "spool")
+        """A place that will not do anywhere is an `InvalidSetting` where it is set."""
+        tmp_path.chmod(0o777)
+        with pytest.raises(InvalidSetting, match="no sticky bit"):
+            HtEventsHandler(write_key="K", spool=tmp_path / "spool")
+
+    def check(self, path, collector, caplog, reason):
+        """Assert that events go by memory, with one line that says why."""
+        config = {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {
+                "ht": {
+                    "()": "htlogging.HtEventsHandler",
+                    "write_key": "K",
+                    "host": collector.url,
+                    "spool": str(path),
+                }
+            },
+            "loggers": {"spooled": {"handlers": ["ht"], "level": "INFO"}},
+        }
+        logging.config.dictConfig(config)
+        logger = logging.getLogger("spooled")
+        (handler,) = logger.handlers
+        try:
+            for n in range(3):
+                logger.info("e%d", n, extra={"ht_user_id": "u"})
+            assert handler.flush(30)
+            assert handler.stats.delivered == 3
+            assert handler.stats.unspooled == 3
+        finally:
+            handler.close()
+            logger.handlers.clear()
+        lines = [line for line in caplog.messages if "spool" in line]
+        assert len(lines) == 1
+        assert reason in lines[0]
+
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-lock"])
+    def test_folder_in_its_place(self, tmp_path, collector, caplog, suffix):
+        """What depends on the machine stops nobody, `dictConfig` least of all."""
+        (tmp_path / f"spool{suffix}").mkdir()
+        reason = f"spool{suffix} must be a file"
+        self.check(tmp_path / "spool", collector, caplog, reason)
+
+    def test_below_a_file(self, tmp_path, collector, caplog):
+        """Nor does a folder that cannot be made."""
+        (tmp_path / "file").touch()
+        self.check(tmp_path / "file" / "spool", collector, caplog, "Not a directory")
+
+    @needs_root
+    def test_of_another_user(self, tmp_path, collector, caplog):
+        """Nor a file of another user, with root's, say, left from a first start."""
+        (tmp_path / "spool").touch()
+        os.chown(tmp_path / "spool", NOBODY, NOBODY)
+        reason = "belongs to another user"
+        self.check(tmp_path / "spool", collector, caplog, reason)
+
+    @needs_root
+    def test_journal_in_a_shared_folder(self, tmp_path, collector, caplog):
+        """Another user's PATH-journal is never taken for the rest of a transaction."""
+        tmp_path.chmod(0o1777)
+        path = tmp_path / "spool"
+        handler = HtEventsHandler(write_key="K", host=collector.url, spool=path)
+        handler.queue.put(b'{"type":"track","event":"mine"}')
+        assert (tmp_path / "spool-journal").stat().st_size == 0
+        assert handler.flush(30)
+        handler.close()
+        # Gone, for the moment, by who is allowed to.
+        (tmp_path / "spool-journal").unlink()
+        before = path.read_bytes()
+        (tmp_path / "spool-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") * 64)
+        os.chown(tmp_path / "spool-journal", NOBODY, NOBODY)
+        self.check(path, collector, caplog, "belongs to another user")
+        assert path.read_bytes() == before
 
     def test_not_looked_at_when_nothing_is_sent(self, tmp_path):
         """With `send=False` the production's settings work anywhere."""

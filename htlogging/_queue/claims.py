@@ -167,6 +167,20 @@ class Claims:
             )
             return [batch for batch, _ in state.claims.values()]
 
+    def leave(self, source: int) -> list[Batch]:
+        """Forget the claims of a source, without counting them; return them."""
+        with self._changing:
+            state = self.state
+            kept = {key: one for key, one in state.claims.items() if key[0] != source}
+            left = [one for key, (one, _) in state.claims.items() if key[0] == source]
+            self.state = state.but(
+                claims=kept,
+                released=tuple(one for one in state.released if one.source != source),
+                claimed=state.claimed - sum(map(len, left)),
+                claimed_bytes=state.claimed_bytes - sum(map(_size, left)),
+            )
+            return left
+
     def has_before(self, number: int, source: int = 0) -> bool:
         """Return whether an event with a lower number than this is claimed."""
         return any(

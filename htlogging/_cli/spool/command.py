@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 
@@ -147,11 +148,14 @@ def _status_number(text: str) -> int | None:
 @contextmanager
 def _opened(arguments: argparse.Namespace, *, change: bool) -> Iterator[SpoolView]:
     # Late, because SQLite is slow to import.
-    from htlogging._queue.spool.admin import SpoolView
+    from htlogging._queue.spool.admin import SpoolError, SpoolView
 
-    view = SpoolView(arguments.path, change=change)
-    with closing(view), view.translated():
-        yield view
+    try:
+        view = SpoolView(arguments.path, change=change)
+        with closing(view), view.translated():
+            yield view
+    except SpoolError as exc:
+        raise Failed(str(exc)) from exc
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -162,7 +166,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         out(json.dumps(found))
     else:
-        for line in status_lines(arguments.path, found):
+        for line in status_lines(readable(arguments.path), found):
             out(line)
     return 0
 
@@ -191,35 +195,40 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from htlogging._cli.spool.listing import about
+    from htlogging._queue.spool import statements
     from htlogging._queue.spool.erasure import row_of
 
     with _opened(arguments, change=False) as view:
         table, key = row_of(arguments.id)
-        if table == "events":
-            query = "SELECT at, body FROM events WHERE owner = ? AND seq = ?"
-            rows = view.read(query, *key)
-        else:
-            query = (
-                "SELECT at, failed_at, status, code, message, tries, body FROM dead"
-                " WHERE id = ?"
-            )
-            rows = view.read(query, *key)
-    if not rows:
-        raise Failed(f"{arguments.path}: there is no event {arguments.id}")
-    at, *why, body = rows[0]
+        waiting = view.read(statements.row, key) if table == "events" else None
+        letter = view.read(statements.letter, key) if table == "dead" else None
+    found = waiting or letter
+    if found is None:
+        raise Failed(f"{readable(arguments.path)}: there is no event {arguments.id}")
+    if not found.is_sound():
+        raise Failed(f"{readable(arguments.path)}: event {arguments.id} is damaged")
     if arguments.json:
-        out(_as_sent(body))
+        out(_as_sent(found.body))
         return 0
-    out(f"accepted   {iso(at)}")
-    if why:
-        failed_at, status, code, message, tries = why
-        answer = "no answer" if status is None else f"HTTP {status}"
-        out(f"refused    {iso(failed_at)}, tries: {tries:,}")
-        out(f"reason     {answer}, {reason(status, code, message)}")
-    out(f"size       {many(len(body), 'byte')}")
-    for line in json.dumps(json.loads(body), indent=2, ensure_ascii=False).split("\n"):
+    out(f"accepted   {iso(found.at)}")
+    if letter is not None:
+        why = about(letter)
+        answer = "no answer" if letter.status is None else f"HTTP {letter.status}"
+        out(f"refused    {why['failedAt']}, tries: {letter.tries:,}")
+        out(
+            f"reason     {answer}, {reason(letter.status, why['code'], why['message'])}"
+        )
+    out(f"size       {many(len(found.body), 'byte')}")
+    event = json.loads(found.body)
+    for line in json.dumps(event, indent=2, ensure_ascii=False).split("\n"):
         out(line)
     return 0
+
+
+def readable(path: str) -> str:
+    """Return a path as text that can be printed, whatever bytes it has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _as_sent(body: bytes) -> str:
@@ -250,6 +259,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _drop(arguments: argparse.Namespace) -> int:
+    from htlogging._queue.spool import statements
     from htlogging._queue.spool.erasure import drop_dead, drop_ids, drop_waiting
 
     waiting = arguments.waiting or arguments.all
@@ -261,9 +271,9 @@ def _drop(arguments: argparse.Namespace) -> int:
         if not arguments.yes:
             count = len(ids)
             if waiting:
-                count += view.read("SELECT count(*) FROM events")[0][0]
+                count += view.read(statements.count, "events")
             if dead:
-                count += view.read("SELECT count(*) FROM dead")[0][0]
+                count += view.read(statements.count, "dead")
             raise Misused(f"this drops {many(count, 'event')} for good; add --yes")
         count = drop_ids(view, ids) if ids else 0
         count += drop_waiting(view) if waiting else 0

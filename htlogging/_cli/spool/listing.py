@@ -6,6 +6,7 @@ import json
 
 from htlogging._cli.terminal.console import iso, reason, row, terminal_width
 from htlogging._cli.terminal.request_lines import as_text, who
+from htlogging._queue.spool import statements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
+    from htlogging._queue.spool.statements import Letter
 
 # Columns; a negative number aligns to the right.
 _ID, _NUMBER, _TIME, _TYPE, _WHO, _NAME, _SIZE = 20, 6, 20, 8, 20, 24, -7
@@ -71,37 +73,48 @@ def line_of(found: dict[str, Any], body: bytes) -> str:
     return row(_cells(found, body), terminal_width())
 
 
+def as_str(text: object) -> str:
+    """Return a text of the file, which is bytes there."""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
 def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield a description of each waiting event, and the event."""
+    """Yield what there is about each waiting event, and the event."""
     owners = view.owners()
     living = view.living(owners)
     for number in owners:
-        for owner, seq, at, body in view.events(number):
+        for found in view.events(number):
+            if not found.is_sound():
+                continue
+            owner, seq = statements.owner_of(found.id)
             yield (
                 {
                     "id": f"{owner}.{seq}",
                     "kind": "waiting" if number in living else "orphaned",
-                    "at": iso(at),
-                    "bytes": len(body),
+                    "at": iso(found.at),
+                    "bytes": len(found.body),
                 },
-                body,
+                found.body,
             )
 
 
 def dead(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield a description of each dead letter, and the event."""
-    for number, at, failed_at, status, code, message, tries, body in view.letters():
-        yield (
-            {
-                "id": str(number),
-                "kind": "dead",
-                "at": iso(at),
-                "bytes": len(body),
-                "status": status,
-                "code": code,
-                "message": message,
-                "tries": tries,
-                "failedAt": iso(failed_at),
-            },
-            body,
-        )
+    """Yield what there is about each dead letter, and the event."""
+    for found in view.letters():
+        if found.is_sound():
+            yield about(found), found.body
+
+
+def about(found: Letter) -> dict[str, Any]:
+    """Return what there is about a dead letter."""
+    return {
+        "id": str(found.id),
+        "kind": "dead",
+        "at": iso(found.at),
+        "bytes": len(found.body),
+        "status": found.status,
+        "code": as_str(found.code),
+        "message": as_str(found.message),
+        "tries": found.tries,
+        "failedAt": iso(found.failed_at),
+    }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 from htlogging._cli.drain import concerns_one, is_refusal, pump
 from htlogging._cli.terminal.console import Progress
 from htlogging._command_error import Failed
 from htlogging._queue.base import Batch
+from htlogging._queue.spool import statements
+from htlogging._queue.spool.reasons import scrubbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
     from htlogging._settings import Settings
@@ -35,7 +34,7 @@ class _Rows:
         self._view = view
         self._settled = settled
         self._left = self._rows()
-        self._ahead: tuple[Any, bytes] | None = None  # read, but did not fit
+        self._ahead: tuple[int, bytes] | None = None  # read, but did not fit
         self.delivered = 0
         self.refused = 0
         self.stopped: DeliveryError | None = None  # why nothing more is claimed
@@ -44,19 +43,19 @@ class _Rows:
         """Return how many there are to send."""
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
 
-    def _rows(self) -> Iterator[tuple[Any, bytes]]:
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
         """Yield each row's key and event."""
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
 
-    def _remove(self, keys: list[Any]) -> None:
+    def _remove(self, keys: list[int]) -> None:
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
 
-    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
+    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
         raise NotImplementedError  # pragma: no cover  (each subclass has its own)
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
         """Take the next rows; `None` if there are none, or sending must stop."""
-        keys: list[Any] = []
+        keys: list[int] = []
         events: list[bytes] = []
         while self.stopped is None and len(events) < max_count:
             found = self._ahead or next(self._left, None)
@@ -87,7 +86,7 @@ class _Rows:
         if not concerns_one(failure):
             self.stopped = failure
         if is_refusal(failure):
-            self._refuse(list(batch.ids), failure)
+            self._refuse(list(batch.ids), scrubbed(failure, batch.events))
             self.refused += len(batch)
             self._settled()
         return True
@@ -122,41 +121,30 @@ class DeadLetters(_Rows):
     ) -> None:
         self._statuses = statuses
         # Later letters are left alone: they come from a living process or from this replay.
-        self._last = view.read("SELECT coalesce(max(id), 0) FROM dead")[0][0]
+        self._last = view.read(statements.last_letter)
         super().__init__(view, settled)
 
     def count(self) -> int:
         """Return how many there are to send."""
-        rows = self._view.read(
-            "SELECT status, count(*) FROM dead WHERE id <= ? GROUP BY status",
-            self._last,
-        )
+        rows = self._view.read(statements.letters_by_status, self._last)
         return sum(count for status, count in rows if self._is_wanted(status))
 
     def _is_wanted(self, status: int | None) -> bool:
         return not self._statuses or status in self._statuses
 
-    def _rows(self) -> Iterator[tuple[Any, bytes]]:
-        for number, _, _, status, _, _, _, body in self._view.letters():
-            if number > self._last:
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
+        for letter in self._view.letters():
+            if letter.id > self._last:
                 return
-            if self._is_wanted(status):
-                yield number, body
+            # What differs from what was accepted is never sent.
+            if self._is_wanted(letter.status) and letter.is_sound():
+                yield letter.id, letter.body
 
-    def _remove(self, keys: list[Any]) -> None:
-        with self._view.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM dead WHERE id = ?", [(key,) for key in keys]
-            )
+    def _remove(self, keys: list[int]) -> None:
+        self._view.change(statements.delete_letters, keys)
 
-    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
-        why = (failure.status, failure.code, failure.message, failure.tries)
-        with self._view.transaction() as connection:
-            connection.executemany(
-                "UPDATE dead SET failed_at = ?, status = ?, code = ?, message = ?,"
-                " tries = tries + ? WHERE id = ?",
-                [(time.time(), *why, key) for key in keys],
-            )
+    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
+        self._view.change(statements.refuse_again, keys, failure)
 
 
 class Orphans(_Rows):
@@ -168,32 +156,22 @@ class Orphans(_Rows):
 
     def count(self) -> int:
         """Return how many there are to send."""
-        query = "SELECT count(*) FROM events WHERE owner = ?"
-        return sum(self._view.read(query, owner)[0][0] for owner in self._owners)
+        sums = (self._view.read(statements.sum_of_owner, o) for o in self._owners)
+        return sum(found.events for found in sums)
 
-    def _rows(self) -> Iterator[tuple[Any, bytes]]:
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
         for held in self._owners:
-            for owner, seq, _, body in self._view.events(held):
-                yield (owner, seq), body
+            for row in self._view.events(held):
+                if row.is_sound():
+                    yield row.id, row.body
 
-    def _remove(self, keys: list[Any]) -> None:
-        with self._view.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM events WHERE owner = ? AND seq = ?", keys
-            )
+    def _remove(self, keys: list[int]) -> None:
+        self._view.note_settled(keys)
+        self._view.change(statements.delete, keys)
 
-    def _refuse(self, keys: list[Any], failure: DeliveryError) -> None:
-        why = (failure.status, failure.code, failure.message, failure.tries)
-        with self._view.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO dead (failed_at, status, code, message, tries, at, body)"
-                " SELECT ?, ?, ?, ?, ?, at, body FROM events"
-                " WHERE owner = ? AND seq = ?",
-                [(time.time(), *why, *key) for key in keys],
-            )
-            connection.executemany(
-                "DELETE FROM events WHERE owner = ? AND seq = ?", keys
-            )
+    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
+        self._view.note_settled(keys)
+        self._view.change(statements.bury, keys, failure)
 
 
 class Replayed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from htlogging._cli.spool.listing import as_str
 from htlogging._cli.terminal.console import iso, many, reason, row
+from htlogging._queue.spool import statements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,23 +12,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
-
-_SUMS = "SELECT count(*), coalesce(sum(length(body)), 0), min(at), max(at) FROM"
+    from htlogging._queue.spool.statements import Sum
 
 
 def status_of(view: SpoolView) -> dict[str, Any]:
-    """Return the numbers, all at one moment."""
+    """Return the numbers, all of one moment."""
     view.connection.execute("BEGIN")
     owners = view.owners()
     living = view.living(owners)
-    query = f"{_SUMS} events WHERE owner = ?"
-    each = {owner: view.read(query, owner)[0] for owner in owners}
-    dead = _sums(view.read(f"{_SUMS} dead"))
-    # SQLite takes the message from the row with the latest time ("bare columns").
-    reasons = view.read(
-        "SELECT status, code, count(*), max(failed_at), message FROM dead"
-        " GROUP BY status, code ORDER BY 3 DESC"
-    )
+    each = {owner: view.read(statements.sum_of_owner, owner) for owner in owners}
+    dead = _sums([view.read(statements.sum_of_dead)])
+    reasons = view.read(statements.reasons)
+    damaged = view.read(statements.count, "damaged")
     view.connection.execute("COMMIT")
     return {
         "schema": view.version,
@@ -40,25 +37,28 @@ def status_of(view: SpoolView) -> dict[str, Any]:
             **dead,
             "reasons": [
                 {
-                    "status": status,
-                    "code": code,
-                    "events": count,
-                    "latest": iso(latest),
-                    "message": message,
+                    "status": why.status,
+                    "code": as_str(why.code),
+                    "events": why.events,
+                    "latest": iso(why.latest),
+                    "message": as_str(why.message),
                 }
-                for status, code, count, latest, message in reasons
+                for why in reasons
             ],
         },
+        "damaged": {"events": damaged, "files": view.kept_aside()},
     }
 
 
-def _sums(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
-    some = [found for found in rows if found[0]]
+def _sums(sums: Iterable[Sum]) -> dict[str, Any]:
+    some = [found for found in sums if found.events]
+    oldest = [found.oldest for found in some if isinstance(found.oldest, float)]
+    newest = [found.newest for found in some if isinstance(found.newest, float)]
     return {
-        "events": sum(found[0] for found in some),
-        "bytes": sum(found[1] for found in some),
-        "oldest": iso(min(found[2] for found in some)) if some else None,
-        "newest": iso(max(found[3] for found in some)) if some else None,
+        "events": sum(found.events for found in some),
+        "bytes": sum(found.size for found in some),
+        "oldest": iso(min(oldest)) if oldest else None,
+        "newest": iso(max(newest)) if newest else None,
     }
 
 

@@ -3,27 +3,38 @@ A spool seen from outside: by the commands, beside the processes that it belongs
 
 Nothing is made that is not there. Reads are short, a page of rows each: a long one would
 keep SQLite from emptying the log. Writes are short too, with pauses between them:
-processes write one event at a time, and wait a second at most for their turn.
+processes write one event at a time, and wait two seconds at most for their turn.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import threading
+from collections import Counter
 from contextlib import contextmanager, suppress
-from urllib.parse import quote
 
-from htlogging._command_error import Failed
-from htlogging._queue.spool import location
-from htlogging._queue.spool.lockfile import LockFile
-from htlogging._queue.spool.schema import APPLICATION_ID, VERSION
+from htlogging._queue.spool import connections, location, schema, statements
+from htlogging._queue.spool.lockfile import REPLAY, LockFile
+from htlogging._queue.spool.schema import (
+    APPLICATION_ID,
+    SEQ_BITS,
+    VERSION,
+    SpoolUnavailable,
+)
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Concatenate, ParamSpec, TypeVar
+
+    from htlogging._queue.spool.statements import Letter, Row
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+    Work = Callable[Concatenate[sqlite3.Connection, P], T]
 
 try:
     import fcntl
@@ -33,16 +44,12 @@ except ImportError:  # pragma: no cover  (Windows: no spool there)
 # Seconds to wait for another's write; nobody waits for ours meanwhile.
 BUSY = 30.0
 
-# Rows of a read.
-_PAGE = 200
-
 # Seconds between two writes: SQLite's waiters sleep, and would not get their turn.
 _PAUSE = 0.03
 
-# The byte of PATH-lock that a replay holds. Owners' numbers are far above it.
-_REPLAY = 1
 
-_NEXT_OWNER = "SELECT min(owner) FROM events WHERE owner > ?"
+class SpoolError(Exception):
+    """A spool cannot be looked at, or changed, as a command was asked to."""
 
 
 class SpoolView:
@@ -54,78 +61,94 @@ class SpoolView:
         change: Whether to change it, too, which only its owner may.
 
     Raises:
-        Failed: There is none, it is none, or it cannot be read.
+        SpoolError: There is none, it is none, or it cannot be read.
     """
 
     def __init__(self, path: str, *, change: bool = False) -> None:
         self.path = os.path.realpath(path)
-        self._name = path
+        self._name = os.fsencode(path).decode("utf-8", "backslashreplace")
         self._lock = LockFile(f"{self.path}-lock")
         if fcntl is None:  # pragma: no cover
-            raise Failed(
+            raise SpoolError(
                 "a spool needs POSIX file locks, which this system does not have"
             )
         if not os.path.exists(self.path):
-            raise Failed(f"{path}: no such file")
+            raise SpoolError(f"{self._name}: no such file")
         if change:
             try:
                 location.check_owner(self.path)
-            except InvalidSetting:
-                raise Failed(f"{path}: the file belongs to another user") from None
+            except InvalidSetting as exc:
+                others = "belongs to another user" in str(exc)
+                why = "the file belongs to another user" if others else str(exc)
+                raise SpoolError(f"{self._name}: {why}") from None
         with self.translated():
-            # mode=rw: unlike the default, it makes no file.
-            uri = f"file:{quote(self.path)}?mode=rw"
-            self.connection = sqlite3.connect(
-                uri, timeout=BUSY, uri=True, isolation_level=None
-            )
-            self.version = self._check()
+            self.connection = connections.connect(self.path)
+            self.connection.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+            # No copy of what is in the file lies elsewhere, not even for a moment.
+            self.connection.execute("PRAGMA temp_store = MEMORY")
+            self.version = self._check(change=change)
 
-    def _check(self) -> int:
+    def _check(self, *, change: bool) -> int:
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
-            raise Failed(f"{self._name}: not a spool but a database of another program")
+            raise SpoolError(
+                f"{self._name}: not a spool but a database of another program"
+            )
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            raise Failed(f"{self._name}: written by a later version of htlogging")
-        return int(version)
+            raise SpoolError(f"{self._name}: written by a later version of htlogging")
+        if version < VERSION:
+            if not change:
+                raise SpoolError(
+                    f"{self._name}: written by an earlier version of htlogging; the "
+                    "application takes it over when it starts, and so do replay, drop "
+                    "and forget"
+                )
+            schema.set_up(self.connection)
+        return VERSION
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Make one line of an error of the file."""
+        """Make a `SpoolError` of an error of the file."""
         try:
             yield
         except BrokenPipeError:  # of what is printed meanwhile
             raise
-        except (sqlite3.Error, OSError) as exc:
-            reason = getattr(exc, "strerror", None) or exc
-            raise Failed(f"{self._name}: {reason}") from exc
+        except sqlite3.Error as exc:
+            raise SpoolError(f"{self._name}: {schema.translate(exc)}") from exc
+        except SpoolUnavailable as exc:
+            raise SpoolError(f"{self._name}: {exc}") from exc
+        except OSError as exc:
+            raise SpoolError(f"{self._name}: {exc.strerror or exc}") from exc
 
     def close(self) -> None:
         """Close it; the last one to do so empties the log, as always in SQLite."""
-        self.connection.close()
+        connections.close(self.connection)
 
-    def read(self, query: str, *values: object) -> list[Any]:
-        """Return the rows of a query."""
-        return self.connection.execute(query, values).fetchall()
+    def read(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Read."""
+        return work(self.connection, *args, **options)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def change(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do several statements as one, after a pause that lets others write."""
         threading.Event().wait(_PAUSE)
-        self.connection.execute("BEGIN IMMEDIATE")
         try:
-            yield self.connection
+            self.connection.execute("BEGIN IMMEDIATE")
+            result = work(self.connection, *args, **options)
             self.connection.execute("COMMIT")
         finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+        return result
 
     def owners(self) -> list[int]:
         """Return the owners that have events, the elder ones first."""
-        found, owner = [], 0
-        # One by one along the primary key: a DISTINCT would look at every event.
-        while (owner := self.read(_NEXT_OWNER, owner)[0][0]) is not None:
+        found: list[int] = []
+        # One by one along the key: a DISTINCT would look at every event.
+        owner = self.read(statements.next_owner, 0)
+        while owner is not None:
             found.append(owner)
+            owner = self.read(statements.next_owner, owner)
         return found
 
     def living(self, owners: list[int]) -> set[int]:
@@ -143,38 +166,28 @@ class SpoolView:
         finally:
             os.close(lock)
 
+    def note_settled(self, ids: Iterable[int]) -> None:
+        """Write down that waiting events were taken out: they are not lost."""
+        with suppress(OSError):
+            for owner, gone in Counter(event >> SEQ_BITS for event in ids).items():
+                if found := self._lock.noted(owner):
+                    self._lock.note(owner, found[0], found[1] + gone)
+
     def hold(self, owner: int) -> bool:
         """Take over an owner whom nobody serves, for as long as this process lives."""
         return self._lock.take(owner)
 
     def hold_replay(self) -> bool:
         """Be the only one who replays; `False`: another does."""
-        return self.hold(_REPLAY)
+        return self.hold(REPLAY)
 
-    def events(self, owner: int) -> Iterator[tuple[int, int, float, bytes]]:
-        """Yield an owner's waiting events: owner, seq, at, body."""
-        last = -1
-        while rows := self.read(
-            "SELECT owner, seq, at, body FROM events WHERE owner = ? AND seq > ?"
-            " ORDER BY seq LIMIT ?",
-            owner,
-            last,
-            _PAGE,
-        ):
-            yield from rows
-            last = rows[-1][1]
+    def events(self, owner: int) -> Iterator[Row]:
+        """Yield an owner's waiting events, those that are damaged included."""
+        return statements.rows(self.connection, owner)
 
-    def letters(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the dead letters: their columns, in the table's order."""
-        last = -1
-        while rows := self.read(
-            "SELECT id, at, failed_at, status, code, message, tries, body FROM dead"
-            " WHERE id > ? ORDER BY id LIMIT ?",
-            last,
-            _PAGE,
-        ):
-            yield from rows
-            last = rows[-1][0]
+    def letters(self) -> Iterator[Letter]:
+        """Yield the dead letters, those that are damaged included."""
+        return statements.letters(self.connection)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of its files, by what is added to PATH; "" is PATH."""
@@ -183,6 +196,11 @@ class SpoolView:
             with suppress(FileNotFoundError):
                 found[suffix] = os.stat(self.path + suffix).st_size
         return found
+
+    def kept_aside(self) -> list[str]:
+        """Return the names of damaged files that were kept beside it."""
+        found = glob.glob(f"{glob.escape(self.path)}.damaged-*")
+        return sorted(os.path.basename(path) for path in found)
 
 
 def _is_locked(lock: int, owner: int) -> bool:

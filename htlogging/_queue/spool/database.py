@@ -2,7 +2,7 @@
 The spool's file: SQLite in WAL mode, shared by processes, and who owns what in it.
 
 An owner's events are sent by it alone; those of an owner whose byte of `PATH-lock` is
-free (see `_spool_lock`) may be adopted by anyone, who then holds that byte too.
+free (see `lockfile`) may be adopted by anyone, who then holds that byte too.
 """
 
 from __future__ import annotations
@@ -13,43 +13,41 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from itertools import count
 
 from htlogging._process import fork
-from htlogging._queue.spool import location
-from htlogging._queue.spool.lockfile import LockFile, identity
-from htlogging._queue.spool.schema import (
-    BUSY,
-    PAGE,
-    SpoolUnavailable,
-    Translated,
-    connect,
-)
+from htlogging._queue.spool import connections, location, salvage, schema, statements
+from htlogging._queue.spool.lockfile import FIRST_OWNER, LockFile, identity
+from htlogging._queue.spool.schema import BUSY, MAX_OWNER, SpoolUnavailable, Translated
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from typing import Any, Concatenate, ParamSpec, TypeVar
 
-# Pages in the write-ahead log at which a commit, perhaps a caller's, copies them into
-# the file: at least, and at most. 16,384 take 50 ms. The sending thread does that much
-# earlier; this is for when it waits for an answer.
-WAL_PAGES = (1_000, 16_384)
+    P = ParamSpec("P")
+    T = TypeVar("T")
+    Work = Callable[Concatenate[sqlite3.Connection, P], T]
+
+# Pages of 4,096 bytes in the write-ahead log at which a commit, perhaps a caller's,
+# copies them into the file: at least, and at most. 16,384 take 50 ms. The sending thread
+# does that much earlier; this is for when it waits for an answer.
+WAL_PAGES = (64, 16_384)
 
 # The share of these at which it does: in statements, of which an event's takes two to
 # ten.
 _EARLIER = 32
 
-# The share that stays on disk when the log begins anew. To cut it and have it grow again
-# took a quarter of a call's time.
-_KEPT = 4
-
 # Pages given back to the system in one go: a few milliseconds, which callers wait for.
 _SOME_PAGES = 256
 
-_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
-_NEXT_OWNER = "SELECT owner FROM events WHERE owner > ? ORDER BY owner LIMIT 1"
+# Numbers that are tried for one whose place in the lock file is free.
+_MAX_TRIES = 64
+
+# When owners' numbers begin, in seconds since 1970: 2020. They end in 2054.
+_EPOCH = 1_577_836_800
 
 
 class SpoolFile:
@@ -57,43 +55,47 @@ class SpoolFile:
     One file as one process sees it; its queues share this object.
 
     Writing and reading have a connection and a lock each, so that a caller's `put` does
-    not wait for the sender's reading. Before a fork both connections are closed: SQLite's
-    must not cross one, and the next statement opens them again, in the parent and in
-    the child.
+    not wait for the sender's reading. The two come and go together, in one step.
 
     Args:
         path: An absolute path without links.
+        name: The path as it was given.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str | None = None) -> None:
         self.path = path
+        self._name = name or path
         self._make_locks()
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._crossed: list[object] = []  # connections of a parent: kept, unused
+        # To write with, and to read with; one value, so that it is both or none.
+        self._pair: tuple[sqlite3.Connection, sqlite3.Connection] | None = None
         self._lock = LockFile(f"{path}-lock")
         self._identity: tuple[int, int] | None = None  # of the file that is open
+        self._descriptors: dict[int, tuple[int, int]] = {}  # SQLite's, and what of
+        self._was_held = (False, False)  # by who forks, before the fork
+        self._is_left = False  # deleted, and what was in it is elsewhere
+        self.was_taken_away = False  # there was a spool here, and it is empty or gone
         # Owners that no queue serves.
         self._idle: set[int] = set()
         # Queues and where they send to. Not guarded: each operation is atomic.
         self._users: weakref.WeakKeyDictionary[object, Hashable] = (
             weakref.WeakKeyDictionary()
         )
-        # What the strictest user asks for, and whether the writer has been told.
+        # What the strictest user asks for.
         self._full_sync = False
         self._wal_pages = WAL_PAGES[1]
-        self._told = False
         self._logged = 0  # statements since the log was copied; a hint
         fork.register(self)
 
     def _make_locks(self) -> None:
-        # Held while this process writes. Between its threads a lock wakes the next one
-        # at once, where SQLite's own would sleep. Re-entrant: a signal handler or a
-        # __del__ may log while this thread writes. A fork waits for it.
-        # Nothing that Python knows is waited for while it is held, and nothing logged:
-        # any other lock's holder may be stopped by a signal handler that logs an event.
+        # Held while this process writes, opens or closes. Between its threads a lock
+        # wakes the next one at once, where SQLite's own would sleep. Re-entrant: a
+        # signal handler or a __del__ may log while this thread writes. A fork waits.
+        # Nothing that Python knows is waited for while it is held, but `_reading`, and
+        # nothing logged: any other lock's holder may be stopped by a signal handler
+        # that logs an event.
         self.writing = threading.RLock()
-        # Held while the sender reads. Taken before `writing` where both are.
+        # Held while the sender reads; taken after `writing`. Who holds it waits for no
+        # lock; a signal handler that comes then and writes does not wait for long.
         self._reading = threading.RLock()
 
     def join(self, user: object, destination: Hashable) -> None:
@@ -102,7 +104,7 @@ class SpoolFile:
 
         Raises:
             InvalidSetting: Others of this process use it for another one. Events of
-                processes that died do not tell where they shall go.
+                processes that died do not tell where they must go.
         """
         if any(other != destination for other in list(self._users.values())):
             raise InvalidSetting(
@@ -115,65 +117,117 @@ class SpoolFile:
         """Use it no more, for now."""
         self._users.pop(user, None)
 
-    def ask(self, *, full_sync: bool, max_bytes: int) -> None:
+    def require(self, *, full_sync: bool, max_bytes: int) -> None:
         """Have it as safe, and its log as small, as the strictest user asks for."""
         self._full_sync |= full_sync
-        pages = max(max_bytes // PAGE // 4, WAL_PAGES[0])
+        pages = max(max_bytes // 4_096 // 4, WAL_PAGES[0])
         self._wal_pages = min(self._wal_pages, pages)
-        self._told = False
+        with self.writing:
+            if self._pair is not None:
+                with suppress(sqlite3.Error):
+                    self._set_up(self._pair[0])
 
     def is_writing_here(self) -> bool:
-        """Tell whether this thread is writing: we are in a signal handler, or so."""
+        """Return whether this thread is writing: we are in a signal handler, or so."""
         return self.writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
-    def write(self, statement: str, *values: object) -> int:
+    def is_reading_here(self) -> bool:
+        """Return whether this thread is reading."""
+        return self._reading._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+    def write(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
-        Do one statement, committed when this returns; return the rows it changed.
+        Do one statement, committed when this returns.
 
         Raises:
             SpoolUnavailable: It could not be done, and was not.
         """
+        nested = self.is_writing_here()
         with self.writing, Translated():
-            return self._to_write().execute(statement, values).rowcount
+            return work(self._to_write(nested), *args, **options)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """
-        Do several statements as one.
-
-        Raises:
-            SpoolUnavailable: They could not be done, and were not.
-        """
+    def change(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Do several statements as one; raises as `write` does."""
+        nested = self.is_writing_here()
         with self.writing, Translated():
-            connection = self._to_write()
-            connection.execute("BEGIN IMMEDIATE")
+            connection = self._to_write(nested)
             try:
-                yield connection
+                connection.execute("BEGIN IMMEDIATE")
+                result = work(connection, *args, **options)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):
                         connection.execute("ROLLBACK")
+            return result
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def read(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
-        Give a connection to read with.
+        Read.
 
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        with self._reading, Translated():
-            if self._reader is None:
-                with self.writing:
-                    self._open()
-            assert self._reader is not None
-            yield self._reader
+        with Translated():
+            while True:
+                if self._pair is None or not self._lock.is_intact():
+                    with self.writing:
+                        self._open()
+                with self._reading:
+                    pair = self._pair
+                    # Looked at with the lock: a fork or `reopen` may have come between.
+                    if pair is not None:
+                        return work(pair[1], *args, **options)
 
-    def read(self, query: str, *values: object) -> list[Any]:
-        """Return the rows of a query; raises as `reading` does."""
-        with self.reading() as connection:
-            return connection.execute(query, values).fetchall()
+    def insert(self, event: int, body: bytes) -> None:
+        """
+        Write an event, with `writing` held; it is on disk when this returns.
+
+        Raises:
+            sqlite3.IntegrityError: The id is taken.
+            SpoolUnavailable: It cannot be written.
+        """
+        try:
+            statements.insert(self._to_write(nested=True), event, body)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as exc:
+            raise schema.translate(exc) from exc
+
+    def note(self, owner: int, accepted: int, settled: int) -> None:
+        """Write down how many events an owner accepted, and how many are settled."""
+        self._lock.note(owner, accepted, settled)
+
+    def settled_of(self, owner: int) -> int:
+        """Return how many of an owner's events were settled, as far as is known."""
+        with self.writing, Translated():
+            found = self._lock.noted(owner)
+            return 0 if found is None else found[1]
+
+    def count_lost(self) -> int:
+        """
+        Return how many events of processes that died are not in the file any more.
+
+        They are counted once.
+
+        Raises:
+            SpoolUnavailable: The file cannot be read.
+        """
+        lost = 0
+        with self.writing, Translated():
+            for owner, accepted, settled in self._lock.all_noted():
+                ours = owner in self._lock.held
+                if (ours and owner not in self._idle) or not self._lock.take(owner):
+                    continue  # whoever lives counts by itself
+                here = self.read(statements.sum_of_owner, owner).events
+                lost += max(accepted - settled - here, 0)
+                if here:
+                    self._lock.note(owner, accepted, accepted - here)
+                else:
+                    self._lock.forget(owner)
+                if not ours:
+                    self._lock.free(owner)
+        return lost
 
     def new_owner(self) -> int:
         """
@@ -185,16 +239,34 @@ class SpoolFile:
         Raises:
             SpoolUnavailable: The lock file cannot be made.
         """
+        nested = self.is_writing_here()
         with self.writing, Translated():
-            while True:
-                # A clock that was never set may stand at 0, or before.
-                owner = max(int(time.time()), 1) << 20 | secrets.randbits(20)
-                if owner not in self._lock.held and self._lock.take(owner):
+            connection = self._to_write(nested)
+            # A clock that was never set may stand at 0, or before.
+            seconds = max(int(time.time()) - _EPOCH, 1)
+            owner = min(seconds << 6 | secrets.randbits(6), MAX_OWNER // 2)
+            for tries in count():
+                owner = max(owner + 1, FIRST_OWNER)
+                if owner in self._lock.held or not self._lock.take(owner):
+                    continue
+                # Unless its process died: then it will be adopted.
+                if statements.span(connection, owner) is None and (
+                    tries > _MAX_TRIES or self._lock.is_free(owner)
+                ):
+                    self._lock.note(owner, 0, 0)
                     return owner
+                self._lock.free(owner)
+            raise AssertionError  # pragma: no cover  (numbers have no end)
 
-    def adopt(self) -> Iterator[int]:
+    def adopt(self, count: int) -> list[tuple[int, int, int]]:
         """
         Take over owners that have events and whom nobody serves, the elder ones first.
+
+        Args:
+            count: Owners at most.
+
+        Returns:
+            Each one's number, and its first and last event's.
 
         Raises:
             SpoolUnavailable: The file cannot be read.
@@ -202,20 +274,30 @@ class SpoolFile:
         with self.writing, Translated():
             # Another file may have its name: then our locks are nobody's to see.
             self._lock.ready()
-        # One by one along the index: a DISTINCT would look at every event.
-        found = self.read(_NEXT_OWNER, 0)
-        while found:
-            owner = found[0][0]
+        adopted: list[tuple[int, int, int]] = []
+        # One by one along the key: a DISTINCT would look at every event.
+        owner = self.read(statements.next_owner, 0)
+        while owner is not None and len(adopted) < count:
             with self.writing, Translated():
-                if owner in self._lock.held:
-                    # Whatever the destination was: as if its process had died.
-                    ours = owner in self._idle
-                    self._idle.discard(owner)
-                else:
-                    ours = self._lock.take(owner)
+                # Whatever the destination was: as if its process had died.
+                ours = owner in self._idle or (
+                    owner not in self._lock.held and self._lock.take(owner)
+                )
+                # From here on, and until all is noted, another queue may have it.
+                self._idle.update({owner} if ours else ())
             if ours:
-                yield owner
-            found = self.read(_NEXT_OWNER, owner)
+                ends = self.read(statements.span, owner)
+                if ends is not None:
+                    adopted.append((owner, *ends))
+            owner = self.read(statements.next_owner, owner)
+        return adopted
+
+    def serve(self, owner: int) -> bool:
+        """Take an adopted owner for one queue; return whether no other was faster."""
+        with self.writing:
+            idle = owner in self._idle
+            self._idle.discard(owner)
+            return idle
 
     def leave(self, owners: Iterable[int]) -> None:
         """Let other queues of this process adopt these; their bytes stay locked."""
@@ -227,43 +309,73 @@ class SpoolFile:
         with self.writing, Translated():
             for owner in owners:
                 self._idle.discard(owner)
+                self._lock.forget(owner)
                 self._lock.free(owner)
 
     def is_open(self) -> bool:
-        """Tell whether it is open in this process."""
-        return self._writer is not None
+        """Return whether it is open in this process."""
+        return self._pair is not None
 
     def is_used(self) -> bool:
-        """Tell whether a queue uses it."""
+        """Return whether a queue uses it."""
         return bool(self._users)
 
     def is_there(self) -> bool:
-        """Tell whether there is a file, as far as is known."""
+        """Return whether there is a file, as far as is known."""
         return self.is_open() or os.path.exists(self.path)
 
     def is_gone(self) -> bool:
-        """Tell whether the file was deleted or replaced since it was opened."""
+        """Return whether the file was deleted or replaced since it was opened."""
         with self.writing:
-            return self._writer is not None and identity(self.path) != self._identity
+            return self._pair is not None and identity(self.path) != self._identity
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Let no other thread use it."""
-        with self._reading, self.writing:
-            yield
+    def has_another(self) -> bool:
+        """Return whether there is a file that is not the one that was open."""
+        return identity(self.path) not in (None, self._identity)
 
     def reopen(self) -> None:
         """Close the connections; the next statement makes or finds the file anew."""
-        with self.locked():
+        with self.writing, self._reading:
             self._close()
 
-    def size(self) -> int:
-        """Return the bytes that events and dead letters take, pages not all full."""
-        ((used,),) = self.read(
-            "SELECT (page_count - freelist_count) * page_size"
-            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-        )
-        return int(used)
+    def leave_behind(self) -> None:
+        """Close a file that was deleted, and whose events are elsewhere by now."""
+        with self.writing, self._reading:
+            self._close()
+            if identity(self.path) is None:
+                with Translated():
+                    try:
+                        self._lock.begin_opening(BUSY)
+                        if identity(self.path) is None:
+                            salvage.remove(self.path)
+                            self._is_left = True
+                    finally:
+                        self._lock.end_opening()
+
+    def exchange(self, work: Callable[[Sequence[sqlite3.Connection]], T]) -> T:
+        """
+        Do what replaces the file, then close it; no other thread or process opens it.
+
+        Args:
+            work: Called with what reads the file that is open, if one is. What writes
+                comes first: it has in its cache what it wrote last, and a file that
+                was cut may not have that any more.
+        """
+        with self.writing, self._reading, Translated():
+            try:
+                self._lock.begin_opening(BUSY)
+                return work(self._pair or ())
+            finally:
+                self._lock.end_opening()
+                self._close()
+
+    def used_bytes(self) -> int:
+        """Return the bytes that its files take, those of free pages aside."""
+        used: int = self.read(statements.used_bytes)
+        for suffix in ("-wal", "-shm"):
+            with suppress(OSError):
+                used += os.stat(self.path + suffix).st_size
+        return used
 
     def tidy(self, rounds: int) -> None:
         """
@@ -272,100 +384,185 @@ class SpoolFile:
         Args:
             rounds: How often to give back a megabyte, with a pause for callers between.
         """
-        while rounds and self.read("PRAGMA freelist_count") != [(0,)]:
+        while rounds and self.write(statements.give_back, _SOME_PAGES):
             rounds -= 1
-            with self.writing, Translated():
-                connection = self._to_write()
-                # Not `execute`: it would stop after the first page, which SQLite
-                # returns as a row without columns.
-                connection.executescript(f"PRAGMA incremental_vacuum({_SOME_PAGES})")
         self.checkpoint()
 
     def log_is_long(self) -> bool:
-        """Tell whether it is time for `checkpoint`."""
+        """Return whether it is time for `checkpoint`."""
         return self._logged >= self._wal_pages // _EARLIER
 
     def checkpoint(self) -> None:
-        """Copy the log into the file, so that no caller's commit has to; if that can be."""
+        """Copy the log into the file, so that no caller's commit has to; if possible."""
         self._logged = 0  # first: a failure waits for its turn as well
         # If not, there is no harm: events can be written all the same.
         with suppress(SpoolUnavailable):
-            with self.reading() as connection:
-                # Here callers write meanwhile.
-                connection.execute(_CHECKPOINT).fetchall()
+            # Here callers write meanwhile.
+            self.read(statements.copy_log)
             # Not within the other: a signal handler may read while its thread writes.
             # Callers wait while what they wrote meanwhile is copied, and for the file's
             # sync: 3 ms here. The log begins anew only when all of it was copied.
-            with self.writing, Translated():
-                self._to_write().execute(_CHECKPOINT).fetchall()
+            self.write(statements.copy_log)
 
-    def _to_write(self) -> sqlite3.Connection:
-        if self._writer is None:
+    def empty_log(self) -> None:
+        """Copy the log and cut it to nothing, unless another process reads."""
+        with suppress(SpoolUnavailable):
+            self.write(_empty_log)
+
+    def _to_write(self, nested: bool) -> sqlite3.Connection:  # noqa: FBT001
+        """
+        Return what to write with; with `writing` held.
+
+        Args:
+            nested: Whether this thread held it before: within a transaction, perhaps.
+        """
+        if self._pair is None or not self._lock.is_intact():
             self._open()
-        assert self._writer is not None
-        if not self._told:
-            self._told = True
-            sync = "FULL" if self._full_sync else "NORMAL"
-            self._writer.execute(f"PRAGMA synchronous = {sync}")
-            pages = f"PRAGMA wal_autocheckpoint = {self._wal_pages}"
-            self._writer.execute(pages).fetchall()
-            kept = f"PRAGMA journal_size_limit = {self._wal_pages // _KEPT * PAGE}"
-            self._writer.execute(kept).fetchall()
-        if self._writer.in_transaction:
-            # A signal handler within `transaction`: it would wait for its COMMIT.
-            raise SpoolUnavailable("another process is writing to it", passing=True)
+            assert self._pair is not None
+        connection = self._pair[0]
+        if connection.in_transaction:
+            if nested:
+                # A signal handler within `change`: it would wait for its COMMIT.
+                raise SpoolUnavailable("it is being written to", passing=True)
+            connection.execute("ROLLBACK")  # of one that was cut short
         self._logged += 1
-        return self._writer
+        return connection
 
     def _open(self) -> None:
         """Open both connections, with `writing` held: both are of one file."""
-        if self._crossed:
-            raise SpoolUnavailable(
-                "the process was forked without Python being told, after its first "
-                "event; uWSGI has py-call-uwsgi-fork-hooks for that"
-            )
-        with self._lock.alone(BUSY):
-            location.check_owner(self.path)
-            location.make(self.path)
-            found = identity(self.path)
-            writer = connect(self.path)
-            try:
-                reader = connect(self.path)
-            except BaseException:
-                writer.close()
-                raise
+        if self._pair is not None:
+            if self._lock.is_intact():
+                return
+            self._drop_closed()
+        location.check_link(self._name)
+        location.make_folder(self.path)
+        # Before the lock file is made there.
+        location.check_owner(self.path)
+        try:
+            self._lock.begin_opening(BUSY)
+            self._open_alone()
+        finally:
+            self._lock.end_opening()
+
+    def _open_alone(self) -> None:
+        emptied = location.is_emptied(self.path)
+        if emptied and not self._is_left:
+            self.was_taken_away |= self._lock.is_made()
+            if location.has_log(self.path):
+                # SQLite would delete the log, in which there may be events.
+                salvage.keep(self.path)
+        self._is_left = False
+        location.make(self.path)
+        # Now that each is there: none was put there by another user meanwhile.
+        location.check_owner(self.path)
+        found = identity(self.path)
+        before = _descriptors_of(self.path)
+        opened: list[sqlite3.Connection] = []
+        try:
+            for _ in range(2):
+                opened.append(connections.connect(self.path))
+                self._set_up(opened[-1])
+            self._pair = opened[0], opened[1]
+        except (sqlite3.Error, SpoolUnavailable) as exc:
+            raise self._judged(exc) from exc
+        finally:
+            if self._pair is None:
+                for connection in opened:
+                    connections.close(connection)
         self._identity = found
-        self._told = False
-        self._writer, self._reader = writer, reader
+        after = _descriptors_of(self.path)
+        self._descriptors = {fd: what for fd, what in after.items() if fd not in before}
+        self._lock.note_made()
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        schema.set_up(connection, full_sync=self._full_sync, log_pages=self._wal_pages)
+
+    def _judged(self, exc: sqlite3.Error | SpoolUnavailable) -> SpoolUnavailable:
+        """Return why it cannot be opened: damaged, if it was a spool, or never one."""
+        found = exc if isinstance(exc, SpoolUnavailable) else schema.translate(exc)
+        if found.alien and (self._lock.is_made() or location.is_marked(self.path)):
+            return SpoolUnavailable(found.reason, damaged=True)
+        # A file of someone else's is left alone.
+        found.damaged &= not found.alien
+        return found
+
+    def _drop_closed(self) -> None:
+        """Let go of connections whose descriptors someone closed."""
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            # While a number is free, or the same file's, closing it harms nobody.
+            if all(
+                _identity_of(fd) in (None, what)
+                for fd, what in self._descriptors.items()
+            ):
+                connections.close(connection)
+            else:
+                connections.lose(connection)
 
     def _close(self) -> None:
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
-        self._reader = self._writer = None
+        # First the pair, in one step: one that is cut short leaves connections that a
+        # fork closes.
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            connections.close(connection)
         self._logged = 0
 
     def before_fork(self) -> None:
-        """Close the connections, and let nobody open one until the fork is over."""
-        self._reading.acquire()
-        self.writing.acquire()
+        """Let nobody use the file until the fork is over."""
+        # Not acquired twice, whatever a signal handler raises meanwhile: the first to
+        # be asked is the lock.
+        self._was_held = _is_owned(self.writing), _is_owned(self._reading)
+        for lock in (self.writing, self._reading):
+            while not _is_owned(lock):
+                with suppress(BaseException):
+                    lock.acquire()
         self._close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self.writing.release()
-        self._reading.release()
+        was_writing, was_reading = self._was_held
+        if not was_reading and _is_owned(self._reading):
+            self._reading.release()
+        if not was_writing and _is_owned(self.writing):
+            self.writing.release()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's owners: locks of files do not cross a fork."""
         self._make_locks()
-        if self._writer is not None:
-            # Python was not told of the fork. SQLite would take the parent's locks for
-            # its own, also in a new connection (sqlite.org/howtocorrupt.html, 2.6).
-            self._crossed += [self._writer, self._reader]
-            self._reader = self._writer = None
-            self._logged = 0
+        # None, where Python was told of the fork.
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            connections.lose(connection, connections.FORKED)
+        self._logged = 0
         self._lock.after_fork_in_child()
         self._idle = set()
         self._users = weakref.WeakKeyDictionary()
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    statements.copy_log(connection, "TRUNCATE")
+
+
+def _is_owned(lock: Any) -> bool:
+    return bool(lock._is_owned())  # noqa: SLF001
+
+
+def _descriptors_of(path: str) -> dict[int, tuple[int, int]]:
+    """Return the descriptors of this process that are of a spool's files."""
+    files = {identity(path + suffix) for suffix in ("", "-wal", "-shm")}
+    try:
+        numbers = list(map(int, os.listdir("/dev/fd")))
+    except OSError:  # pragma: no cover  (no such folder in a bare chroot)
+        return {}
+    found = {fd: _identity_of(fd) for fd in numbers}
+    return {
+        fd: what for fd, what in found.items() if what is not None and what in files
+    }
+
+
+def _identity_of(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,62 +1,65 @@
-"""What a spool's queue knows of its events without looking at the file."""
+"""What a spool's queue knows of its events without reading the file."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter, deque
 
 from htlogging._queue.base import Batch, Counts
+from htlogging._queue.claims import Claims
+from htlogging._queue.spool.schema import MAX_SEQ, SEQ_BITS
+from htlogging._queue.spool.statements import id_of, owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from htlogging._queue.base import Holder
 
     Mark = dict[int, int]
 
-# The source of batches that had to leave the file.
-EVICTED = -1
+
+# The source of batches: in the file; taken out of it; 0 is memory's.
+IN_FILE, EVICTED = 1, -1
+
+# Events that are kept in memory as well, for a moment.
+_RECENT = 1_000
 
 
 class Owner:
     """
-    One number's events: those up to `taken` were claimed, those up to `last` are there.
+    One owner's events: those up to `taken` were claimed, those up to `last` are there.
 
-    Some between may be missing: they could not be written, or somebody took them out.
-    They count as waiting until they would be claimed.
+    Each number is changed in one step, and one that is behind is put right by whoever
+    comes next: a `put` that was cut short after its commit leaves `last` too low, until
+    the next one finds the id taken, or the sender looks at the file.
     """
 
-    __slots__ = ("adopted", "last", "next", "number", "taken", "under_way", "written")
+    __slots__ = ("damaged_to", "last", "number", "settled", "taken")
 
     def __init__(
-        self, number: int, taken: int = 0, last: int = 0, *, adopted: bool = False
+        self, number: int, taken: int = 0, last: int = 0, settled: int = 0
     ) -> None:
         self.number = number
-        self.adopted = adopted  # nothing is added
+        self.settled = settled  # events that are delivered, or given up
+        self.damaged_to = 0  # up to here, what is missing was lost with the file
         self.taken = taken  # changed by who claims or evicts
         self.last = last  # changed by who writes, with the file's `writing` held
-        # For the owner that events are added to, guarded likewise.
-        self.next = last + 1
-        self.written = last
-        self.under_way = 0  # writes: more than one where a signal handler logs
 
-    def begin(self) -> int:
-        """Return the number for an event that is to be written."""
-        self.under_way += 1
-        seq = self.next
-        self.next += 1
-        return seq
+    def waiting(self) -> int:
+        """Return how many may be claimed, as far as is known."""
+        return max(self.last - self.taken, 0)
 
-    def end(self, written: int) -> None:
-        """Note that a write has ended, and the last number that it wrote, if any."""
-        self.under_way -= 1
-        self.written = max(self.written, written)
-        if not self.under_way:
-            # Not before: one with a smaller number might still come, and be passed.
-            self.last = self.written
+    def ids(self) -> tuple[int, int]:
+        """Return the first and the last id that may be claimed."""
+        return id_of(self.number, self.taken + 1), id_of(self.number, self.last)
+
+    def is_full(self) -> bool:
+        """Return whether there is no number for another event."""
+        return bool(self.last >= MAX_SEQ)
 
 
-class Books:
+class Ledger:
     """
     Which events wait, are claimed, settled, or were left in the file.
 
@@ -64,201 +67,246 @@ class Books:
     """
 
     def __init__(self) -> None:
-        self.owners: list[Owner] = []  # in the order in which they are served
+        self.own: Owner | None = None  # where `put` adds
+        self.direct: Owner | None = None  # where `claim_new` adds
+        self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
+        self.claims = Claims()
         # Guards all below, and changes of `taken`, for a few operations; nothing is
-        # waited for while held. Re-entrant for signal handlers; a forked child has
-        # books of its own.
+        # waited for while held. Re-entrant for signal handlers; a forked child has a
+        # ledger of its own.
         self.lock = threading.RLock()
-        self._claims: dict[tuple[int, int], Batch] = {}  # by owner and first number
-        self._claimed = 0  # events in _claims
-        self._released: list[Batch] = []  # of _claims, those to be claimed again
-        self._holders: dict[tuple[int, int], Holder | None] = {}  # of claims
-        self._moving = 0  # out of the file, not yet counted elsewhere
         self._evicted = 0  # batches taken out of the file
+        self._moving = 0  # events taken out of the file, not yet counted elsewhere
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`
-        self._delivered = 0
-        self._failed = 0
+        self._late = 0  # of those, delivered all the same
+        # The last events that were written, by id: a file that is damaged without a
+        # word may take them, until they have been read from it once.
+        self.recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
+        self._lost = 0  # events that are gone, or damaged
+        self._untold = 0  # of these
+        self._gone = 0  # not in the file any more, for a reason that is not known
+
+    def serve(self, owner: Owner) -> None:
+        """Have `put` add to this owner; the one before, which is full, is adopted."""
+        with self.lock:
+            before, self.own = self.own, owner
+            if before is not None:
+                self.adopted = [*self.adopted, before]
+
+    def owners(self) -> list[Owner]:
+        """Return the owners whose events are claimed, the elder ones first."""
+        own = self.own
+        return [*self.adopted, own] if own is not None else self.adopted[:]
 
     def waiting(self) -> int:
         """Return how many may be claimed; any thread, without a lock."""
-        # No `sum`, which takes twice the time: every caller comes here.
-        waiting = 0
-        # A copy: another thread may take an owner out.
-        for owner in self.owners[:]:
-            waiting += owner.last - owner.taken
-        return waiting
-
-    def has_released(self) -> bool:
-        """Tell whether events were put back."""
-        return bool(self._released)
+        own = self.own
+        waiting = 0 if own is None else own.last - own.taken
+        if self.adopted:
+            waiting += sum(owner.waiting() for owner in self.adopted)
+        return max(waiting, 0)
 
     def counts(self) -> Counts:
         """Return what became of all events."""
         with self.lock:
-            queued = self.waiting() + self._claimed + self._moving
-            queued += sum(self._left.values())
-            return Counts(self._delivered, self._failed, queued)
+            state = self.claims.state
+            queued = self.waiting() + self._moving + sum(self._left.values())
+            return Counts(
+                state.delivered + self._late,
+                state.failed + self._lost,
+                queued + state.claimed,
+            )
 
     def claim(
-        self,
-        owner: Owner,
-        seqs: Sequence[int],
-        events: list[bytes],
-        holder: Holder | None,
+        self, ids: Sequence[int], events: list[bytes], holder: Holder | None
     ) -> Batch:
         """Note that these were claimed."""
-        batch = Batch(events, seqs, owner.number)
-        with self.lock:
-            owner.taken = max(owner.taken, seqs[-1])
-            self._note(batch, holder)
+        # First: cut short behind this line, they are claimed, and will be again.
+        batch = self.claims.note(Batch(events, ids, IN_FILE), holder)
+        self.skip(ids)
         return batch
 
-    def _note(self, batch: Batch, holder: Holder | None) -> None:
-        self._claims[batch.source, batch.ids[0]] = batch
-        self._holders[batch.source, batch.ids[0]] = holder
-        self._claimed += len(batch)
-
-    def skip(self, owner: Owner, last: int) -> None:
-        """Note that there are none up to this number: somebody took them out."""
-        with self.lock:
-            owner.taken = max(owner.taken, last)
-
-    def reclaim(self, holder: Holder | None) -> Batch | None:
-        """Return a batch that was put back, as it was."""
-        with self.lock:
-            if not self._released:
-                return None
-            batch = self._released.pop(0)
-            self._holders[batch.source, batch.ids[0]] = holder
-            return batch
-
-    def recover(self) -> bool:
-        """Put back what nobody works on; return whether there was any."""
-        with self.lock:
-            lost = [
-                batch
-                for key, batch in self._claims.items()
-                if (holder := self._holders.get(key)) is not None
-                and not holder.locked()
-                and batch not in self._released
-            ]
-            self._released += lost
-            return bool(lost)
-
-    def _has(self, batch: Batch) -> bool:
-        return self._claims.get((batch.source, batch.ids[0])) is batch
-
-    def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Put its halves in a claimed batch's place."""
-        halves = batch.halves()
-        with self.lock:
-            if self._has(batch):
-                holder = self._holders.get((batch.source, batch.ids[0]))
-                for half in halves:
-                    self._claims[half.source, half.ids[0]] = half
-                    self._holders[half.source, half.ids[0]] = holder
-        return halves
-
-    def release(self, batch: Batch) -> None:
-        """Put a batch back."""
-        with self.lock:
-            if self._has(batch):
-                self._released.append(batch)
-
-    def settle(self, batch: Batch, *, delivered: bool) -> bool:
-        """Note that a batch is settled; tell whether it was ours still."""
-        with self.lock:
-            if not self._has(batch):
-                return False
-            del self._claims[batch.source, batch.ids[0]]
-            self._holders.pop((batch.source, batch.ids[0]), None)
-            self._claimed -= len(batch)
-            self._delivered += len(batch) * delivered
-            self._failed += len(batch) * (not delivered)
-            return True
-
-    def settle_left(self, batch: Batch) -> bool:
-        """Note that events were delivered after `abandon`; unless others have them."""
-        with self.lock:
-            left = self._left.get(batch.source, 0)
-            if left < len(batch):
-                return False
-            self._left[batch.source] = left - len(batch)
-            self._delivered += len(batch)
-            return True
-
-    def evict(self, owner: Owner, events: list[bytes], last: int) -> Batch:
-        """Note that an owner's oldest events were taken out; claim them by that."""
-        with self.lock:
-            owner.taken = max(owner.taken, last)
-            return self._out(events)
+    def evict(self, ids: Sequence[int], events: list[bytes]) -> Batch:
+        """Note that these were taken out of the file; they are claimed by that."""
+        batch = self._out(events)
+        self.skip(ids)
+        return batch
 
     def _out(self, events: list[bytes]) -> Batch:
         # Numbers of no owner: nobody's mark is about them.
         self._evicted += 1
-        batch = Batch(events, [self._evicted] * len(events), EVICTED)
-        self._note(batch, None)
-        return batch
+        return self.claims.note(
+            Batch(events, [self._evicted] * len(events), EVICTED), None
+        )
+
+    def skip(self, ids: Iterable[int]) -> None:
+        """Note that no event up to these waits any more, each of its owner's."""
+        reached: dict[int, list[int]] = {}
+        for event in ids:
+            number, seq = owner_of(event)
+            found = reached.setdefault(number, [0, 0])
+            found[:] = max(found[0], seq), found[1] + 1
+        with self.lock:
+            served = [*self.owners(), self.direct]
+            for owner in served:
+                if owner is not None and owner.number in reached:
+                    self._pass(owner, *reached[owner.number])
+
+    def pass_all(self, owner: Owner, last: int) -> None:
+        """Note that none of an owner's events up to a number is there."""
+        with self.lock:
+            self._pass(owner, last, 0)
+
+    def _pass(self, owner: Owner, seq: int, count: int) -> None:
+        """Note that of an owner's events up to a number this many were there."""
+        if seq > owner.taken:
+            missing = seq - owner.taken - count
+            # Else a command took them out: they do not count at all.
+            lost = max(min(missing, owner.damaged_to - owner.taken), 0)
+            owner.taken = seq
+            owner.settled += missing
+            self._gone += missing - lost
+            self._lost += lost
+            self._untold += lost
+
+    def count_settled(self, ids: Iterable[int]) -> list[Owner]:
+        """Count events of each owner as settled; return the owners."""
+        counts = Counter(event >> SEQ_BITS for event in ids)
+        with self.lock:
+            served = [*self.owners(), self.direct]
+            found = [one for one in served if one and one.number in counts]
+            for owner in found:
+                owner.settled += counts[owner.number]
+            return found
+
+    def lose(self, ids: Sequence[int]) -> None:
+        """Note that these are in the file, but not as they were accepted."""
+        with self.lock:
+            self.skip(ids)
+            self._lost += len(ids)
+            self._untold += len(ids)
+
+    def note_damage(self) -> None:
+        """Have what turns out to be missing, of all so far, count as lost."""
+        with self.lock:
+            for owner in self.owners():
+                owner.damaged_to = owner.last
+
+    def take_recent(self) -> list[tuple[int, bytes]]:
+        """Return those of the last events that wait; they are not kept any longer."""
+        with self.lock:
+            recent = list(self.recent)
+            self.recent.clear()
+            own = self.own
+            if own is None:
+                return []
+            first = own.ids()[0]
+            return [(event, body) for event, body in recent if event >= first]
+
+    def take_lost(self) -> tuple[int, int]:
+        """Return how many were lost since the last call, and how many just gone."""
+        with self.lock:
+            found = self._untold, self._gone
+            self._untold = self._gone = 0
+            return found
+
+    def settle_left(self, batch: Batch) -> bool:
+        """Note that events were delivered after `abandon`; unless others have them."""
+        with self.lock:
+            if not self._left:
+                return False
+            left = self._left.copy()
+            for event in batch.ids:
+                number = owner_of(event)[0]
+                left[number] = left.get(number, 0) - 1
+                if left[number] < 0:
+                    return False
+            self._left = left
+            self._late += len(batch)
+            return True
 
     def move(self, count: int) -> None:
-        """Note that so many were taken out; they count as queued until `moved`."""
+        """Note that this many were taken out; they count as queued until `moved`."""
         with self.lock:
             self._moving += count
 
     def moved(self, count: int, lost: list[bytes]) -> Batch | None:
-        """Note that these are counted elsewhere, but those that there was no room for."""
+        """Note that these are counted elsewhere; return those without room there."""
         with self.lock:
             self._moving -= count
             return self._out(lost) if lost else None
 
-    def adopt(self, number: int, first: int, last: int) -> None:
+    def adopt(self, number: int, first: int, last: int, settled: int) -> None:
         """Serve another owner; elder ones first."""
         with self.lock:
             self._left.pop(number, None)
-            place = sum(owner.number < number for owner in self.owners)
-            self.owners.insert(place, Owner(number, first - 1, last, adopted=True))
+            found = [*self.adopted, Owner(number, first - 1, last, settled)]
+            self.adopted = sorted(found, key=lambda owner: owner.number)
 
-    def finished(self, owner: Owner) -> bool:
-        """Tell whether an owner has no event that waits or is claimed."""
+    def is_finished(self, owner: Owner) -> bool:
+        """Return whether an owner has no event that waits or is claimed."""
+        return not owner.waiting() and not any(
+            owner_of(event)[0] == owner.number for event in self.claimed_ids()
+        )
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Serve these adopted owners no more."""
+        gone = set(numbers)
         with self.lock:
-            return owner.taken >= owner.last and not any(
-                number == owner.number for number, _ in self._claims
-            )
+            self.adopted = [o for o in self.adopted if o.number not in gone]
 
-    def abandon(self, owners: list[Owner]) -> dict[int, int]:
-        """Leave owners' events in the file; return how many, and of earlier times."""
+    def claimed_ids(self) -> list[int]:
+        """Return the ids of all that is claimed and in the file."""
+        claims = self.claims.state.claims.values()
+        return [id_ for one, _ in claims if one.source == IN_FILE for id_ in one.ids]
+
+    def abandon(self) -> tuple[set[int], dict[int, int]]:
+        """
+        Leave all events in the file.
+
+        Returns:
+            The owners that were served, and how many events each has left; those of
+            earlier times included.
+        """
         with self.lock:
-            for owner in owners:
-                left = owner.last - owner.taken
-                left += sum(
-                    len(batch)
-                    for batch in self._claims.values()
-                    if batch.source == owner.number
-                )
-                if left:
-                    self._left[owner.number] = left
-            for key in [key for key in self._claims if key[0] != EVICTED]:
-                self._claimed -= len(self._claims.pop(key))
-            self._released.clear()
-            return {owner: count for owner, count in self._left.items() if count}
+            owners = self.owners()
+            if self.direct is not None:
+                owners.append(self.direct)
+            left = {owner.number: owner.waiting() for owner in owners}
+            for event in self.claimed_ids():
+                number = owner_of(event)[0]
+                left[number] = left.get(number, 0) + 1
+            self._left = {
+                number: count for number, count in (self._left | left).items() if count
+            }
+            self.claims.leave(IN_FILE)
+            self.forget()
+            return {owner.number for owner in owners}, self._left
 
-    def mark(self, direct: Owner | None) -> Mark:
+    def forget(self) -> None:
+        """Serve no owner any more."""
+        with self.lock:
+            self.own = self.direct = None
+            self.adopted = []
+
+    def mark(self) -> Mark:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
-        served = self.owners[:]
-        if direct is not None:
-            served.append(direct)
+        served = self.owners()
+        if self.direct is not None:
+            served.append(self.direct)
         return {owner.number: owner.last for owner in served}
 
     def claimed_to(self, mark: Mark) -> bool:
-        """Tell whether all events up to the mark were claimed, at least."""
+        """Return whether all events up to the mark were claimed, at least."""
         with self.lock:
-            return not self._released and all(
-                owner.taken >= mark.get(owner.number, 0) for owner in self.owners[:]
+            return not self.claims.state.released and all(
+                owner.taken >= mark.get(owner.number, 0) for owner in self.owners()
             )
 
     def settled_to(self, mark: Mark) -> bool:
-        """Tell whether all events up to the mark were settled."""
+        """Return whether all events up to the mark were settled."""
         with self.lock:
-            return self.claimed_to(mark) and all(
-                first > mark.get(number, 0) for number, first in self._claims
-            )
+            if not self.claimed_to(mark):
+                return False
+            found = map(owner_of, self.claimed_ids())
+            return all(seq > mark.get(number, 0) for number, seq in found)

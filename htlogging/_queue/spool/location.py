@@ -6,58 +6,92 @@ import os
 import stat
 from contextlib import suppress
 
+from htlogging._queue.spool.schema import APPLICATION_ID
 from htlogging.exceptions import InvalidSetting
 
-# What stands beside the file: SQLite's log, its index, and our locks.
-BESIDE = ("-wal", "-shm", "-lock")
+# What stands beside the file: SQLite's log, its index, its other log, which it would
+# take for the rest of a transaction and write over the file, and our locks.
+BESIDE = ("-wal", "-shm", "-journal", "-lock")
+
+# Where `PRAGMA application_id` is in a file (sqlite.org/fileformat.html, 1.3).
+_MARK_AT = 68
 
 
 def check(path: str) -> None:
     """
-    Refuse a place where others could read, change or replace the file.
+    Refuse what cannot be right on any machine: a folder that everyone may write to.
 
     Raises:
-        InvalidSetting: The folder is missing, or all may write to it and its sticky
-            bit is not set; or the path is somebody else's file, or somebody else's
-            link, or a link to somebody else's file; or the file has a second name.
+        InvalidSetting: It is one, or this system has no POSIX locks.
     """
     if os.name != "posix":  # pragma: no cover  (Windows)
         raise InvalidSetting(
             "spool needs POSIX file locks, which this system does not have; remove it"
         )
-    with suppress(OSError):  # the folder's check says it
+    for folder in _folders(path):
+        _check_shared(folder)
+
+
+def _folders(path: str) -> set[str]:
+    real = os.path.realpath(path)
+    return {os.path.dirname(os.path.abspath(path)), os.path.dirname(real)}
+
+
+def _check_shared(folder: str) -> None:
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise InvalidSetting(
+            "spool must not be in a folder that everyone may write to (no sticky bit): "
+            "anyone could replace the file; choose a folder of your own, such as one in "
+            "/var/lib or in the user's home"
+        )
+
+
+def check_link(path: str) -> None:
+    """
+    Refuse another user's link, who says where it leads.
+
+    Raises:
+        InvalidSetting: It is one.
+    """
+    with suppress(OSError):
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
             raise InvalidSetting("spool is a link of another user; choose another path")
-    real = os.path.realpath(path)
-    for folder in {os.path.dirname(os.path.abspath(path)), os.path.dirname(real)}:
-        _check_folder(folder)
-    check_owner(real)
 
 
-def _check_folder(folder: str) -> None:
-    try:
-        mode = os.stat(folder).st_mode
-    except OSError as exc:
-        raise InvalidSetting(
-            f"spool must be in a folder that exists: {exc.strerror}; make it first"
-        ) from None
-    if not stat.S_ISDIR(mode):
-        raise InvalidSetting("spool must be in a folder, not below a file")
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise InvalidSetting(
-            "spool must not be in a folder that all may write to (no sticky bit): "
-            "anybody could replace the file; take one of your own"
-        )
+def make_folder(path: str) -> None:
+    """
+    Make the folder of a file for this user alone, where there is none.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = []
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
 
 
 def check_owner(path: str) -> None:
     """
-    Refuse what is no file, or somebody else's; raises as `check` does.
+    Refuse what others could read, change or replace.
 
     Args:
         path: Without links: one that stands there now came later.
+
+    Raises:
+        InvalidSetting: The path, or one beside it, is no file, or another user's, or
+            has a second name; or the folder is one that everyone may write to.
     """
+    _check_shared(os.path.dirname(path))
     for suffix in ("", *BESIDE):
         try:
             found = os.lstat(path + suffix)
@@ -81,15 +115,53 @@ def check_owner(path: str) -> None:
             )
 
 
+def is_shared(path: str) -> bool:
+    """Return whether everyone may write to a file's folder, as to /tmp."""
+    return bool(os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH)
+
+
 def make(path: str) -> None:
     """Make the file and SQLite's beside it, for their owner alone, where not there."""
-    for suffix in ("", "-wal", "-shm"):
+    with suppress(FileNotFoundError):
+        # A spool has none, in WAL mode; SQLite must not take one up.
+        os.unlink(f"{path}-journal")
+    # In a shared folder an empty one keeps its place: to SQLite it is as none, and
+    # nobody else can put another there.
+    journal = ("-journal",) if is_shared(path) else ()
+    for suffix in ("", "-wal", "-shm", *journal):
         with suppress(FileExistsError):
             # Not by SQLite: it would make the file by the umask, for all to read, and
-            # open what somebody else had laid in wait beside it. Opened only when new:
-            # closing it would free the locks that this process's connections have.
+            # open what another user had put beside it. Opened only when new: closing
+            # it would free the locks that this process's connections have.
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(path + suffix, flags, 0o600))
     if os.lstat(path).st_mode & 0o077:
         # Made by hand, perhaps. What SQLite makes beside it gets the mode of the file.
         os.chmod(path, 0o600)
+
+
+def is_emptied(path: str) -> bool:
+    """Return whether there is no file, or an empty one."""
+    return _size(path) == 0
+
+
+def has_log(path: str) -> bool:
+    """Return whether something is in SQLite's log."""
+    return _size(f"{path}-wal") > 0
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def is_marked(path: str) -> bool:
+    """Return whether the file's beginning says that it is a spool."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_MARK_AT + 4)
+    except OSError:
+        return False
+    return head[_MARK_AT:] == APPLICATION_ID.to_bytes(4, "big")

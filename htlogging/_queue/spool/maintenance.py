@@ -1,4 +1,4 @@
-"""What a spool needs now and then: room, other processes' events, a file that is there."""
+"""What a spool needs now and then: room, other processes' events, a file that is sound."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from htlogging._queue.spool import statements
+from htlogging._queue.spool import salvage, statements
+from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.schema import SpoolUnavailable
 from htlogging.exceptions import DeliveryError, InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sqlite3
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from htlogging._queue.base import Batch, Eviction
-    from htlogging._queue.memory import MemoryQueue
     from htlogging._queue.spool.database import SpoolFile
-    from htlogging._queue.spool.ledger import Books, Owner
-    from htlogging._report import Report
-    from htlogging._stats import Counters
+    from htlogging._queue.spool.ledger import Ledger, Owner
+    from htlogging._queue.spool.statements import Row
 
 # Seconds for which the file is not tried again, once it could not be used.
 AWAY = 5.0
@@ -30,117 +30,134 @@ AWAY = 5.0
 # megabyte. Twice as much goes at a time when the file is too large.
 SHARE = 64
 
-# How often events go when a caller finds the file too large: he waits for it.
+# Bytes that an event takes in the log, at least: a page.
+_LEAST = 4_096
+
+# How often events go when a caller finds the file too large, who waits for it.
 ROUNDS = 4
+
+# Owners that are served at a time: each costs a look, and a lock of the system.
+_MAX_ADOPTED = 256
 
 # Dead letters that go at a time, megabytes that are given back when events wait, and
 # when none do: 1.5 ms each.
 _SOME = 1_000
 _BUSY_ROUNDS, _IDLE_ROUNDS = 1, 1_024
 
+# Of what leaves the file, the reasons; the DeliveryError's `code` is `spool`.
+TOO_OLD = "too old"
+TOO_LARGE = "spool_max_bytes is reached"
 
-class Away:
+
+class Outage:
     """Whether a kind of use, reading or writing, makes no sense just now, and why."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self.trouble = ""  # not yet told
-        self.broken = False
+        self.broken = False  # what is open may be of no use any more
+        self.damaged = False  # the file does not hold what was written to it
 
     def is_on(self) -> bool:
-        """Tell whether it is not to be tried."""
+        """Return whether it is not to be tried."""
         return self._until > 0 and time.monotonic() < self._until
 
     def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
         """Note that it did not work."""
         self.trouble = str(exc)
         if isinstance(exc, SpoolUnavailable):
+            self.damaged |= exc.damaged
             self.broken |= exc.broken
             if exc.passing:
                 return
         self._until = time.monotonic() + AWAY
 
+    def end(self) -> None:
+        """Try again at once."""
+        self._until = 0.0
+        self.broken = self.damaged = False
 
-class Care:
+
+class Maintenance:
     """
-    The queue's housekeeping.
+    The queue's housekeeping, by the sending thread.
 
     Args:
         file: The file.
-        books: What the queue knows.
-        memory: Where events go when the file is not there any more.
-        counters: Where that is counted.
+        ledger: What the queue knows.
         taking: The queue's lock for taking events from the file.
-        limits: spool_max_bytes and spool_max_age.
+        max_bytes: spool_max_bytes.
+        max_age: spool_max_age.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         file: SpoolFile,
-        books: Books,
-        memory: MemoryQueue,
-        counters: Counters,
+        ledger: Ledger,
         taking: threading.RLock,
-        limits: tuple[int, float | None],
+        *,
+        max_bytes: int,
+        max_age: float | None,
     ) -> None:
         self._file = file
-        self._books = books
-        self._memory = memory
-        self._counters = counters
+        self._ledger = ledger
         self._taking = taking
-        self._max_bytes, self._max_age = limits
+        self._max_bytes, self._max_age = max_bytes, max_age
         self._step = min(self._max_bytes // SHARE, 2**20)
         self._grown = 0  # bytes since the last look at the size; a hint
-        self.no_reads = Away()
-        self.no_writes = Away()
-        self.left = 0  # events that stay in the file, not yet told
-        # Settled, but still in the file: owner, first and last number, and why.
-        self._gone: deque[tuple[int, int, int, DeliveryError | None]] = deque()
-        # Out of the file, not yet returned by `evictions`.
-        self._evictions: deque[Eviction] = deque()
+        self.clock = Clock()
+        self.no_reads = Outage()
+        self.no_writes = Outage()
+        self.lines: dict[str, str] = {}  # by kind, not yet told
+        self._evictions: deque[Eviction] = deque()  # not yet given up
+        self.has_more = False  # owners to be adopted
+        self._rescued: list[Row] = []  # read from a file, to be written into the next
+        self._was_checked = False  # the structure of the file that is open
+        # Settled, but still in the file: ids, and why.
+        self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
 
-    def tell(self, report: Report) -> None:
-        """Write the lines that are due."""
-        for away in (self.no_writes, self.no_reads):
-            trouble, away.trouble = away.trouble, ""
-            if trouble:
-                report.unspooled(trouble)
-        left, self.left = self.left, 0
-        if left:
-            report.stays(left)
+    def give_up(self, batch: Batch, why: str) -> None:
+        """Have events that had to leave the file given up, by who sends."""
+        self._evictions.append((batch, DeliveryError(None, "spool", why, 0)))
 
     def evictions(self) -> list[Eviction]:
         """Return what had to leave the file since the last time."""
-        found, self._evictions = self._evictions, deque()
-        return list(found)
-
-    def _give_up(self, batch: Batch, why: str) -> None:
-        failure = DeliveryError(None, "spool", why, 0)
-        self._evictions.append((batch, failure))
+        found: list[Eviction] = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._evictions.popleft())
+        return found
 
     def remove(self, batch: Batch, failure: DeliveryError | None) -> None:
         """Take settled events out of the file, now or later."""
-        ids = batch.source, batch.ids[0], batch.ids[-1]
-        self._gone.append((*ids, failure))
+        self._gone.append((batch.ids, failure))
         if not self.no_writes.is_on():
             self._try(self._remove_gone)
 
     def _remove_gone(self) -> None:
         # Should this process die before, they are sent again, under their ids.
         while self._gone:
-            try:
-                found = self._gone.popleft()
-            except IndexError:  # pragma: no cover  (another thread was faster)
-                return
-            owner, first, last, failure = found
-            try:
-                if failure is None:
-                    statements.delete(self._file, owner, first, last)
-                else:
-                    statements.bury(self._file, owner, first, last, failure)
-            except BaseException:
-                self._gone.appendleft(found)
-                raise
+            # First done, then forgotten: cut short between, it is done twice.
+            ids, failure = self._gone[0]
+            self._note_settled(ids)
+            if failure is None:
+                self._file.change(statements.delete, ids)
+            else:
+                self._file.change(statements.bury, ids, failure)
+            with suppress(IndexError, ValueError):
+                self._gone.remove((ids, failure))
+
+    def _note_settled(self, ids: Sequence[int]) -> None:
+        # Before they leave the file: should this process die between, they are sent
+        # again, and not taken for lost.
+        for owner in self._ledger.count_settled(ids):
+            self._file.note(owner.number, owner.last, owner.settled)
+
+    def set_aside(self, ids: Sequence[int]) -> None:
+        """Keep rows that are not what was written from being sent."""
+        self._ledger.lose(ids)
+        self._note_settled(ids)
+        self._try(lambda: self._file.change(statements.set_aside, ids))
 
     def _try(self, work: Callable[[], object]) -> None:
         try:
@@ -148,56 +165,97 @@ class Care:
         except SpoolUnavailable as exc:
             self.no_writes.note(exc)
 
-    def grown(self, size: int) -> None:
-        """Take events out, perhaps, after so many bytes came in; on a caller's thread."""
-        self._grown += size
-        # Not waited for: a signal handler may be here, and who has it may wait for
-        # what the handler interrupted. The next event tries again.
-        if self._grown >= self._step and self._taking.acquire(blocking=False):
-            try:
-                self._grown = 0
-                self._try(lambda: self._shrink(ROUNDS))
-            finally:
-                self._taking.release()
+    def note_growth(self, size: int) -> None:
+        """Take events out, perhaps, after this many bytes; on a caller's thread."""
+        self._grown += max(size, _LEAST)
+        if self._grown < self._step or self._is_in_handler():
+            return
+        self._grown = 0
+        with self._taking:
+            self._try(lambda: self._shrink(ROUNDS))
+
+    def _is_in_handler(self) -> bool:
+        """Return whether a signal handler came into what is locked after `_taking`."""
+        ledger_lock = self._ledger.lock
+        return (
+            self._file.is_reading_here()
+            or self._file.is_writing_here()
+            or ledger_lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        )
 
     def _shrink(self, rounds: float) -> None:
         """Take out the oldest until the size is right: dead letters, then events."""
-        why = "spool_max_bytes is reached"
-        while rounds > 0 and self._file.size() > self._max_bytes:
+        if self._file.used_bytes() <= self._max_bytes:
+            return
+        self._file.empty_log()
+        while rounds > 0 and self._file.used_bytes() > self._max_bytes:
             rounds -= 1
-            if not statements.drop_dead(self._file, _SOME) and not any(
-                self._evict(owner, why, max_bytes=2 * self._step)
-                for owner in self._books.owners[:]
+            if not self._file.write(statements.drop_dead, _SOME) and not any(
+                self._evict(owner) for owner in self._ledger.owners()
             ):
-                return
+                break
+            self._file.empty_log()
+        if rounds and self._file.used_bytes() > self._max_bytes:
+            # What is left is SQLite's log, and another process's reading holds it.
+            raise SpoolUnavailable(
+                "spool_max_bytes is reached by SQLite's log, which another process that "
+                "reads keeps from being emptied"
+            )
 
-    def _expire(self, max_age: float) -> None:
-        before = time.time() - max_age
-        for owner in self._books.owners[:]:
-            while self._evict(owner, "too old", max_bytes=self._step, before=before):
-                pass
-        while statements.drop_dead(self._file, _SOME, before):
-            pass
-
-    def _evict(
-        self, owner: Owner, why: str, *, max_bytes: int, before: float = math.inf
-    ) -> bool:
+    def _evict(self, owner: Owner) -> bool:
         """Take an owner's oldest events, that nobody has claimed, out of the file."""
         with self._taking:
-            first, last = owner.taken + 1, owner.last
-            seqs, events = statements.page(
-                self._file,
-                owner.number,
-                first,
-                last,
-                max_bytes=max_bytes,
-                before=before,
+            found = self._file.read(
+                statements.page, *owner.ids(), max_bytes=2 * self._step
             )
-            if not seqs:
-                return False
-            statements.delete(self._file, owner.number, first, seqs[-1])
-            self._give_up(self._books.evict(owner, events, seqs[-1]), why)
+            if found.damaged:
+                self.set_aside(found.damaged)
+            if not found.ids:
+                return bool(found.damaged)
+            self._note_settled(found.ids)
+            self._file.change(statements.delete, found.ids)
+            self.give_up(self._ledger.evict(found.ids, found.events), TOO_LARGE)
         return True
+
+    def _expire(self, max_age: float) -> None:
+        now = self.clock.now(self._file.read(statements.clock))
+        if now is None:
+            self.lines["clock"] = (
+                f"the system's clock was set by {self.clock.jump:+.0f} s: no event is "
+                "too old until it has been set back, or has stood for an hour"
+            )
+            return
+        self._file.write(statements.set_clock, *self.clock.note)
+        for owner in self._ledger.owners():
+            while self._expire_some(owner, now - max_age):
+                pass
+        while self._file.write(statements.drop_dead, _SOME, now - max_age):
+            pass
+
+    def _expire_some(self, owner: Owner, before: float) -> bool:
+        with self._taking:
+            found = self._file.read(
+                statements.page, *owner.ids(), max_bytes=self._step, before=before
+            )
+            if not found.ids:
+                return False
+            why = DeliveryError(None, "spool", TOO_OLD, 0)
+            # For a while it is a dead letter: should the clock have been wrong.
+            self._note_settled(found.ids)
+            self._file.change(statements.bury, found.ids, why)
+            self.give_up(self._ledger.evict(found.ids, found.events), TOO_OLD)
+        return True
+
+    def is_overdue(self, batch: Batch) -> bool:
+        """Return whether all events of a claimed batch are too old by now."""
+        if self._max_age is None:
+            return False
+        try:
+            at = self._file.read(statements.written_at, batch.ids[-1])
+            now = self.clock.now()
+        except SpoolUnavailable:
+            return False
+        return now is not None and at < now - self._max_age
 
     def look(self, *, adopt: bool) -> None:
         """
@@ -206,48 +264,157 @@ class Care:
         Args:
             adopt: Whether to take over events of others.
         """
-        if self.no_reads.broken or self.no_writes.broken:
-            self.no_reads.broken = self.no_writes.broken = False
-            self._file.reopen()
+        self._mend()
         try:
+            self._count_own()
             if adopt:
                 self._adopt()
-            self._let_go()
+            self._free_finished()
         except SpoolUnavailable as exc:
             self.no_reads.note(exc)
         self._try(self._work)
 
-    def _adopt(self) -> None:
-        for number in self._file.adopt():
+    def _mend(self) -> None:
+        if self.no_reads.damaged or self.no_writes.damaged:
+            why = self.no_reads.trouble or self.no_writes.trouble
             try:
-                found = statements.span(self._file, number)
-            except SpoolUnavailable:
-                # Ours, but not served: the next look shall find it.
-                self._file.leave({number})
-                raise
-            if found is not None:
-                self._books.adopt(number, *found)
+                self._salvage(why or "damaged")
+            except SpoolUnavailable as exc:
+                self.no_writes.note(exc)
+        elif self.no_reads.broken or self.no_writes.broken:
+            self.no_reads.broken = self.no_writes.broken = False
+            self._reopen()
+        if self._file.was_taken_away:
+            self._file.was_taken_away = False
+            self.lines["taken away"] = (
+                "the spool's file was deleted or emptied since it was last used; what "
+                "waited in it is lost"
+            )
 
-    def _let_go(self) -> None:
+    def _reopen(self) -> None:
+        """Open the file anew, after an error of the disk, say; keep what we can read."""
+        with self._taking, self._file.writing:
+            rows = [row for owner in self._ledger.owners() for row in self._rows(owner)]
+            self._file.reopen()
+            self._was_checked = False
+            self._ledger.note_damage()
+            # SQLite may have begun its log anew, without what was last in it.
+            self._put_back(rows)
+
+    def _salvage(self, why: str) -> None:
+        """Put a new file in the damaged one's place, with what can be read."""
+
+        def exchange(readers: Sequence[sqlite3.Connection]) -> salvage.Found:
+            return salvage.salvage(self._file.path, readers)
+
+        with self._taking:
+            found = self._file.exchange(exchange)
+            self._was_checked = False
+            self.no_reads.end()
+            self.no_writes.end()
+            # The one line says all; not that it could not be used, too.
+            self.no_reads.trouble = self.no_writes.trouble = ""
+            self.lines["damaged"] = f"the spool was damaged ({why}): {found}"
+            self._ledger.note_damage()
+            self._put_back([])
+
+    def _put_back(self, rows: list[Row]) -> None:
+        """Write rows into the file, and the last events, where they are not there."""
+        now = time.time()
+        self._rescued += rows
+        self._rescued += [
+            statements.row_for(event, now, body)
+            for event, body in self._ledger.take_recent()
+        ]
+        self._try(self._write_rescued)
+
+    def _write_rescued(self) -> None:
+        # Kept until it is done: this file may be damaged, too.
+        if self._rescued:
+            self._file.change(statements.add_all, "events", self._rescued)
+            self._rescued = []
+
+    def _count_own(self) -> None:
+        """Look at what is really there: a `put` may have been cut short."""
+        own = self._ledger.own
+        if own is not None and self._file.is_open():
+            recent = len(self._ledger.recent)
+            found = self._file.read(statements.last_of, own.number)
+            own.last = max(own.last, found)
+            self._verify(recent)
+
+    def _verify(self, count: int) -> None:
+        """Keep the last events no longer that can be read from the file."""
+        recent = self._ledger.recent
+        with suppress(IndexError):
+            first, last = recent[0][0], recent[count - 1][0]
+            self._file.read(statements.rows_between, first, last)
+            while recent[0][0] <= last:
+                recent.popleft()
+
+    def _adopt(self) -> None:
+        room = _MAX_ADOPTED - len(self._ledger.adopted)
+        if room <= 0:
+            return
+        if not self._was_checked:
+            self._check()
+        try:
+            found = self._file.adopt(room)
+        except SpoolUnavailable as exc:
+            if exc.broken or not self._file.is_open():
+                raise
+            self.lines["locks"] = (
+                f"events of processes that died stay in the spool ({exc}); those of "
+                "this process are sent"
+            )
+            return
+        self.has_more = len(found) == room
+        for owner, first, last in found:
+            if self._file.serve(owner):
+                settled = self._file.settled_of(owner)
+                self._ledger.adopt(owner, first, last, settled)
+
+    def _check(self) -> None:
+        """Look for damage, once for a file; whoever used it may have died with the disk."""
+        if self._file.read(statements.next_owner, 0) is not None and (
+            complaint := self._file.read(statements.complaints)
+        ):
+            raise SpoolUnavailable(complaint, damaged=True)
+        with suppress(SpoolUnavailable):
+            if lost := self._file.count_lost():
+                self.lines["lost"] = (
+                    f"{lost} events of processes that died are lost: the spool was "
+                    "damaged, or what was written last did not reach the disk"
+                )
+        self._was_checked = True
+
+    def _free_finished(self) -> None:
         """Forget owners of other processes whose events are all settled."""
-        for owner in self._books.owners[:]:
-            done = owner.adopted and self._books.finished(owner)
+        done = {
+            owner.number
+            for owner in self._ledger.adopted
             # Not while some are settled, but could not be taken out.
-            if done and statements.span(self._file, owner.number) is None:
-                self._books.owners.remove(owner)
-                self.free({owner.number})
+            if self._ledger.is_finished(owner)
+            and self._file.read(statements.span, owner.number) is None
+        }
+        if done:
+            self._ledger.drop(done)
+            self.free(done)
 
     def free(self, numbers: Iterable[int]) -> None:
         """Serve these owners no more."""
         self._try(lambda: self._file.free(numbers))
 
     def _work(self) -> None:
+        self._write_rescued()
         self._remove_gone()
         if self._max_age is not None:
             self._expire(self._max_age)
         self._shrink(math.inf)
-        idle = not self._books.waiting()
+        idle = not self._ledger.waiting()
         self._file.tidy(_IDLE_ROUNDS if idle else _BUSY_ROUNDS)
+        if self._file.used_bytes() > self._max_bytes:
+            self._file.empty_log()
 
     def shorten_log(self) -> None:
         """Copy the log into the file when it is long."""
@@ -259,33 +426,55 @@ class Care:
         if self._file.is_open():
             self._try(self._work)
 
-    def move_out(self, forget: Callable[[], None]) -> None:
+    def move_out(self) -> list[tuple[int, bytes]] | None:
         """
-        Take along by memory what is in a file that has no name any more, if it is so.
+        Leave a file that has no name, or another one, any more.
 
-        Args:
-            forget: Called when no owner has events any more, with `writing` held.
+        Where there is a new file, put there by another process that found ours damaged,
+        our events go there.
+
+        Returns:
+            Our waiting events, by id, which memory has to take; `None`: none have to.
         """
         if not self._file.is_gone():
-            return
-        self.no_writes.trouble = "it was deleted or replaced"
-        events: list[bytes] = []
-        with self._taking, self._file.locked():
-            owners = self._books.owners[:]
-            for owner in owners:
+            return None
+        rows: list[Row] = []
+        with self._taking, self._file.writing:
+            for owner in self._ledger.owners():
+                rows += self._rows(owner)
+            is_replaced = self._file.has_another()
+            self._try(self._file.leave_behind)
+            self._was_checked = False
+            if is_replaced:
+                claimed = self._ledger.claimed_ids()
                 with suppress(SpoolUnavailable):
-                    bounds = owner.taken + 1, owner.last
-                    events += statements.page(self._file, owner.number, *bounds)[1]
-            self._file.reopen()
-            forget()
-            # Counted all the time: as moving ones until memory has them.
-            self._books.move(len(events))
-            for owner in owners:
-                self._books.owners.remove(owner)
-        self.free(owner.number for owner in owners)
-        lost = [event for event in events if not self._memory.put(event)]
-        moved = len(events) - len(lost)
-        gone = self._books.moved(len(events), lost)
-        self._counters.add("unspooled", moved)
-        if gone is not None:
-            self._give_up(gone, "the spool was deleted, and memory is full")
+                    self._file.change(_move, rows, self._ledger.owners(), claimed)
+                    self._ledger.note_damage()
+                    return None
+        self.no_writes.trouble = "it was deleted or replaced"
+        return [(row.id, row.body) for row in rows]
+
+    def _rows(self, owner: Owner) -> list[Row]:
+        """Return those of an owner's waiting events that are in the file that is open."""
+        found: dict[int, Row] = {}
+        if owner.waiting():
+            for use in (
+                (self._file.write, self._file.read) if self._file.is_open() else ()
+            ):
+                with suppress(SpoolUnavailable):
+                    rows = use(statements.rows_between, *owner.ids())
+                    found |= {row.id: row for row in rows if row.is_sound()}
+        return list(found.values())
+
+
+def _move(
+    connection: sqlite3.Connection,
+    rows: list[Row],
+    owners: list[Owner],
+    claimed: list[int],
+) -> None:
+    """Write rows into a new file, and take out what is settled already."""
+    if rows:
+        statements.add_all(connection, "events", rows)
+    for owner in owners:
+        statements.delete_settled(connection, owner.number, owner.taken, claimed)

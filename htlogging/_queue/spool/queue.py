@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
+from contextlib import suppress
 
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
-from htlogging._queue.spool.ledger import EVICTED, Books, Owner
-from htlogging._queue.spool.maintenance import Care
+from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger, Owner
+from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance
+from htlogging._queue.spool.reasons import scrubbed
 from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging._queue.spool.statements import id_of
 from htlogging._settings import MAX_BODY_EVENTS
 from htlogging.exceptions import InvalidSetting
 
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
 
+# Seconds that a signal handler waits to write when its thread was reading.
+_HANDLER_WAIT = 1.0
+
 
 class SpoolQueue:
     """
@@ -36,53 +43,44 @@ class SpoolQueue:
     settled leaves the file, or becomes a dead letter in it.
 
     Locks, in the order in which they are taken: `_looking`, the delivery's `settled`,
-    `_taking`, the file's for reading, the file's `writing`. `put` takes the last one
-    alone, which nobody holds while he waits: so a signal handler may log at any moment.
+    `_taking`, the file's `writing`, the one for reading, the ledger's. `put` takes
+    `writing` alone: so a signal handler may log at any moment.
 
     Args:
         settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size,
             and where events go.
-        report: Where it is told that events are kept in memory.
+        report: Where it is told that events go by memory, and what was lost.
         counters: Where those are counted.
     """
 
     maintain_every: float | None = LOOK_EVERY
 
-    def __init__(
-        self,
-        settings: Settings,
-        report: Report,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, settings: Settings, report: Report, counters: Counters) -> None:
         assert settings.spool is not None
         self._file = registry.shared(settings.spool)
         self._destination: Hashable = (settings.host, settings.write_key)
         self._joined = False
-        self._file.ask(
+        self._file.require(
             full_sync=settings.spool_sync == "full", max_bytes=settings.spool_max_bytes
         )
-        self._max_age = settings.spool_max_age
         self._report = report
         self._counters = counters
         self._memory = MemoryQueue(
             settings.max_queue_size, settings.max_queue_bytes, settings.max_event_size
         )
-        self._books = Books()
+        self._ledger = Ledger()
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
         self._taking = threading.RLock()
         self._looking = threading.RLock()  # held in `look`
-        self._care = Care(
+        self._care = Maintenance(
             self._file,
-            self._books,
-            self._memory,
-            counters,
+            self._ledger,
             self._taking,
-            (settings.spool_max_bytes, settings.spool_max_age),
+            max_bytes=settings.spool_max_bytes,
+            max_age=settings.spool_max_age,
         )
-        # Guarded by the file's `writing`.
-        self._own: Owner | None = None  # where `put` adds
-        self._direct: Owner | None = None  # where `claim_new` adds
+        self._left = 0  # events that stay in the file, not yet told
         self._next_look = 0.0
 
     def register(self) -> None:
@@ -101,53 +99,73 @@ class SpoolQueue:
 
     def put(self, event: bytes) -> int:
         """Add an event; returns as `MemoryQueue.put` does."""
-        nested = self._file.is_writing_here()
         if self._insert(event, direct=False) is None:
             waiting = self._memory.put(event)
             if waiting:
                 self._counters.add("unspooled")
             return waiting and max(waiting, self.backlog())
-        if not nested:
-            self._care.grown(len(event) + 1)
+        self._care.note_growth(len(event) + 1)
         return self.backlog() or 1
 
-    def _insert(self, event: bytes, *, direct: bool) -> tuple[Owner, int] | None:
-        """Write an event; `None`: it could not be, and shall go by memory."""
+    def _insert(self, event: bytes, *, direct: bool) -> int | None:
+        """Write an event and return its id; `None`: it has to go by memory."""
         if self._care.no_writes.is_on():
             return None
         try:
             if not self._joined:
                 self.register()
-            # Keeps the order of what threads write, and their numbers apart.
-            with self._file.writing:
-                owner = (self._direct if direct else self._own) or self._add(direct)
-                seq, written = owner.begin(), 0
-                try:
-                    statements.insert(self._file, owner.number, seq, event)
-                    written = seq
-                finally:
-                    owner.end(written)
-                return owner, seq
+            writing = self._file.writing
+            if not self._file.is_reading_here():
+                # Keeps the order of what threads write, and their numbers apart.
+                with writing:
+                    return self._write(event, direct=direct)
+            # In a signal handler. Who has `writing` may wait for what it interrupted.
+            if not writing.acquire(timeout=_HANDLER_WAIT):
+                return None
+            try:
+                return self._write(event, direct=direct)
+            finally:
+                writing.release()
         except (SpoolUnavailable, InvalidSetting) as exc:
             self._care.no_writes.note(exc)
         return None
 
-    def _add(self, direct: bool) -> Owner:  # noqa: FBT001
+    def _write(self, event: bytes, *, direct: bool) -> int:
+        while True:
+            owner = self._ledger.direct if direct else self._ledger.own
+            if owner is None or owner.is_full():
+                owner = self._add(direct=direct)
+            # No number is drawn before it is written: a signal handler that comes
+            # between takes this one, and we find it taken. So the order of numbers is
+            # the order of commits, and who reads passes none by.
+            seq = owner.last + 1
+            try:
+                self._file.insert(id_of(owner.number, seq), event)
+            except sqlite3.IntegrityError:
+                last = self._file.write(statements.last_of, owner.number)
+                owner.last = max(owner.last, last, seq)
+                continue
+            owner.last = max(owner.last, seq)
+            self._file.note(owner.number, owner.last, owner.settled)
+            if not direct:
+                self._ledger.recent.append((id_of(owner.number, seq), event))
+            return id_of(owner.number, seq)
+
+    def _add(self, *, direct: bool) -> Owner:
         """Take a number for this queue's events."""
         owner = Owner(self._file.new_owner())
         if direct:
-            self._direct = owner
+            self._ledger.direct = owner
         else:
-            self._own = owner
-            self._books.owners.append(owner)
+            self._ledger.serve(owner)
         return owner
 
     def backlog(self) -> int:
         """Return how many wait, or as many as fill a request."""
-        if self._books.has_released():
+        if self._ledger.claims.state.released:
             return MAX_BODY_EVENTS
         # What cannot be read just now is not to be had.
-        waiting = 0 if self._care.no_reads.is_on() else self._books.waiting()
+        waiting = 0 if self._care.no_reads.is_on() else self._ledger.waiting()
         return waiting + self._memory.backlog()
 
     def claim(
@@ -155,7 +173,7 @@ class SpoolQueue:
     ) -> Batch | None:
         """Take the oldest events; they stay ours until `ack`, `release` or `bury`."""
         with self._taking:
-            batch = self._books.reclaim(holder)
+            batch = self._ledger.claims.reclaim(holder)
             if batch is None and not self._care.no_reads.is_on():
                 try:
                     batch = self._claim(max_count, max_bytes, holder)
@@ -166,21 +184,34 @@ class SpoolQueue:
     def _claim(
         self, max_count: int, max_bytes: int, holder: Holder | None
     ) -> Batch | None:
-        for owner in self._books.owners[:]:
+        """Take events of all owners, in a batch: those of the dead do not go first."""
+        ids: list[int] = []
+        events: list[bytes] = []
+        own = self._ledger.own
+        for owner in self._ledger.owners():
+            if not owner.waiting():
+                continue
+            share = 2 if owner is not own and own is not None and own.waiting() else 1
+            count = max(max_count // share, 1) - len(ids)
+            size = max_bytes // share
+            size -= sum(map(len, events)) + len(events)
+            if count <= 0 or (size <= 0 and events):
+                continue
             last = owner.last
-            if owner.taken < last:
-                seqs, events = statements.page(
-                    self._file,
-                    owner.number,
-                    owner.taken + 1,
-                    last,
-                    max_count=max_count,
-                    max_bytes=max_bytes,
-                )
-                if seqs:
-                    return self._books.claim(owner, seqs, events, holder)
-                self._books.skip(owner, last)
-        return None
+            found = self._file.read(
+                statements.page,
+                *owner.ids(),
+                max_count=count,
+                max_bytes=size,
+                alone=not events,
+            )
+            if found.damaged:
+                self._care.set_aside(found.damaged)
+            if found.is_all and not found.ids:
+                self._ledger.pass_all(owner, last)
+            ids += found.ids
+            events += found.events
+        return self._ledger.claim(ids, events, holder) if ids else None
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
         """Accept an event and claim it in one, past all others."""
@@ -188,23 +219,22 @@ class SpoolQueue:
         if found is None:
             self._counters.add("unspooled")
             return self._memory.claim_new(event, holder)
-        owner, seq = found
-        return self._books.claim(owner, [seq], [event], holder)
+        return self._ledger.claim([found], [event], holder)
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Halve a claimed batch; each half is settled alone."""
-        return (self._books if batch.source else self._memory).split(batch)
+        return (self._ledger.claims if batch.source else self._memory).split(batch)
 
     def release(self, batch: Batch) -> None:
         """Let the next claim have these events: they were not sent."""
-        (self._books if batch.source else self._memory).release(batch)
+        (self._ledger.claims if batch.source else self._memory).release(batch)
 
     def ack(self, batch: Batch) -> bool:
-        """Take delivered events out of the file; tell whether they were ours still."""
+        """Take delivered events out of the file; return whether they were ours still."""
         if not batch.source:
             return self._memory.ack(batch)
-        ours = self._books.settle(batch, delivered=True)
-        ours = ours or self._books.settle_left(batch)
+        ours = self._ledger.claims.settle(batch, delivered=True)
+        ours = ours or self._ledger.settle_left(batch)
         # After `abandon` too: nobody need deliver them again.
         self._care.remove(batch, None)
         return ours
@@ -213,47 +243,37 @@ class SpoolQueue:
         """Make dead letters of events that were given up; returns as `ack` does."""
         if not batch.source:
             return self._memory.bury(batch, failure)
-        ours = self._books.settle(batch, delivered=False)
+        ours = self._ledger.claims.settle(batch, delivered=False)
         if ours and batch.source != EVICTED:
-            # What became too old while it was tried is no dead letter either.
-            self._care.remove(batch, None if failure.code == "spool" else failure)
+            kept = failure.code != "spool" or failure.message == TOO_OLD
+            why = scrubbed(failure, batch.events) if kept else None
+            self._care.remove(batch, why)
         return ours
 
     def overdue(self, batch: Batch) -> bool:
-        """Tell whether all events of a claimed batch are too old by now."""
-        if self._max_age is None or not batch.source:
-            return False
-        try:
-            at = statements.written_at(self._file, batch.source, batch.ids[-1])
-        except SpoolUnavailable:
-            return False
-        return at < time.time() - self._max_age
+        """Return whether all events of a claimed batch are too old by now."""
+        return batch.source == IN_FILE and self._care.is_overdue(batch)
 
     def outlives(self, batch: Batch) -> bool:
         """Return whether these are in the file; what went by memory is not."""
-        return batch.source != 0
+        return batch.source == IN_FILE
 
     def recover(self) -> bool:
         """Put back what nobody works on."""
-        found = self._books.recover()
+        found = self._ledger.claims.recover()
         return self._memory.recover() or found
 
     def abandon(self) -> list[bytes]:
         """Leave what is in the file to whoever looks next; return the rest."""
         with self._taking:
             with self._file.writing:
-                owners = self._books.owners[:]
-                owners += [self._direct] if self._direct is not None else []
-                del self._books.owners[:]
-                self._forget()
-            # Counted first: then nobody of this process has adopted them yet.
-            left = self._books.abandon(owners)
-            numbers = {owner.number for owner in owners}
-            self._file.leave(numbers & left.keys())
-            self._care.free(numbers - left.keys())
+                # Counted first: then nobody of this process has adopted them yet.
+                served, left = self._ledger.abandon()
+            self._file.leave(served & left.keys())
+            self._care.free(served - left.keys())
         self._next_look = 0.0
         # Of earlier times, too, and those of processes that died.
-        self._care.left = sum(left.values())
+        self._left = sum(left.values())
         return self._memory.abandon()
 
     def close(self) -> None:
@@ -263,7 +283,7 @@ class SpoolQueue:
             self._care.rest()
             if not self._file.is_used():
                 self._file.reopen()
-        self._care.tell(self._report)
+        self._tell()
 
     def unregister(self) -> None:
         """Let the path be used for another destination, until the next event."""
@@ -272,19 +292,19 @@ class SpoolQueue:
 
     def counts(self) -> Counts:
         """Return what became of all events."""
-        return self._memory.counts() + self._books.counts()
+        return self._memory.counts() + self._ledger.counts()
 
     def mark(self) -> tuple[Mark, int]:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
-        return self._books.mark(self._direct), self._memory.mark()
+        return self._ledger.mark(), self._memory.mark()
 
     def claimed_to(self, mark: tuple[Mark, int]) -> bool:
-        """Tell whether all events up to the mark were claimed, at least."""
-        return self._books.claimed_to(mark[0]) and self._memory.claimed_to(mark[1])
+        """Return whether all events up to the mark were claimed, at least."""
+        return self._ledger.claimed_to(mark[0]) and self._memory.claimed_to(mark[1])
 
     def settled_to(self, mark: tuple[Mark, int]) -> bool:
-        """Tell whether all events up to the mark were settled."""
-        return self._books.settled_to(mark[0]) and self._memory.settled_to(mark[1])
+        """Return whether all events up to the mark were settled."""
+        return self._ledger.settled_to(mark[0]) and self._memory.settled_to(mark[1])
 
     def maintain(self, *, at_once: bool = False) -> list[Eviction]:
         """
@@ -296,25 +316,69 @@ class SpoolQueue:
         Args:
             at_once: Whether it is due, whenever it was done last.
         """
-        if self._file.is_writing_here():
-            return []  # in a signal handler: who looks just now may wait for our writing
-        if at_once or time.monotonic() >= self._next_look:
-            # One at a time: `flush` shall not go on before what another adopts is
+        if self._file.is_writing_here() or self._file.is_reading_here():
+            return []  # in a signal handler: who looks now may wait for our writing
+        if at_once or self._is_due():
+            # One at a time: `flush` must not go on before what another adopts is
             # counted.
             with self._looking:
-                if at_once or time.monotonic() >= self._next_look:
+                if at_once or self._is_due():
                     self._next_look = time.monotonic() + LOOK_EVERY
                     self._look()
         self._care.shorten_log()
-        self._care.tell(self._report)
+        self._tell()
         return self._care.evictions()
+
+    def _is_due(self) -> bool:
+        if time.monotonic() >= self._next_look:
+            return True
+        damage = self._care.no_reads.damaged or self._care.no_writes.damaged
+        return damage or (self._care.has_more and not self._ledger.waiting())
 
     def _look(self) -> None:
         if not self._file.is_there():
             return
-        self._care.move_out(self._forget)
+        self._move_out()
         # A queue that was closed adopts nothing: the path may be another one's by now.
         self._care.look(adopt=self._joined)
 
-    def _forget(self) -> None:
-        self._own = self._direct = None
+    def _move_out(self) -> None:
+        """Take along by memory what is in a file that has no name any more."""
+        found = self._care.move_out()
+        if found is None:
+            return
+        owners = self._ledger.owners()
+        # Counted all the time: as moving ones until memory has them.
+        self._ledger.move(len(found))
+        self._ledger.forget()
+        self._care.free(owner.number for owner in owners)
+        lost = [event for _, event in found if not self._memory.put(event)]
+        rest = self._ledger.moved(len(found), lost)
+        self._counters.add("unspooled", len(found) - len(lost))
+        if rest is not None:
+            self._care.give_up(rest, "the spool was deleted, and memory is full")
+
+    def _tell(self) -> None:
+        """Write the lines that are due, and hand on what had to leave."""
+        writes, reads = self._care.no_writes, self._care.no_reads
+        trouble, writes.trouble = writes.trouble, ""
+        if trouble:
+            self._report.unspooled(trouble)
+        trouble, reads.trouble = reads.trouble, ""
+        if trouble:
+            self._report.unread(trouble)
+        while self._care.lines:
+            with suppress(KeyError):
+                kind, line = self._care.lines.popitem()
+                self._report.spool(kind, line)
+        lost, gone = self._ledger.take_lost()
+        if gone:
+            line = (
+                f"{gone} events are not in the spool any more: a command took them out"
+            )
+            self._report.spool("gone", f"{line}, or the file was damaged")
+        if lost:
+            self._report.lost("failed", lost, "the spool was damaged")
+        left, self._left = self._left, 0
+        if left:
+            self._report.stays(left)

@@ -6,6 +6,7 @@ import logging
 import os
 
 from htlogging._process import fork
+from htlogging._queue.spool import connections
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import identity
 
@@ -22,7 +23,7 @@ def shared(path: str) -> SpoolFile:
         # Where names have no case, say, a file has several.
         if found is not None and identity(file.path) == found:
             return file
-    return _files.setdefault(real, SpoolFile(real))
+    return _files.setdefault(real, SpoolFile(real, path))
 
 
 # The files that a fork under way has locked; `None` where it began before this module was
@@ -41,6 +42,7 @@ def _before_fork() -> None:
     _forking = list(_files.values())
     for file in _forking:
         file.before_fork()
+    connections.before_fork()
 
 
 def _after_fork_in_parent() -> None:
@@ -54,6 +56,17 @@ def _after_fork_in_parent() -> None:
     logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
     fork.importing.release()
 
+
+class _Connections:
+    """What a child does with SQLite's connections, told of a fork as others are."""
+
+    def after_fork_in_child(self) -> None:
+        """Use nothing that came along."""
+        connections.after_fork_in_child()
+
+
+_connections = _Connections()
+fork.register(_connections)
 
 if hasattr(os, "register_at_fork"):
     # A child's part is called by fork, as it is where Python was not told of the fork.

@@ -1,106 +1,449 @@
-"""The statements on a spool's rows: events that wait, and dead letters."""
+"""All that is asked of a spool's tables, in SQL; each takes a connection."""
 
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
 from contextlib import closing
+from itertools import groupby
+from typing import NamedTuple
+
+from htlogging._queue.spool.checksum import checksum_of, is_sound
+from htlogging._queue.spool.schema import MAX_SEQ, SEQ_BITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._queue.spool.database import SpoolFile
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
     from htlogging.exceptions import DeliveryError
 
-# An owner's events, by number: from one to another, both included.
-_THESE = "FROM events WHERE owner = ? AND seq BETWEEN ? AND ?"
-_PAGE = f"SELECT seq, at, body {_THESE} ORDER BY seq LIMIT ?"
-_DELETE = f"DELETE {_THESE}"
-_BURY = (
-    "INSERT INTO dead (failed_at, status, code, message, tries, at, body)"
-    f" SELECT ?, ?, ?, ?, ?, at, body {_THESE}"
-)
-# Each by itself is a look at one end of the primary key; together they would count.
-_SPAN = (
-    "SELECT (SELECT min(seq) FROM events WHERE owner = ?),"
-    " (SELECT max(seq) FROM events WHERE owner = ?)"
-)
-_OLDEST_DEAD = (
-    "DELETE FROM dead WHERE id IN"
-    " (SELECT id FROM dead WHERE failed_at < ? ORDER BY id LIMIT ?)"
-)
+# Rows of a read that may be long: while one is open, SQLite does not empty its log.
+_PAGE_ROWS = 200
 
 
-def insert(file: SpoolFile, owner: int, seq: int, event: bytes) -> None:
-    """Write an event; it is on disk when this returns."""
-    query = "INSERT INTO events VALUES (?, ?, ?, ?)"
-    file.write(query, owner, seq, time.time(), event)
+class Row(NamedTuple):
+    """An event that waits; values are what the file gives, of any type if damaged."""
+
+    id: int
+    at: float
+    crc: int
+    body: bytes
+
+    def is_sound(self) -> bool:
+        """Return whether it is what was written."""
+        return is_sound(self.id, self.crc, self.body)
+
+
+class Letter(NamedTuple):
+    """A dead letter; text is given as bytes."""
+
+    id: int
+    at: float
+    failed_at: float
+    status: int | None
+    code: bytes
+    message: bytes
+    tries: int
+    event: int
+    crc: int
+    body: bytes
+
+    def is_sound(self) -> bool:
+        """Return whether it is what was written."""
+        return is_sound(self.event, self.crc, self.body)
+
+
+class Reason(NamedTuple):
+    """Why letters of a kind were refused, and how many."""
+
+    status: int | None
+    code: bytes
+    events: int
+    latest: float
+    message: bytes
+
+
+class Sum(NamedTuple):
+    """How many rows there are, their bytes, and the times of the first and last."""
+
+    events: int
+    size: int
+    oldest: float | None
+    newest: float | None
+
+
+class Page(NamedTuple):
+    """Events by id, and ids of rows that are not what was written."""
+
+    ids: list[int]
+    events: list[bytes]
+    damaged: list[int]
+    is_all: bool  # whether the range has no more
+
+
+def id_of(owner: int, seq: int) -> int:
+    """Return the id of an owner's event."""
+    return owner << SEQ_BITS | seq
+
+
+def owner_of(event: int) -> tuple[int, int]:
+    """Return an event's owner, and its number there."""
+    return event >> SEQ_BITS, event & MAX_SEQ
+
+
+def _ends(owner: int) -> tuple[int, int]:
+    """Return the first and the last id that an owner's events can have."""
+    return id_of(owner, 0), id_of(owner, MAX_SEQ)
+
+
+def row_for(event: int, at: float, body: bytes) -> Row:
+    """Return the row of an event."""
+    return Row(event, at, checksum_of(event, body), body)
+
+
+def insert(connection: sqlite3.Connection, event: int, body: bytes) -> None:
+    """
+    Write an event; it is on disk when this returns.
+
+    Raises:
+        sqlite3.IntegrityError: The id is taken; nothing was written.
+    """
+    values = (event, time.time(), checksum_of(event, body), body)
+    connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", values)
+
+
+def is_younger(at: Any, before: float) -> bool:
+    """Return whether a time is not before another; so is what is no time any more."""
+    return before < math.inf and not (isinstance(at, float) and at < before)
 
 
 def page(  # noqa: PLR0913
-    file: SpoolFile,
-    owner: int,
+    connection: sqlite3.Connection,
     first: int,
     last: int,
     *,
     max_count: int = -1,
     max_bytes: float = math.inf,
     before: float = math.inf,
-) -> tuple[list[int], list[bytes]]:
+    alone: bool = True,
+) -> Page:
     """
-    Return an owner's oldest events, and their numbers.
+    Return the oldest events of a range of ids, both ends included.
 
     Args:
-        file: Where they are.
-        owner: Whose.
-        first: The first number.
-        last: The last number.
-        max_count: Events at most; -1: all.
+        connection: To read with.
+        first: The first id.
+        last: The last id.
+        max_count: Rows at most; -1: all.
         max_bytes: Bytes at most, a comma for each included. A larger one comes alone.
-        before: The time at which the next one is too young, and all that follow it.
+        before: The time in seconds at which the next one is too young, and all that
+            follow it.
+        alone: Whether one that is larger than `max_bytes` comes, by itself.
     """
-    seqs: list[int] = []
+    ids: list[int] = []
     events: list[bytes] = []
-    with file.reading() as connection:
-        # Closed before others may read: a checkpoint is refused beside an open one.
-        rows = connection.execute(_PAGE, (owner, first, last, max_count))
-        with closing(rows):
-            for seq, at, body in rows:
-                max_bytes -= len(body) + 1
-                if at >= before or (max_bytes < 0 and events):
-                    break
-                seqs.append(seq)
-                events.append(body)
-    return seqs, events
+    damaged: list[int] = []
+    query = (
+        "SELECT id, at, crc, body FROM events WHERE id BETWEEN ? AND ?"
+        " ORDER BY id LIMIT ?"
+    )
+    # Closed before others may read: a checkpoint is refused beside an open one.
+    with closing(connection.execute(query, (first, last, max_count))) as rows:
+        for event, at, crc, body in rows:
+            if not is_sound(event, crc, body):
+                damaged.append(event)
+                continue
+            max_bytes -= len(body) + 1
+            if is_younger(at, before) or (max_bytes < 0 and (events or not alone)):
+                break
+            ids.append(event)
+            events.append(body)
+        else:
+            return Page(ids, events, damaged, max_count != len(ids) + len(damaged))
+    return Page(ids, events, damaged, is_all=False)
 
 
-def span(file: SpoolFile, owner: int) -> tuple[int, int] | None:
+def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
     """Return an owner's first and last number; `None`: there are no events."""
-    ((first, last),) = file.read(_SPAN, owner, owner)
-    return None if first is None else (first, last)
+    # Each by itself is a look at one end of the key; together they would count.
+    first = "SELECT min(id) FROM events WHERE id BETWEEN ? AND ?"
+    last = last_of(connection, owner)
+    if not last:
+        return None
+    (found,) = connection.execute(first, _ends(owner)).fetchone()
+    return found & MAX_SEQ, last
 
 
-def written_at(file: SpoolFile, owner: int, seq: int) -> float:
+def next_owner(connection: sqlite3.Connection, owner: int) -> int | None:
+    """Return the next owner that has events; `None`: there is none."""
+    query = "SELECT min(id) FROM events WHERE id > ?"
+    (found,) = connection.execute(query, (id_of(owner, MAX_SEQ),)).fetchone()
+    return None if found is None else found >> SEQ_BITS
+
+
+def written_at(connection: sqlite3.Connection, event: int) -> float:
     """Return the time at which an event was written; infinite: it is not there."""
-    query = "SELECT at FROM events WHERE owner = ? AND seq = ?"
-    rows = file.read(query, owner, seq)
-    return float(rows[0][0]) if rows else math.inf
+    query = "SELECT at FROM events WHERE id = ?"
+    found = connection.execute(query, (event,)).fetchone()
+    return found[0] if found and isinstance(found[0], float) else math.inf
 
 
-def delete(file: SpoolFile, owner: int, first: int, last: int) -> None:
-    """Take events out."""
-    file.write(_DELETE, owner, first, last)
+def delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
+    """Take events out; return how many."""
+    query = "DELETE FROM events WHERE id BETWEEN ? AND ?"
+    return connection.executemany(query, runs(ids)).rowcount
 
 
 def bury(
-    file: SpoolFile, owner: int, first: int, last: int, failure: DeliveryError
+    connection: sqlite3.Connection, ids: Sequence[int], failure: DeliveryError
 ) -> None:
     """Make dead letters of events."""
-    why = (failure.status, failure.code, failure.message, failure.tries)
-    with file.transaction() as connection:
-        connection.execute(_BURY, (time.time(), *why, owner, first, last))
-        connection.execute(_DELETE, (owner, first, last))
+    query = (
+        "INSERT INTO dead (at, failed_at, status, code, message, tries, event, crc,"
+        " body) SELECT at, ?, ?, ?, ?, ?, id, crc, body FROM events"
+        " WHERE id BETWEEN ? AND ? ORDER BY id"
+    )
+    why = _why(failure)
+    connection.executemany(query, [(*why, *run) for run in runs(ids)])
+    delete(connection, ids)
 
 
-def drop_dead(file: SpoolFile, count: int, before: float = math.inf) -> int:
+def _why(failure: DeliveryError) -> tuple[Any, ...]:
+    return time.time(), failure.status, failure.code, failure.message, failure.tries
+
+
+def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
+    """Keep rows that are not what was written where nobody sends them from."""
+    query = (
+        "INSERT INTO damaged (found_at, event, body)"
+        " SELECT ?, id, body FROM events WHERE id BETWEEN ? AND ?"
+    )
+    now = time.time()
+    connection.executemany(query, [(now, *run) for run in runs(ids)])
+    delete(connection, ids)
+
+
+def runs(ids: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and last of each run of ids without a gap."""
+    found = []
+    for _, group in groupby(enumerate(ids), lambda pair: pair[1] - pair[0]):
+        run = [event for _, event in group]
+        found.append((run[0], run[-1]))
+    return found
+
+
+def drop_dead(
+    connection: sqlite3.Connection, count: int, before: float = math.inf
+) -> int:
     """Take out the oldest dead letters, of before a time; return how many."""
-    return file.write(_OLDEST_DEAD, before, count)
+    for table, at in (("damaged", "found_at"), ("dead", "failed_at")):
+        query = (
+            f"DELETE FROM {table} WHERE id IN"
+            f" (SELECT id FROM {table} WHERE {at} < ? ORDER BY id LIMIT ?)"
+        )
+        if gone := connection.execute(query, (before, count)).rowcount:
+            return gone
+    return 0
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the bytes of the pages in use, not all full."""
+    ((used,),) = connection.execute(
+        "SELECT (page_count - freelist_count) * page_size"
+        " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    )
+    return int(used)
+
+
+def give_back(connection: sqlite3.Connection, pages: int) -> bool:
+    """Give free pages back to the system; return whether there were any."""
+    if not connection.execute("PRAGMA freelist_count").fetchone()[0]:
+        return False
+    # Not `execute`: it would stop after the first page, which SQLite returns as a row
+    # without columns.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+    return True
+
+
+def copy_log(connection: sqlite3.Connection, how: str = "PASSIVE") -> bool:
+    """Copy the log into the file; return whether nobody kept it from being done."""
+    return not connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0]
+
+
+def complaints(connection: sqlite3.Connection) -> str:
+    """Return what SQLite finds wrong with the file's structure; empty: nothing."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return "" if found == b"ok" else "its structure is damaged"
+
+
+def clock(connection: sqlite3.Connection) -> tuple[bytes, float] | None:
+    """Return the boot that the clock was believed in, and when that began by it."""
+    query = "SELECT boot, started FROM clock"
+    found: tuple[bytes, float] | None = connection.execute(query).fetchone()
+    return found
+
+
+def set_clock(connection: sqlite3.Connection, boot: str, started: float) -> None:
+    """Write down what `clock` returns."""
+    connection.execute("REPLACE INTO clock VALUES (1, ?, ?)", (boot, started))
+
+
+def rows(connection: sqlite3.Connection, owner: int) -> Iterator[Row]:
+    """Yield an owner's events in their order; rows that are damaged included."""
+    last, end = id_of(owner, 0) - 1, id_of(owner, MAX_SEQ)
+    query = (
+        "SELECT id, at, crc, body FROM events WHERE id > ? AND id <= ?"
+        " ORDER BY id LIMIT ?"
+    )
+    while found := connection.execute(query, (last, end, _PAGE_ROWS)).fetchall():
+        yield from map(Row._make, found)
+        last = found[-1][0]
+
+
+def letters(connection: sqlite3.Connection) -> Iterator[Letter]:
+    """Yield the dead letters in their order; those that are damaged included."""
+    last = -1
+    query = "SELECT * FROM dead WHERE id > ? ORDER BY id LIMIT ?"
+    while found := connection.execute(query, (last, _PAGE_ROWS)).fetchall():
+        yield from map(Letter._make, found)
+        last = found[-1][0]
+
+
+def row(connection: sqlite3.Connection, event: int) -> Row | None:
+    """Return a waiting event; `None`: it is not there."""
+    query = "SELECT id, at, crc, body FROM events WHERE id = ?"
+    found = connection.execute(query, (event,)).fetchone()
+    return found and Row._make(found)
+
+
+def letter(connection: sqlite3.Connection, number: int) -> Letter | None:
+    """Return a dead letter; `None`: it is not there."""
+    query = "SELECT * FROM dead WHERE id = ?"
+    found = connection.execute(query, (number,)).fetchone()
+    return found and Letter._make(found)
+
+
+def last_letter(connection: sqlite3.Connection) -> int:
+    """Return the number of the latest dead letter; 0: there is none."""
+    query = "SELECT coalesce(max(id), 0) FROM dead"
+    return int(connection.execute(query).fetchone()[0])
+
+
+def letters_by_status(
+    connection: sqlite3.Connection, last: int
+) -> list[tuple[int | None, int]]:
+    """Return each status of dead letters up to a number, and how many have it."""
+    query = "SELECT status, count(*) FROM dead WHERE id <= ? GROUP BY status"
+    return connection.execute(query, (last,)).fetchall()
+
+
+def reasons(connection: sqlite3.Connection) -> list[Reason]:
+    """Return why there are dead letters, the most frequent reason first."""
+    # The message is that of the row with the latest time: SQLite, "bare columns".
+    query = (
+        "SELECT status, code, count(*), max(failed_at), message FROM dead"
+        " GROUP BY status, code ORDER BY 3 DESC"
+    )
+    return [Reason._make(found) for found in connection.execute(query)]
+
+
+def sum_of_owner(connection: sqlite3.Connection, owner: int) -> Sum:
+    """Return what an owner's events amount to."""
+    query = _SUMS + "events WHERE id BETWEEN ? AND ?"
+    ends = _ends(owner)
+    return Sum._make(connection.execute(query, ends).fetchone())
+
+
+def sum_of_dead(connection: sqlite3.Connection) -> Sum:
+    """Return what the dead letters amount to."""
+    return Sum._make(connection.execute(_SUMS + "dead").fetchone())
+
+
+_SUMS = "SELECT count(*), coalesce(sum(length(body)), 0), min(at), max(at) FROM "
+
+
+def count(connection: sqlite3.Connection, table: str) -> int:
+    """Return how many rows a table has: `events`, `dead` or `damaged`."""
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def waiting_ids(connection: sqlite3.Connection) -> list[int]:
+    """Return the ids of all events that wait."""
+    return [event for (event,) in connection.execute("SELECT id FROM events")]
+
+
+def letter_ids(connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of all dead letters."""
+    return [number for (number,) in connection.execute("SELECT id FROM dead")]
+
+
+def delete_letters(connection: sqlite3.Connection, numbers: Iterable[int]) -> int:
+    """Take dead letters out; return how many."""
+    query = "DELETE FROM dead WHERE id = ?"
+    return connection.executemany(query, [(n,) for n in numbers]).rowcount
+
+
+def delete_damaged(connection: sqlite3.Connection) -> int:
+    """Take out all rows that were set aside; return how many."""
+    return connection.execute("DELETE FROM damaged").rowcount
+
+
+def refuse_again(
+    connection: sqlite3.Connection, numbers: Iterable[int], failure: DeliveryError
+) -> None:
+    """Write down why dead letters were refused once more."""
+    query = (
+        "UPDATE dead SET failed_at = ?, status = ?, code = ?, message = ?,"
+        " tries = tries + ? WHERE id = ?"
+    )
+    why = _why(failure)
+    connection.executemany(query, [(*why, number) for number in numbers])
+
+
+def forget_messages(connection: sqlite3.Connection) -> None:
+    """Take out the servers' sentences, which may quote any event."""
+    connection.execute("UPDATE dead SET message = '' WHERE message != ''")
+
+
+def rows_between(connection: sqlite3.Connection, first: int, last: int) -> list[Row]:
+    """Return the events with ids from the first to the last."""
+    query = "SELECT id, at, crc, body FROM events WHERE id BETWEEN ? AND ? ORDER BY id"
+    return [Row._make(found) for found in connection.execute(query, (first, last))]
+
+
+def last_of(connection: sqlite3.Connection, owner: int) -> int:
+    """Return the number of an owner's last event; 0: there is none."""
+    query = "SELECT max(id) FROM events WHERE id BETWEEN ? AND ?"
+    ends = _ends(owner)
+    (found,) = connection.execute(query, ends).fetchone()
+    return 0 if found is None else found & MAX_SEQ
+
+
+def delete_settled(
+    connection: sqlite3.Connection, owner: int, taken: int, claimed: Iterable[int]
+) -> None:
+    """Take out an owner's events up to a number, those aside that are being sent."""
+    kept = set(claimed)
+    query = "SELECT id FROM events WHERE id BETWEEN ? AND ?"
+    ends = id_of(owner, 0), id_of(owner, taken)
+    found = [event for (event,) in connection.execute(query, ends)]
+    delete(connection, [event for event in found if event not in kept])
+
+
+def some(
+    connection: sqlite3.Connection, table: str, after: int, count: int
+) -> list[tuple[Any, ...]]:
+    """Return rows of `events` or `dead` behind an id, in their order."""
+    query = f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?"
+    return connection.execute(query, (after, count)).fetchall()
+
+
+def add_all(
+    connection: sqlite3.Connection, table: str, found: Sequence[tuple[Any, ...]]
+) -> int:
+    """Write whole rows, those aside whose id is taken; return how many."""
+    marks = ", ".join("?" * len(found[0]))
+    query = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
+    return connection.executemany(query, found).rowcount
