@@ -619,6 +619,19 @@ class TestReason:
             "the CA bundle that REQUESTS_CA_BUNDLE names does not exist"
         )
 
+    @pytest.mark.parametrize(
+        "text",
+        ["", "junk", "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"],
+    )
+    def test_ca_bundle_without_a_certificate(self, monkeypatch, tmp_path, text):
+        """A CA bundle that holds none is told of."""
+        (tmp_path / "ca.pem").write_text(text)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        with contextlib.closing(make("https://127.0.0.1:9")) as transport:
+            assert fail(transport).reason == (
+                "the CA bundle that REQUESTS_CA_BUNDLE names holds no certificate"
+            )
+
     def test_ca_bundle_that_goes_away(self, server, monkeypatch, tmp_path):
         """A CA bundle that is taken away later is told of, too."""
         bundle = tmp_path / "ca.pem"
@@ -658,6 +671,10 @@ class TestReason:
         [
             ("socks://me:secret@127.0.0.1:9", "scheme socks:// cannot be used"),
             ("ftp://127.0.0.1:9", "scheme ftp:// cannot be used"),
+            ("http://", "no host or an invalid port"),
+            ("http://me:secret@proxy:99999", "no host or an invalid port"),
+            ("http://me:secret@[::1", "no host or an invalid port"),
+            ("socks5://", "no host or an invalid port"),
         ],
     )
     @pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY"])

@@ -65,10 +65,27 @@ def _check_verify(verify: Any) -> None:
             "go to any server; to trust a certificate authority of your own, set "
             "REQUESTS_CA_BUNDLE to its file"
         )
-    if isinstance(verify, (str, os.PathLike)) and not os.path.exists(verify):
+    fault = _fault_of_bundle(os.fspath(verify))
+    if fault:
         named = [name for name in _CA_VARIABLES if os.environ.get(name)]
         name = f"{named[0]} names" if named else "is to be used"
-        raise _wrong(f"the CA bundle that {name} does not exist")
+        raise _wrong(f"the CA bundle that {name} {fault}")
+
+
+def _fault_of_bundle(path: str) -> str:
+    import ssl
+
+    if not os.path.exists(path):
+        return "does not exist"
+    if os.path.isdir(path):
+        return ""  # OpenSSL looks into it for each certificate
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "holds no certificate"
+    except OSError as exc:
+        return f"cannot be read: {exc.strerror}"
+    return ""
 
 
 def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
@@ -77,7 +94,8 @@ def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
     proxy = select_proxy(url, dict(proxies))
     if not proxy:
         return
-    scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
+    full = proxy if "://" in proxy else f"http://{proxy}"
+    scheme = full.partition("://")[0].lower()
     if scheme not in ("http", "https", *_SOCKS):
         # Only the scheme: a password may be anywhere in the rest.
         known = scheme if scheme.isalnum() and len(scheme) < 12 else "unknown"  # noqa: PLR2004
@@ -85,10 +103,24 @@ def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
             f"the proxy's scheme {known}:// cannot be used; say http, https, socks5 "
             "(names are looked up here) or socks5h (by the proxy)"
         )
+    if not _has_place(full):
+        raise _wrong(
+            "the proxy's URL has no host or an invalid port; say http://proxy:3128"
+        )
     if scheme in _SOCKS and find_spec("socks") is None:
         raise _wrong(
             "a SOCKS proxy needs the package PySocks: pip install 'requests[socks]'"
         )
+
+
+def _has_place(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _wrong(reason: str) -> Unreachable:
