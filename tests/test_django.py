@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("django")
 sys.path.append(str(Path(__file__).with_name("servers")))
+pytestmark = pytest.mark.servers
 
 import django_app
 from django.contrib.auth.models import User

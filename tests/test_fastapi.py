@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx2")
 sys.path.append(str(Path(__file__).with_name("servers")))
+pytestmark = pytest.mark.servers
 
 import identity_fastapi
 from fastapi.testclient import TestClient

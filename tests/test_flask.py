@@ -9,6 +9,7 @@ import pytest
 
 flask = pytest.importorskip("flask")
 sys.path.append(str(Path(__file__).with_name("servers")))
+pytestmark = pytest.mark.servers
 
 import identity_flask
 

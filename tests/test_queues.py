@@ -23,7 +23,10 @@ sys.path.append(str(APPLICATIONS))
 __all__ = ["environ", "redis_url"]
 
 # Celery and RQ close no file of their own at some ends.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
