@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import time
+import weakref
 from logging.handlers import QueueHandler
 
 from htlogging._bindings import current
@@ -23,7 +24,8 @@ from htlogging._event.record import (
     to_event,
 )
 from htlogging._process import capturing, fork, logging_lock, shutdown
-from htlogging._process.suppression import is_sending, sending
+from htlogging._process.clock import clock
+from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report, show_debug, unencrypted, what_is_wrong, where
 from htlogging._settings import Settings, with_settings
@@ -172,24 +174,35 @@ class HtEventsHandler(QueueHandler):
 
     def _hire(self) -> Worker:
         """Make a worker; its thread starts with the first event."""
-        return Worker(
-            self._settings,
-            self.queue,
-            self._delivery,
-            self._make_transport,
-        )
+        # Weak: a thread that has nothing to send does not keep a handler that the
+        # application has dropped.
+        this = weakref.ref(self)
 
-    def _make_transport(self) -> Transport:
-        # Late, because it imports `requests`: only a sending thread does that.
-        with fork.importing:
-            from htlogging._delivery.transport import HttpTransport
+        def rested() -> None:
+            handler = this()
+            if handler is not None:
+                handler._rested()  # noqa: SLF001
+
+        settings, tokens = self._settings, self._tokens
+
+        def make_transport() -> Transport:
+            handler = this()
+            if handler is not None:
+                handler._look_around()  # noqa: SLF001
+            # Late, because it imports `requests`: only a sending thread does that.
+            with fork.importing:
+                from htlogging._delivery.transport import HttpTransport
+            return Gate(HttpTransport(settings, tokens), settings)
+
+        return Worker(settings, self.queue, self._delivery, make_transport, rested)
+
+    def _look_around(self) -> None:
+        """Report what is odd about where events go, before the first request."""
         if self._settings.is_unencrypted():
             unencrypted(self._settings.host)
         twice = reached_twice(self, self._is_like)
         if twice is not None:
             self._report.twice(twice)
-        transport = HttpTransport(self._settings, self._tokens)
-        return Gate(transport, self._settings)
 
     def _is_like(self, other: logging.Handler) -> bool:
         """Return whether another handler sends to the same place with the same key."""
@@ -205,6 +218,20 @@ class HtEventsHandler(QueueHandler):
         with logging_lock.late_import():
             from htlogging._delivery import oauth
         return oauth.source(self._settings)
+
+    def _rested(self) -> None:
+        """Be let go: nothing is queued. On a sending thread."""
+        if self._report.has_untold():
+            return
+        shutdown.let_go(self)
+        if self.queue.backlog():
+            shutdown.hold(self)  # it came just now
+
+    def __del__(self) -> None:
+        """End the threads: nobody can log to this handler any more."""
+        worker = getattr(self, "_worker", None)  # an invalid setting: there is none
+        if worker is not None and worker.is_running():
+            worker.retire()
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: events, counts and threads are the parent's."""
@@ -371,7 +398,8 @@ class HtEventsHandler(QueueHandler):
             return self._send_now(record)
         waiting = self.queue.put(record) or self._overflow(record)
         # Read after `put`: a thread that replaces the worker looks at the queue later.
-        if waiting >= self._worker.wake_at:
+        wake_at, thread = self._worker.ear
+        if waiting >= wake_at or not thread.locked():
             shutdown.hold(self)
             self._worker.wake()
         return waiting > 0
@@ -392,7 +420,7 @@ class HtEventsHandler(QueueHandler):
         if not self._settings.sync_mode:
             # At exit, which has a deadline of its own.
             end = shutdown.deadline(self._settings.shutdown_timeout)
-            seconds = min(seconds, end - time.monotonic())
+            seconds = min(seconds, end - clock.monotonic())
         try:
             self._worker.send_now(event, seconds)
         except DeliveryError:
@@ -413,7 +441,7 @@ class HtEventsHandler(QueueHandler):
             and not _in_event_loop()
             and not is_sending()  # no other thread makes room
         ):
-            deadline = time.monotonic() + self._settings.timeout
+            deadline = clock.monotonic() + self._settings.timeout
             waiting = self._worker.put_when_room(event, deadline)
         if not waiting:
             self._counters.add("dropped")
@@ -455,14 +483,14 @@ class HtEventsHandler(QueueHandler):
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
         self._worker.maintain(at_once=True)
-        done = self._worker.flush(time.monotonic() + _seconds(timeout))
+        done = self._worker.flush(clock.monotonic() + _seconds(timeout))
         if check:
             self._delivery.check()
         return done
 
     def nudge(self) -> None:
         """Start sending everything accepted so far, without waiting."""
-        self._worker.nudge()
+        self._worker.hurry()
 
     def close(self) -> None:
         """
@@ -489,14 +517,36 @@ class HtEventsHandler(QueueHandler):
         if shutdown.is_exiting():
             # Nothing flushes after this: a later event is sent on its caller's thread.
             self._direct = True
-        self._report.hold()
+        self._report.hold(deadline + _LATER)
         # Also in a process without events: send what dead processes left in the spool.
         self._worker.maintain(at_once=True)
-        if not self._exchange_worker().stop(deadline):
+        worker, done, cut = self._exchange_worker(), False, True
+        try:
+            done = worker.stop(deadline)
+            cut = False
+        finally:
+            if cut and not shutdown.is_exiting():
+                # An exception that a signal handler raised: the threads send the rest.
+                worker.retire()
+                self._report.remainder()
+            else:
+                self._end(all_sent=done)
+                if cut:
+                    # logging.shutdown closes no other handler after this.
+                    shutdown.give_up_others(self)
+
+    def _end(self, *, all_sent: bool) -> None:
+        """Give up what is left, and say so."""
+        if not all_sent:
             self._abandon()
         self.queue.close()
         self._report.remainder()
         shutdown.let_go(self)
+
+    def give_up(self) -> None:
+        """Give up what is queued, and say so: the process ends at once."""
+        self._worker.disown()
+        self._end(all_sent=False)
 
     def _exchange_worker(self) -> Worker:
         """Put a new worker in place for later events, and return the old one."""
@@ -511,8 +561,8 @@ class HtEventsHandler(QueueHandler):
             outage = f"; {self._report.outage}" if self._report.outage else ""
             why = f"not delivered within shutdown_timeout{outage}"
             # As on a sending thread: an event that on_error logs is queued.
-            with sending():
-                self._delivery.tell(events, DeliveryError(None, "shutdown", why, 0))
+            failure = DeliveryError(None, "shutdown", why, 0)
+            run_sending(self._delivery.tell, events, failure)
             # It comes too late, and is reported without on_error.
             late = self.queue.abandon()
             if late:
@@ -578,6 +628,10 @@ class HtEventsHandler(QueueHandler):
 
 
 HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)
+
+
+# Seconds after its deadline by which a handler that closes has told what is lost.
+_LATER = 60.0
 
 
 def _seconds(timeout: float | None) -> float:

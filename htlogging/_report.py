@@ -14,9 +14,9 @@ import math
 import os
 import re
 import threading
-import time
 from contextlib import contextmanager, suppress
 
+from htlogging._process.clock import clock
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ class Report:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, host: str = ""
+        self, clock: Callable[[], float] = clock.monotonic, host: str = ""
     ) -> None:
         self._clock = clock
         self._host = host
@@ -60,7 +60,7 @@ class Report:
         # kind -> events that no line has counted yet, their outcome, and why the last of
         # them were lost
         self._losses: dict[str, tuple[int, str, str]] = {}
-        self._holding = False
+        self._held_until = -math.inf  # a time: whoever holds lines may be cut short
         self._told: dict[str, float] = {}  # kind -> when a line was last written
         self._out_since: float | None = None
         self._out_told = False  # whether a line said that this outage began
@@ -80,7 +80,7 @@ class Report:
         kind = kind or outcome
         with self._lock:
             total = self._losses.pop(kind, (0, "", ""))[0] + count
-            if self._holding or not self._may_tell(kind, now):
+            if now < self._held_until or not self._may_tell(kind, now):
                 self._losses[kind] = (total, outcome, why)
                 return
         _say("%d %s %s: %s", total, _events(total), outcome, why)
@@ -157,15 +157,23 @@ class Report:
             self._host,
         )
 
-    def hold(self) -> None:
-        """Hold lines back until `remainder`: all losses then make one line."""
-        with self._lock:
-            self._holding = True
+    def hold(self, until: float) -> None:
+        """
+        Hold lines back until `remainder`: all losses then make one line.
+
+        Args:
+            until: Monotonic seconds, by which `remainder` should have come.
+        """
+        self._held_until = until
+
+    def has_untold(self) -> bool:
+        """Return whether there are losses that no line has counted."""
+        return bool(self._losses)
 
     def remainder(self) -> None:
         """Report the losses that no line has counted yet; called at the end."""
         with self._lock:
-            self._holding = False
+            self._held_until = -math.inf
             losses, self._losses = self._losses, {}
             told = set(self._told)
         for kind, (count, outcome, why) in losses.items():

@@ -40,21 +40,22 @@ class Stats(dict[str, int]):
 
 
 class Counters:
-    """The counts of one handler, except accepted and queued, which the queue knows."""
+    """The counts of one handler that its queue does not know."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(("rejected", "dropped", "retries", "unspooled"), 0)
-        # Guards _counts only, for a few operations. Re-entrant: a signal handler or a
-        # __del__ may log, and be counted, while this thread counts. A forked child
-        # starts with counters of its own.
-        self._lock = threading.RLock()
+        names = ("rejected", "dropped", "retries", "unspooled")
+        self._counts = dict.fromkeys(names, 0)
+        # One lock a count, held for one addition: callers count what they count, and
+        # senders theirs, so that neither waits for a thread that a signal handler has
+        # stopped. Re-entrant: the handler, or a __del__, may be counted as well. A
+        # forked child starts with counters of its own.
+        self._locks = {name: threading.RLock() for name in names}
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a count; from any thread."""
-        with self._lock:
+        with self._locks[name]:
             self._counts[name] += count
 
     def snapshot(self) -> dict[str, int]:
-        """Return all counts at one moment."""
-        with self._lock:
-            return dict(self._counts)
+        """Return all counts at one moment; no lock is taken."""
+        return self._counts.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import tracemalloc
 from datetime import datetime, timezone
 
@@ -89,7 +90,9 @@ class TestMemory:
     def test_queued_event(self, client):
         """A queued event takes its bytes and little more, whatever encoded it."""
         (handler,) = client.logger.handlers
-        handler._worker.wake_at = sys.maxsize  # nobody sends
+        held = threading.Lock()
+        held.acquire()
+        handler._worker.ear = (sys.maxsize, held)  # nobody sends
         for _ in range(500):
             client.track("user", "Order completed", PROPERTIES)
         gc.collect()

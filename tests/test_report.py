@@ -81,7 +81,7 @@ class TestLost:
 
     def test_hold(self, report, clock, lines):
         """What is lost while a handler closes is one line, with the last reason."""
-        report.hold()
+        report.hold(clock.now + 2 * QUIET)
         report.lost("failed", 1, "why")
         clock.now += QUIET
         report.lost("failed", 2, "why else")
@@ -90,6 +90,14 @@ class TestLost:
         assert lines() == ["3 events failed: why else"]
         report.lost("dropped", 1, "full")
         assert lines() == ["1 event dropped: full"]
+
+    def test_hold_ends(self, report, clock, lines):
+        """A close that was cut short holds no line back for long."""
+        report.hold(clock.now + QUIET)
+        report.lost("failed", 1, "why")
+        clock.now += QUIET
+        report.lost("failed", 2, "why else")
+        assert lines() == ["3 events failed: why else"]
 
     def test_first_ever(self, lines):
         """A clock that begins at 0 makes the first line no later."""

@@ -55,7 +55,7 @@ class Notes(Report):
         """Do nothing: the source reports them."""
 
 
-class _Patience:
+class _NoDeadline:
     """No deadline: only `max_retries` and Ctrl+C end the retries."""
 
     def left(self) -> float:
@@ -87,11 +87,11 @@ def pump(
         most: Called with the most events that a request may have; may return fewer.
     """
     delivery = Delivery(settings, source, Counters(), Notes(note))
-    patience = _Patience()
+    deadline = _NoDeadline()
     space = room(settings.write_key)
     with closing(HttpTransport(settings)) as transport:
         while batch := source.claim(most(delivery.limit()), space):
-            delivery.deliver(batch, transport, patience)
+            delivery.deliver(batch, transport, deadline)
 
 
 def concerns_one(failure: DeliveryError) -> bool:

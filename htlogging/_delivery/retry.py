@@ -26,6 +26,8 @@ class Verdict(Enum):
     SPLIT = "split"
     UNCOMPRESSED = "again, uncompressed"
     GIVE_UP = "give up"
+    PART = "a part was delivered"
+    PARK = "others first"
 
 
 class Unreachable(Exception):
@@ -136,3 +138,28 @@ def wait(tries: int, retry_after: float | None, uniform: Callable[[], float]) ->
     if retry_after is not None and retry_after > own:
         return min(retry_after, RETRY_AFTER_MOST)
     return own
+
+
+def whole_tries(max_retries: int) -> int:
+    """
+    Return after how many answers of 5xx in a row a batch is tried in parts.
+
+    It may be one event that the server fails at. The parts count as tries of the batch,
+    so the last ones must be left for its halves.
+    """
+    return 3 if max_retries > 3 else max(max_retries - 1, 1)  # noqa: PLR2004
+
+
+def part_of(count: int, number: int) -> tuple[int, int]:
+    """
+    Return the first event of a part, and the one after its last.
+
+    Args:
+        count: Events of the whole.
+        number: 1 is the whole, 2 and 3 its halves, 4 to 7 their halves, and so on.
+    """
+    first, end = 0, count
+    for half in bin(number)[3:]:
+        middle = first + (end - first) // 2
+        first, end = (middle, end) if half == "1" else (first, middle)
+    return first, end

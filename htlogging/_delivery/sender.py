@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import threading
 import time
-from contextlib import contextmanager
 
+from htlogging._delivery.attempts import REPEATED, Attempts, uniform
+from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.request import body
-from htlogging._delivery.retry import Unreachable, Verdict, judge, wait
+from htlogging._delivery.retry import (
+    Unreachable,
+    Verdict,
+    judge,
+    part_of,
+    wait,
+    whole_tries,
+)
+from htlogging._delivery.wording import cause
+from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging.exceptions import DeliveryError
 
@@ -19,9 +26,10 @@ MAX_SKEW = 300.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Protocol
 
+    from htlogging._delivery.attempts import Parked
     from htlogging._delivery.retry import Answer
     from htlogging._queue.base import Batch, Claims
     from htlogging._report import Report
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Close the connection; the next `post` opens a new one."""
 
-    class Patience(Protocol):
+    class Deadline(Protocol):
         """How long the sending thread may take."""
 
         def left(self) -> float:
@@ -50,10 +58,14 @@ if TYPE_CHECKING:
             """Wait, or return `False` at once if the deadline comes first."""
 
         def is_last(self) -> bool:
-            """Return whether this is the last chance to send."""
+            """Return whether nothing is sent after the deadline."""
 
 
-class Delivery:
+# How often a batch may end in a fault of ours before it is given up.
+MAX_FAULTS = 3
+
+
+class Delivery(Outcomes):
     """
     Sends and settles batches, for all sending threads of a handler.
 
@@ -67,87 +79,88 @@ class Delivery:
     def __init__(
         self, settings: Settings, queue: Claims, counters: Counters, report: Report
     ) -> None:
-        self._settings = settings
-        self._queue = queue
+        super().__init__(settings, queue, report)
         self._counters = counters
-        self._report = report
-        # The most events of the next request. An outage makes it small, and each request
+        # Events in the next request at most. An outage makes it small; each request
         # that gets through doubles it: a server that has just come back is not flooded.
         self._limit = MAX_BODY_EVENTS
         # Turned off by the first 415, on any thread; never turned on again.
         self._compress = settings.gzip
-        # Guards _reporting, and makes settling and counting one step for threads that
-        # wait for it. Not held while sending, nor while on_error runs. A forked child
-        # has a Delivery of its own.
-        self.settled = threading.Condition()
-        # Events given up since the last call of `check`, and why the first were.
-        self._given_up = 0
-        self._failure: DeliveryError | None = None
-        self._reporting = 0  # batches given up whose on_error has not returned
+        self._delivered = 0  # requests that got through: whether the server is well
 
     def limit(self) -> int:
         """Return how many events the next request may have."""
         return self._limit
 
-    def idle(self) -> bool:
-        """Return whether no `on_error` is running; call it with `settled` held."""
-        return not self._reporting
-
-    def check(self) -> None:
-        """
-        Raise if events were given up since the last call.
-
-        Raises:
-            DeliveryError: Why the first of them were given up, and how many there are.
-        """
-        with self.settled:
-            count, self._given_up = self._given_up, 0
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            many = f"{count} event{'' if count == 1 else 's'} given up"
-            raise DeliveryError(
-                failure.status,
-                failure.code,
-                f"{many}; {self._settings.host}: {failure.message}",
-                failure.tries,
-            )
-
-    def deliver(self, batch: Batch, transport: Transport, patience: Patience) -> bool:
+    def deliver(
+        self,
+        batch: Batch,
+        transport: Transport,
+        deadline: Deadline,
+        parked: Parked | None = None,
+    ) -> bool:
         """
         Send a batch until each of its events is delivered, given up or released.
 
         Events are released when the deadline comes and they can be sent later.
+
+        Args:
+            batch: Claimed events.
+            transport: This thread's.
+            deadline: This thread's time.
+            parked: Where events go that the server fails at, while it takes others.
 
         Returns:
             Whether none was released. If some were, nothing more gets through before the
             deadline, because the next try would come after it.
         """
         parts = [batch]
-        settled = True
+        delivered, halving = self._delivered, False
         try:
             while parts:
                 part = parts.pop()
-                if part is not batch and patience.left() <= 0:
-                    self._put_back(part)
-                    settled = False
-                    break
-                verdict, failure = self._send_or_bury(part, transport, patience)
+                work = Attempts(delivered, parked, halving=halving)
+                if part is not batch and deadline.left() <= 0:
+                    self.put_back([part, *reversed(parts)])
+                    return False
+                verdict, failure = self._send_guarded(part, transport, deadline, work)
+                halving |= work.halving
                 if verdict is Verdict.SPLIT:
                     parts += reversed(self._queue.split(part))
+                elif verdict is Verdict.PART:
+                    parts += self._ack_part(part, work)
                 elif verdict is Verdict.RETRY:
-                    self._put_back(part)
-                    settled = False
-                    break
+                    self.put_back([part, *reversed(parts)])
+                    return False
+                elif verdict is Verdict.PARK:
+                    assert parked is not None
+                    parked.add(part, work.tries)
                 elif failure is None:
                     self._ack(part)
                 else:
                     self.give_up(part, failure)
-        finally:
-            # Empty, unless a batch was released, or an exception such as Ctrl+C was
-            # raised, even in on_error.
-            for rest in reversed(parts):
-                self._put_back(rest)
-        return settled
+        except BaseException:
+            # Ctrl+C where a caller's thread sends, say, even out of on_error.
+            self.put_back(list(reversed(parts)))
+            raise
+        return True
+
+    def deliver_parked(
+        self, transport: Transport, deadline: Deadline, parked: Parked
+    ) -> None:
+        """Try once more what was parked and is due; everything, when the worker ends."""
+        while (found := parked.pop(at_once=deadline.is_last())) is not None:
+            batch, tries = found
+            work = Attempts(self._delivered, parked, tries, once=True)
+            verdict, failure = self._send_guarded(batch, transport, deadline, work)
+            if verdict is Verdict.PARK and not deadline.is_last():
+                parked.add(batch, work.tries)
+            elif failure is None:
+                self._ack(batch)
+            elif verdict is Verdict.RETRY or self._queue.outlives(batch):
+                self.put_back([batch])
+            else:
+                self.give_up(batch, failure)
 
     def deliver_once(self, batch: Batch, transport: Transport, seconds: float) -> None:
         """
@@ -164,132 +177,136 @@ class Delivery:
         Raises:
             DeliveryError: The event was given up; it is counted and reported, too.
         """
-        patience = _Once(seconds)
-        verdict, failure = self._send_or_bury(batch, transport, patience)
+        work = Attempts(self._delivered, None)
+        verdict, failure = self._send_guarded(batch, transport, _Once(seconds), work)
         if failure is None:
             self._ack(batch)
         elif verdict is Verdict.RETRY:
-            self._put_back(batch)
+            self.put_back([batch])
         else:
             self.give_up(batch, failure)
             raise failure
 
-    def report_no_thread(self) -> None:
-        """Report that events wait for a flush or the exit, for want of a thread."""
-        self._report.threadless()
-
-    def give_up(self, batch: Batch, failure: DeliveryError) -> None:
-        """Count events as failed, report them, and call `on_error` with them."""
-        with self._being_settled():
-            if self._queue.bury(batch, failure):
-                self.tell(batch.events, failure)
-
-    @contextmanager
-    def _being_settled(self) -> Iterator[None]:
-        """Make threads that wait for outcomes wait until the block ends."""
-        with self.settled:
-            self._reporting += 1
-        try:
-            yield
-        finally:
-            with self.settled:
-                self._reporting -= 1
-                self.settled.notify_all()
-
-    def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
-        """Write the line about lost events, and call `on_error` with them."""
-        with self.settled:
-            self._given_up += len(events)
-            self._failure = self._failure or failure
-        self._report.lost("failed", len(events), _told(failure, self._settings.host))
-        on_error = self._settings.on_error
-        if on_error is None:
-            return
-        try:
-            on_error(failure, [json.loads(event) for event in events])
-        except (Exception, SystemExit) as exc:  # noqa: BLE001
-            # on_error is the application's code on our thread: later events must go.
-            self._report.raised(exc)
-
     def _ack(self, batch: Batch) -> None:
         self._report.working()
         self._report.delivered(len(batch))
+        self._delivered += 1
         self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
-        with self._being_settled():
-            self._queue.ack(batch)
+        self.acknowledge(batch)
 
-    def _put_back(self, batch: Batch) -> None:
-        with self.settled:
-            self._queue.release(batch)
-            self.settled.notify_all()
+    def _ack_part(self, batch: Batch, work: Attempts) -> list[Batch]:
+        """Settle the part that got through; return the others, the first one last."""
+        before: list[Batch] = []
+        behind: list[Batch] = []
+        for half in bin(work.part)[3:]:
+            one, two = self._queue.split(batch)
+            if half == "1":
+                before.append(one)
+                batch = two
+            else:
+                behind.append(two)
+                batch = one
+        self._ack(batch)
+        return [*behind, *reversed(before)]
 
-    def _send_or_bury(
-        self, part: Batch, transport: Transport, patience: Patience
+    def _send_guarded(
+        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
         try:
-            return self._send(part, transport, patience)
+            return self._send(part, transport, deadline, work)
         except BaseException as exc:
-            # An error of this package, or Ctrl+C on a caller's thread that sends. Left as
-            # they are, the events would make every flush wait.
-            self.give_up(part, DeliveryError(None, "internal", _name(exc)))
+            # A fault of ours; or something that a signal handler raised, or another
+            # thread: that does not come again and again.
+            part.faults += 1
+            if part.faults < MAX_FAULTS or not isinstance(exc, Exception):
+                self.put_back([part])
+            else:
+                self.give_up(part, DeliveryError(None, "internal", _name(exc)))
             raise
 
     def _send(
-        self, part: Batch, transport: Transport, patience: Patience
+        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
-        """Try until the verdict is not RETRY, or no time is left."""
-        tries, stale = 0, False
+        """Try until the verdict is another than RETRY, or there is no time left."""
+        stale = False
         while True:
-            tries += 1
-            again = stale  # at once after a stale connection, but not twice in a row
-            compress = self._compress
-            timeout = min(self._settings.timeout, max(patience.left(), 0.001))
-            try:
-                answer = self._post(part, transport, compress=compress, timeout=timeout)
-            except Unreachable as exc:
-                failure = DeliveryError(exc.status, exc.code, exc.reason, tries)
-                verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
-                asked, stale = exc.retry_after, exc.stale
-            else:
-                verdict = judge(answer.status, len(part), compressed=compress)
-                if verdict is Verdict.DELIVERED:
-                    return verdict, None
-                asked, stale = answer.retry_after, False
-                failure = DeliveryError(
-                    answer.status, answer.code, answer.message, tries
-                )
+            again = stale  # at once, after a stale connection: not twice in a row
+            verdict, failure, asked, stale = self._try(part, transport, deadline, work)
+            if failure is None:
+                work.halving |= work.part > 1
+                return (verdict if work.part == 1 else Verdict.PART), None
             if verdict is Verdict.UNCOMPRESSED:
                 self._compress = False
-                if patience.left() <= 0:
+                if deadline.left() <= 0:
                     return Verdict.RETRY, failure
                 continue
             if verdict is not Verdict.RETRY:
-                return verdict, failure
+                # A part's refusal says nothing of the whole, which is tried as such.
+                return (verdict if work.part == 1 else Verdict.SPLIT), failure
             if again or not stale:
                 stale = False
-                end = self._wait(part, failure, asked, patience)
+                end = self._after_failure(part, failure, asked, deadline, work)
                 if end is not None:
                     return end
             self._counters.add("retries")
 
-    def _wait(
+    def _try(
+        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
+    ) -> tuple[Verdict, DeliveryError | None, float | None, bool]:
+        """Send once; return what that means, why, a Retry-After, and whether stale."""
+        work.tries += 1
+        compress = self._compress
+        timeout = min(self._settings.timeout, max(deadline.left(), 0.001))
+        first, end = part_of(len(part), work.part)
+        events = part.events[first:end]
+        try:
+            answer = self._post(events, transport, compress, timeout)
+        except Unreachable as exc:
+            failure = DeliveryError(exc.status, exc.code, exc.reason, work.tries)
+            verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
+            return verdict, failure, exc.retry_after, exc.stale
+        verdict = judge(answer.status, len(events), compressed=compress)
+        if verdict is Verdict.DELIVERED:
+            return verdict, None, None, False
+        failure = DeliveryError(answer.status, answer.code, answer.message, work.tries)
+        return verdict, failure, answer.retry_after, False
+
+    def _after_failure(
         self,
         part: Batch,
         failure: DeliveryError,
         asked: float | None,
-        patience: Patience,
+        deadline: Deadline,
+        work: Attempts,
     ) -> tuple[Verdict, DeliveryError] | None:
-        """Wait before the next try, or return why there is none."""
-        closing = patience.is_last() and patience.left() < math.inf
-        self._report.failing(_cause(failure), closing=closing)
-        self._limit = UPLOAD_SIZE
-        # Events on disk are tried until the outage ends, and outlive the process. Events
-        # that are in memory, because the file could not be used, do not.
+        """Decide how to go on, and wait for the next try; or return what ends them."""
+        closing = deadline.is_last() and deadline.left() < math.inf
+        is_fault = failure.status is not None and failure.status >= 500  # noqa: PLR2004
+        work.faults = work.faults + 1 if is_fault else 0
+        well = self._delivered != work.delivered
+        if is_fault and len(part) > 1:
+            # The server takes others: it is one of these events, or some.
+            work.halving |= well and work.faults >= REPEATED
+            if work.halving:
+                self._counters.add("retries")
+                return Verdict.SPLIT, failure
+        # What is on disk is tried until the outage ends, and outlives the process; not
+        # so what went by memory because the file could not be used.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
+            self._report.failing(cause(failure), closing=closing)
             return Verdict.GIVE_UP, failure
-        if not patience.pause(wait(failure.tries, asked, _uniform)):
-            lost = patience.is_last() and not outlives
+        if work.once or (is_fault and work.may_park(part, well=well) and not closing):
+            return Verdict.PARK, failure
+        self._report.failing(cause(failure), closing=closing)
+        self._limit = UPLOAD_SIZE
+        most = whole_tries(self._settings.max_retries if not outlives else 2**31)
+        if len(part) > 1 and is_fault and work.faults >= most:
+            work.next_part(len(part))
+        elif not is_fault:
+            work.part = 1
+        if not deadline.pause(wait(failure.tries, asked, uniform)):
+            lost = deadline.is_last() and not outlives
             return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
         if self._queue.overdue(part):
             why = DeliveryError(None, "spool", "too old", failure.tries)
@@ -297,11 +314,15 @@ class Delivery:
         return None
 
     def _post(
-        self, part: Batch, transport: Transport, *, compress: bool, timeout: float
+        self,
+        events: Sequence[bytes],
+        transport: Transport,
+        compress: bool,  # noqa: FBT001
+        timeout: float,
     ) -> Answer:
-        """Send once, and report it at DEBUG."""
-        request = body(part.events, self._settings.write_key)
-        began, outcome = time.monotonic(), "interrupted"
+        """Send once, and tell of it at DEBUG."""
+        request = body(events, self._settings.write_key)
+        began, outcome = clock.monotonic(), "interrupted"
         try:
             answer = transport.post(request, compress=compress, timeout=timeout)
             outcome = f"HTTP {answer.status}"
@@ -311,8 +332,8 @@ class Delivery:
             outcome = exc.reason
             raise
         finally:
-            seconds = time.monotonic() - began
-            self._report.tried(len(part), len(request), outcome, seconds)
+            seconds = clock.monotonic() - began
+            self._report.tried(len(events), len(request), outcome, seconds)
         return answer
 
     def _look_at_clock(self, date: float) -> None:
@@ -323,7 +344,7 @@ class Delivery:
 
 
 class _Once:
-    """The deadline of `sync_mode`: one timeout, and no retries."""
+    """The time of `sync_mode`: one timeout, no waiting."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -338,41 +359,5 @@ class _Once:
         return True
 
 
-def _told(failure: DeliveryError, host: str) -> str:
-    """Return the text for logs, without the server's sentence, which may quote an event."""
-    status = failure.status
-    tries = f"({failure.code}, tries: {failure.tries})"
-    if failure.code.startswith("oauth."):
-        # The refusing side has seen no event, and its sentence contains no secrets.
-        return f"for {host}: {failure.message} {tries}"
-    if status is None:
-        at = f"{host}: " if failure.code == "network" else f"for {host}: "
-        return f"{at}{failure.message} {tries}"
-    question = _QUESTIONS.get(status) or _QUESTIONS.get(status // 100, "")
-    return f"HTTP {status} from {host}{question} {tries}"
-
-
-# What to check, by an answer's status or its first digit.
-_QUESTIONS = {
-    401: ": is the write key right?",
-    403: ": is the write key right, and of this workspace?",
-    404: ": is the path of host right?",
-    413: ": the event is too large for the server",
-    3: ": a redirect is never followed; set host to where it leads",
-    4: ": the server finds the event invalid",
-    5: ": the server has a fault",
-}
-
-
-def _cause(failure: DeliveryError) -> str:
-    """Return the reason in a few words."""
-    return failure.message if failure.status is None else f"HTTP {failure.status}"
-
-
 def _name(exc: BaseException) -> str:
     return type(exc).__name__
-
-
-def _uniform() -> float:
-    # Not random.random(): if the application seeds it, all its processes wait equally long.
-    return int.from_bytes(os.urandom(4), "big") / 2**32

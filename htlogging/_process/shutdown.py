@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import atexit
 import logging
-import time
 import weakref
 
 from htlogging._process import fork, hosts
+from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Flush, within a deadline of its own."""
+
+        def give_up(self) -> None:
+            """Give up what is queued, and say so."""
 
 
 # All living handlers: a constructor adds one, the exit reads them.
@@ -78,6 +81,17 @@ def close_all() -> None:
         handler.close()
 
 
+def give_up_others(handler: Closable) -> None:
+    """
+    Say what is lost with all other handlers: their close will not come.
+
+    An exception, a second Ctrl+C say, has ended `logging.shutdown` in this handler.
+    """
+    for other in list(_handlers):
+        if other is not handler:
+            other.give_up()
+
+
 def is_exiting() -> bool:
     """Return whether atexit hooks are running, and `logging.shutdown` will follow."""
     return _exiting
@@ -91,7 +105,7 @@ def deadline(seconds: float) -> float:
     first. So with a dead server ten handlers take no longer than one.
     """
     global _began  # noqa: PLW0603
-    now = time.monotonic()
+    now = clock.monotonic()
     if not _exiting:
         return now + seconds
     if _began is None:

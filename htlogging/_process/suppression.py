@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 # Whether this thread is sending. What it logs then is never an event: otherwise a record
 # about sending would be sent, and so on. It is a context variable and not a threading.local,
@@ -34,13 +37,17 @@ def is_sending() -> bool:
     return found is not None and found.active and found.thread == threading.get_ident()
 
 
-@contextmanager
-def sending() -> Iterator[None]:
-    """Mark this thread as sending, for a block."""
+def run_sending(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """
+    Do work on this thread that is marked as sending meanwhile; return its result.
+
+    The mark is set in a copy of the context, which the interpreter enters and leaves in
+    one step: an exception that a signal handler raises at any point takes it away.
+    """
     now = _Sending()
-    before = _this_sends.set(now)
+    context = copy_context()
+    context.run(_this_sends.set, now)
     try:
-        yield
+        return context.run(work, *args, **options)
     finally:
         now.active = False
-        _this_sends.reset(before)

@@ -1,0 +1,135 @@
+"""What a batch has been through, and events that wait apart for their next try."""
+
+from __future__ import annotations
+
+import os
+
+from htlogging._delivery.retry import part_of, wait
+from htlogging._process.clock import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from htlogging._queue.base import Batch
+
+# Answers of 5xx in a row after which a lone event lets others go first.
+_STUBBORN = 3
+
+# Answers of 5xx in a row after which a batch is halved, if others get through.
+REPEATED = 2
+
+
+class Parked:
+    """
+    Events that the server fails at while it takes others; of one sending thread.
+
+    They are claimed still, and tried again with the waits of any batch.
+
+    Args:
+        others: Returns whether other events wait.
+    """
+
+    def __init__(self, others: Callable[[], object]) -> None:
+        self.others = others
+        self._events: list[tuple[float, Batch, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, batch: Batch, tries: int) -> None:
+        """Keep a batch until its next try is due."""
+        due = clock.monotonic() + wait(tries, None, uniform)
+        self._events.append((due, batch, tries))
+
+    def clear(self) -> None:
+        """Forget all: who claims next puts them back."""
+        self._events.clear()
+
+    def next_due(self) -> float:
+        """Return when the next try is due, in monotonic seconds; infinite: none is."""
+        return min((due for due, _, _ in self._events), default=float("inf"))
+
+    def pop(self, *, at_once: bool) -> tuple[Batch, int] | None:
+        """
+        Take out a batch that is due.
+
+        Args:
+            at_once: Whether they all are.
+
+        Returns:
+            The batch, and how often it was tried; `None`: none is due.
+        """
+        now = clock.monotonic()
+        for entry in self._events:
+            if at_once or entry[0] <= now:
+                self._events.remove(entry)
+                return entry[1:]
+        return None
+
+
+class Attempts:
+    """
+    The tries of one batch.
+
+    Args:
+        delivered: Requests that had got through before, by any thread.
+        parked: Where lone events can wait; `None`: nowhere.
+        tries: How often it was tried before.
+        once: Whether it is tried once, then parked again.
+        halving: Whether it is known that the server fails at one of its events.
+    """
+
+    __slots__ = ("delivered", "faults", "halving", "once", "parked", "part", "tries")
+
+    def __init__(
+        self,
+        delivered: int,
+        parked: Parked | None = None,
+        tries: int = 0,
+        *,
+        once: bool = False,
+        halving: bool = False,
+    ) -> None:
+        self.delivered = delivered
+        self.parked = parked
+        self.tries = tries
+        self.once = once
+        self.halving = halving
+        self.faults = 0  # answers of 5xx in a row
+        self.part = 1  # the part that is sent, as in `part_of`
+
+    def next_part(self, count: int) -> None:
+        """Send another part next time; after the smallest ones, the whole."""
+        number = self.part
+        while True:
+            number += 1
+            if number >= 2 * count:
+                self.part = 1
+                return
+            first, end = part_of(count, number // 2)
+            if end - first > 1:
+                self.part = number
+                return
+
+    def may_park(self, batch: Batch, *, well: bool) -> bool:
+        """
+        Return whether the batch lets others go first, after an answer of 5xx.
+
+        Args:
+            batch: The batch.
+            well: Whether the server has taken another one since.
+        """
+        if self.parked is None or len(batch) > 1:
+            return False
+        if self.halving:
+            return True
+        # In an outage all fail; one that is parked without proof finds that out.
+        probe = len(self.parked) == 0 and bool(self.parked.others())
+        return self.faults >= _STUBBORN and (well or probe)
+
+
+def uniform() -> float:
+    """Return a random number of [0, 1)."""
+    # Not random.random(): seeded by the application, its processes would wait alike.
+    return int.from_bytes(os.urandom(4), "big") / 2**32

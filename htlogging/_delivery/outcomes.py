@@ -1,0 +1,150 @@
+"""What became of batches: told to who waits, to the log and to `on_error`."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+
+from htlogging._delivery.signals import Signal
+from htlogging._delivery.wording import told
+from htlogging._process.clock import clock
+from htlogging._queue.base import fitting
+from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
+from htlogging.exceptions import DeliveryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from htlogging._queue.base import Batch, Claims, Holder
+    from htlogging._report import Report
+    from htlogging._settings import Settings
+
+# Seconds after which nobody waits for an `on_error` that has not returned: it may wait
+# for a thread that waits for it.
+ON_ERROR_SECONDS = 10.0
+
+
+class Outcomes:
+    """
+    The outcomes of a handler's batches.
+
+    Args:
+        settings: Its host and on_error.
+        queue: Where the batches were claimed.
+        report: Where losses and outages are told.
+    """
+
+    def __init__(self, settings: Settings, queue: Claims, report: Report) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._report = report
+        # Given when events are settled, put back or told of. No lock: see `signals`.
+        self.settled = Signal()
+        # Locks that are held while a batch is settled and on_error is called, with the
+        # time at which that began. Each operation is atomic.
+        self._telling: dict[Holder, float] = {}
+        # Events given up since `check` was last called, and why.
+        self._given_up: deque[tuple[int, DeliveryError]] = deque()
+
+    def idle(self) -> bool:
+        """Return whether no `on_error` is running, but those that hang."""
+        return self._running() <= self.hanging()
+
+    def _running(self) -> int:
+        for held in list(self._telling):
+            if not held.locked():
+                self._telling.pop(held, None)
+        return len(self._telling)
+
+    def hanging(self) -> int:
+        """Return how many calls of `on_error` have not returned for a long time."""
+        before = clock.monotonic() - ON_ERROR_SECONDS
+        return sum(
+            held.locked() and began < before
+            for held, began in list(self._telling.items())
+        )
+
+    def check(self) -> None:
+        """
+        Raise if events were given up since the last call.
+
+        Raises:
+            DeliveryError: Why the first of them were; its message says how many there are.
+        """
+        count, failure = 0, None
+        while self._given_up:
+            more, why = self._given_up.popleft()
+            count += more
+            failure = failure or why
+        if failure is not None:
+            many = f"{count} event{'' if count == 1 else 's'} given up"
+            raise DeliveryError(
+                failure.status,
+                failure.code,
+                f"{many}; {self._settings.host}: {failure.message}",
+                failure.tries,
+            )
+
+    def give_up(self, batch: Batch, failure: DeliveryError) -> None:
+        """Count events as failed, tell of them, and hand them to `on_error`."""
+        held = threading.Lock()
+        with held:
+            # Before it is settled: whoever flushes has seen what on_error does.
+            self._telling[held] = clock.monotonic()
+            if self._queue.bury(batch, failure):
+                self.tell(batch.events, failure)
+        self._told(held)
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Count events as delivered."""
+        held = threading.Lock()
+        with held:
+            # Whoever flushes finds them out of the spool's file as well.
+            self._telling[held] = clock.monotonic()
+            self._queue.ack(batch)
+        self._told(held)
+
+    def _told(self, held: Holder) -> None:
+        self._telling.pop(held, None)
+        self.settled.give()
+
+    def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
+        """Write the line about lost events, and call `on_error` with them, in parts."""
+        self._given_up.append((len(events), failure))
+        self._report.lost("failed", len(events), told(failure, self._settings.host))
+        on_error = self._settings.on_error
+        if on_error is None:
+            return
+        first = 0
+        while first < len(events):
+            some = events[first : first + MAX_BODY_EVENTS]
+            some = some[: fitting(map(len, some), MAX_BODY_BYTES)]
+            first += len(some)
+            try:
+                on_error(failure, [json.loads(event) for event in some])
+            except (Exception, SystemExit) as exc:  # noqa: BLE001
+                # It is the application's code on our thread: other events must go.
+                self._report.raised(exc)
+
+    def fail(self, batch: Batch, exc: BaseException) -> DeliveryError:
+        """Give a batch up that nothing can send; return why."""
+        failure = DeliveryError(
+            None, "internal", f"cannot send: {type(exc).__name__}", 0
+        )
+        self.give_up(batch, failure)
+        return failure
+
+    def report_no_thread(self) -> None:
+        """Report that events wait for a flush or the exit, for want of a thread."""
+        self._report.threadless()
+
+    def cannot_send(self, exc: BaseException) -> None:
+        """Note that what delivery needs could not be had, on this try."""
+        self._report.failing(f"cannot send: {type(exc).__name__}")
+
+    def put_back(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            self._queue.release(batch)
+        self.settled.give()

@@ -1,0 +1,229 @@
+"""A sending thread: when to take a batch, when to wait, when to end."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing, suppress
+
+from htlogging._delivery.attempts import Parked
+from htlogging._delivery.deadline import Deadline
+from htlogging._delivery.pacing import Send
+from htlogging._delivery.retry import wait
+from htlogging._event.encoder import prefer_orjson
+from htlogging._process import hosts, shutdown
+from htlogging._process.clock import clock
+from htlogging._process.suppression import run_sending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from htlogging._delivery.sender import Transport
+    from htlogging._delivery.worker import Worker
+    from htlogging._queue.base import Batch, Holder
+
+# More events than a queue can hold: a caller need wake nobody.
+NEVER = 2**62
+
+# Seconds after which a thread that has nothing to do ends, and closes its connection.
+IDLE_SECONDS = 5.0
+
+
+class SendingThread:
+    """
+    One thread of a worker, for as long as there is something to send.
+
+    It lives through whatever is raised on it: what it was sending is put back, and it
+    begins anew. Should it end all the same, its lock is free, and the next event starts
+    another.
+
+    Args:
+        worker: Whose queue it serves.
+        name: The thread's.
+    """
+
+    def __init__(self, worker: Worker, name: str) -> None:
+        self._worker = worker
+        self._life = threading.Lock()  # held as long as the thread serves the queue
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._transport: Transport | None = None
+        self._idle_seconds = 0.0
+        self._tries = 0  # to get what delivery needs, in a row
+        # Whether a batch was ever sent. Seen late, it costs one more by json.
+        self._sent = False
+
+    def start(self) -> None:
+        """Start it; raises RuntimeError where there is none to be had."""
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Return whether it serves the queue."""
+        return self._life.locked()
+
+    def settle(self) -> bool:
+        """Return the same of a thread that may begin, or end, at this moment."""
+        while not self._life.locked():
+            if not self._thread.is_alive():
+                return False
+            self._thread.join(0.01)
+        return True
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end."""
+        if self._thread is not threading.current_thread() and self._thread.ident:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        hosts.leave_signals_to_others()
+        worker = self._worker
+        with self._life:
+            run_sending(self._live)
+        # Whoever waits for this thread looks again.
+        worker.delivery.settled.give()
+        if worker.ending.at is None and worker.queue.backlog():
+            # Somebody called who saw the lock still held.
+            worker.wake()
+
+    def _live(self) -> None:
+        while True:
+            # Claims are held by this lock. Once it is free, they are put back: what was
+            # sent here when something was raised goes again, under its ids.
+            holder = threading.Lock()
+            try:
+                with holder:
+                    self._serve(holder)
+            except BaseException as exc:  # noqa: BLE001
+                # A fault of ours, something set from another thread, no memory, a module
+                # that is not there any more: an outage. The thread lives.
+                if self._worker.is_over or not self._rest(exc):
+                    return
+            else:
+                return
+
+    def _rest(self, exc: BaseException) -> bool:
+        """Wait before a new beginning; `False`: nothing gets through in time."""
+        worker = self._worker
+        self._tries += 1
+        if self._tries > 1:
+            with suppress(Exception):
+                worker.delivery.cannot_send(exc)
+        worker.ear = (NEVER, self._life)
+        deadline = Deadline(worker.ending)
+        if self._tries == 1 and deadline.left() > 0:
+            return True
+        if deadline.pause(wait(self._tries, None, lambda: 1.0)):
+            return True
+        worker.is_stuck = True
+        return False
+
+    def _serve(self, holder: Holder) -> None:
+        """Send batch after batch, until there is nothing more to do."""
+        worker = self._worker
+        worker.queue.recover()
+        deadline = Deadline(
+            worker.ending,
+            meanwhile=worker.maintain,
+            every=worker.queue.maintain_every,
+        )
+        parked = Parked(worker.queue.backlog)
+        with closing(worker.make_transport()) as transport:
+            # At once, side by side with the application's start: were it left to the
+            # exit, imports there would change the exit status of a Ctrl+C. And what is
+            # imported late may be gone by then. `post` says what is wrong.
+            with suppress(Exception):
+                transport.open()
+            self._transport = transport
+            while True:
+                batch = self._next(holder, parked)
+                if batch is None and not parked:
+                    return
+                self._prepare()
+                worker.delivery.deliver_parked(transport, deadline, parked)
+                if batch is None:
+                    continue
+                if not worker.delivery.deliver(batch, transport, deadline, parked):
+                    # There is a deadline, and no use in trying again before it: a
+                    # server that asks for patience is left alone.
+                    worker.is_stuck = True
+                    worker.delivery.settled.give()
+                    return
+                self._tries = 0
+
+    def _prepare(self) -> None:
+        # Not at the end: an import there changes a Ctrl+C's exit status.
+        if self._sent and self._worker.ending.at is None and not shutdown.is_exiting():
+            prefer_orjson()
+        self._sent = True
+
+    def _next(self, holder: Holder, parked: Parked) -> Batch | None:
+        """Wait for a batch and claim it; `None`: the thread ends, or parked ones are due."""
+        worker = self._worker
+        while not worker.is_over:
+            # Not in its turn: it may call on_error, and others send meanwhile.
+            worker.maintain()
+            worker.queue.recover()
+            with worker.turn:
+                if worker.is_over:
+                    # It was woken to end; the next in line sees that too.
+                    break  # type: ignore[unreachable]  # another thread sets it
+                if parked.next_due() <= clock.monotonic():
+                    return None
+                if not worker.queue.backlog():
+                    worker.pacing = worker.pacing.empty()
+                    if worker.ending.at is not None:
+                        return None
+                    if not self._idle(parked) and not parked:
+                        return None
+                    continue
+                batch = self._take(holder, parked)
+            if batch is not None:
+                return batch
+        worker.signal.call()
+        parked.clear()
+        return None
+
+    def _take(self, holder: Holder, parked: Parked) -> Batch | None:
+        """Claim a batch if it is time, else wait; with `turn`."""
+        worker = self._worker
+        now = clock.monotonic()
+        worker.pacing = worker.pacing.begun(now)
+        waiting = worker.queue.backlog()
+        decision = worker.pacing.decide(now, waiting, urgent=worker.is_hurried())
+        if not isinstance(decision, Send):
+            self._listen(decision.wake_at, decision.seconds, parked)
+            return None
+        worker.ear = (NEVER, self._life)
+        # None: a spool that cannot be read, or whose events were taken out.
+        batch = worker.claim(holder)
+        worker.pacing = worker.pacing.taken(now, worker.queue.backlog())
+        return batch
+
+    def _idle(self, parked: Parked) -> bool:
+        """Wait for the first event; `False`: there was none for a while."""
+        worker = self._worker
+        if not worker.queue.counts().queued:
+            worker.rested()
+        began = clock.monotonic()
+        every = worker.queue.maintain_every
+        if self._listen(1, every or IDLE_SECONDS, parked):
+            self._idle_seconds = 0.0
+            return True
+        self._idle_seconds += clock.monotonic() - began
+        if self._idle_seconds < IDLE_SECONDS:
+            return True
+        self._idle_seconds = 0.0
+        if every is not None:
+            if self._transport is not None:
+                self._transport.close()  # the next request opens it again
+            return True
+        # From now on callers start a thread; what came before this line is seen.
+        worker.ear = (1, threading.Lock())
+        return bool(worker.queue.backlog())
+
+    def _listen(self, wake_at: int, seconds: float, parked: Parked) -> bool:
+        """Wait for a call: this many events are there, or another change."""
+        worker = self._worker
+        worker.ear = (wake_at, self._life)
+        # An event put before that line called nobody; it is seen here.
+        if worker.queue.backlog() >= wake_at:
+            return True
+        due = parked.next_due() - clock.monotonic()
+        return worker.signal.wait(min(seconds, due))

@@ -1,0 +1,34 @@
+"""
+The monotonic clock by which everything here waits.
+
+Tools that stop the time in tests (freezegun) replace `time.monotonic` wherever a module
+has it as an attribute; a deadline that never comes would then make `flush(1)` wait for
+ever. They do not look into objects.
+"""
+
+from __future__ import annotations
+
+import time
+from types import BuiltinFunctionType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """The real time, whatever `time.monotonic` is at the moment."""
+
+    __slots__ = ("monotonic",)
+
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = time.monotonic
+        if not isinstance(time.monotonic, BuiltinFunctionType) and hasattr(
+            time, "clock_gettime"
+        ):
+            # Imported while the time stands still.
+            identity, read = time.CLOCK_MONOTONIC, time.clock_gettime
+            self.monotonic = lambda: read(identity)
+
+
+clock = Clock()
