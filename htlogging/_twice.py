@@ -1,4 +1,4 @@
-"""Two handlers that send the same record: a configuration that is seldom meant."""
+"""Two handlers that send the same record: a configuration that is rarely intended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def reached_twice(
     handler: logging.Handler, is_like: Callable[[logging.Handler], bool]
 ) -> str | None:
     """
-    Return the name of a logger whose records reach a handler, then another like it.
+    Return the name of a logger whose records reach a handler and then a similar one.
 
     Args:
-        handler: The one.
-        is_like: Whether one that is not `handler` sends to the same place.
+        handler: The handler.
+        is_like: Returns whether another handler sends to the same place.
     """
-    # A copy: other threads make loggers meanwhile.
+    # A copy: other threads may make loggers meanwhile.
     loggers = list(logging.root.manager.loggerDict.values())
     for logger in (logging.root, *loggers):
-        # Those without handlers of their own reach what loggers above reach.
+        # Loggers without handlers of their own reach the same handlers as those above.
         if isinstance(logger, logging.Logger) and logger.handlers:
             reached = _reached(logger)
             if handler not in reached:

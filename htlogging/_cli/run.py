@@ -1,4 +1,4 @@
-"""`python -m htlogging run COMMAND`: its events go to a collector of its own."""
+"""`python -m htlogging run COMMAND`: run a command against a collector of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from htlogging._cli.collect import Printer, add_open, show_page
 from htlogging._cli.terminal import console
 from htlogging._command_error import Misused
 
-# What shells return for a command that cannot be found, or not be run.
+# The exit statuses of shells for a command that is not found or cannot be run.
 _NOT_FOUND = 127
 _NOT_RUNNABLE = 126
 
@@ -75,19 +75,19 @@ def _run(command: list[str], url: str, printer: Printer) -> int:
     except OSError as exc:
         printer.note(f"cannot run {command[0]!r}: {exc.strerror or exc}")
         return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_RUNNABLE
-    # Ctrl+C reaches the command by itself, from the terminal; we wait for its end.
+    # The terminal sends Ctrl+C to the command, too; we wait until the command ends.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
         status = child.wait()
     finally:
         signal.signal(signal.SIGINT, before)
-    # As a shell reports a command that a signal ended.
+    # The exit status of a shell for a command that a signal ended.
     return status if status >= 0 else 128 - status
 
 
 def _environment(url: str) -> dict[str, str]:
-    """Return the environment with the collector in the place of the real service."""
+    """Return the environment, with the collector instead of the real service."""
     env = dict(os.environ)
     # HTEVENTS_SEND=0 would keep its events from the collector, too.
     env.pop("HTEVENTS_SEND", None)

@@ -40,8 +40,8 @@ class Unreachable(Exception):
             says nothing about the server.
         retry_after: Seconds that the refusing side asks to wait, or `None`.
         code: A word for the cause.
-        status: The status of whoever refused, or `None`.
-        final: Whether another try is of no use.
+        status: The status of the refusal, or `None`.
+        final: Whether another try is useless.
     """
 
     def __init__(  # noqa: PLR0913

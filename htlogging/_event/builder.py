@@ -135,19 +135,19 @@ def make(  # noqa: C901, PLR0912, PLR0913, PLR0917
     message_id: Any,
 ) -> dict[str, Any]:
     """
-    Make an event; `build` says what of. By position: names take 0.1 us more.
+    Make an event, as `build` does. Arguments by name would take 0.1 us more.
 
     Args:
         extras: Merged under its properties or traits; the dict becomes the event's.
         created: As in `build`.
         kind: The event's type.
-        special: What only that type has (`_OWN`).
-        user_id: `None`, here and below: not given.
-        anonymous_id: For who is not signed in.
+        special: The fields that only this type has (`_OWN`).
+        user_id: `None`, here and below, means not given.
+        anonymous_id: The id of a visitor who is not signed in.
         body: Its properties or traits.
         context: Its circumstances.
         timestamp: When it happened, if not at `created`.
-        integrations: Where it shall go.
+        integrations: The destinations it goes to.
         message_id: Its id.
     """
     # A typical event takes 1.3 us here, and each call of a helper 0.1 us: so a helper is
@@ -155,7 +155,7 @@ def make(  # noqa: C901, PLR0912, PLR0913, PLR0917
     event: dict[str, Any]
     if kind == "track":
         (name,) = special
-        # Line breaks are not printable; that takes 0.03 us to see.
+        # A line break is not printable; this check takes 0.03 us.
         if type(name) is not str or not name or not name.isprintable():
             name = _event_name(name, is_alone=not extras and body is None)
         event = {"type": kind, "event": name}

@@ -87,7 +87,7 @@ stats: Stats
 # anew.
 default_client: Client | None = None
 
-# The client that was finished first, since one was last needed; it is the client.
+# The client that was finished first when a new one was needed; this one is used.
 _slot: dict[str, _FacadeClient] = {}
 
 # The handler that was made here; it is removed when the next one is made.
@@ -106,8 +106,8 @@ def _client() -> Client:
         with fork.importing:
             if default_client is None:
                 # Meanwhile a signal handler, or a `__del__` that the garbage collector
-                # runs, may call the facade too. The first client that is finished is the
-                # one; `setdefault` is a single step.
+                # runs, may call the facade too. The client that is finished first is
+                # used; `setdefault` is a single step.
                 slot, fresh = _slot, _FacadeClient()
                 client = slot.setdefault("client", fresh)
                 default_client = client
@@ -130,12 +130,12 @@ class _FacadeClient(Client):
         return self._fresh
 
     def _attached(self) -> list[HtEventsHandler]:
-        # Without the one of the client before: it is taken off when this one begins.
+        # Without the earlier client's handler, which is removed when this one begins.
         before = None if _made is self._fresh else _made
         return nearest_handlers(self.logger, self._top, before)
 
     def begin(self) -> None:
-        """Take the logger over; do nothing if that is done."""
+        """Take over the logger; do nothing if that has happened."""
         global _made
         logger = logging.getLogger(LOGGER)
         made, _made = _made, self._fresh
@@ -154,13 +154,13 @@ class _FacadeClient(Client):
             )
 
     def drop(self) -> None:
-        """Let go of what was made, as another client was faster."""
+        """Close what was made, because another client was finished first."""
         if self._fresh is not None:
             self._fresh.retire()
 
 
 def _tell_late(client: Client) -> None:
-    """Report settings that were changed when the client had read them."""
+    """Report settings that were changed after the client had read them."""
     names = sorted(_late - _told)
     _told.update(names)
     _late.clear()
@@ -191,7 +191,7 @@ def _take_off() -> None:
 
 
 def forget_keyless() -> None:
-    """Begin anew if a test made the client without a key; for `htlogging.testing`."""
+    """Start anew if a test made the client without a key; for `htlogging.testing`."""
     global default_client, _slot
     if _made is not None and _made.lacks_key:
         default_client, _slot = None, {}
@@ -208,7 +208,7 @@ def _make_handler() -> HtEventsHandler:
     try:
         return HtEventsHandler(**given, **{name: globals()[name] for name in strays})
     except InvalidSetting as exc:
-        # Crash reporters show the locals of each frame: none may hold a secret.
+        # Crash reporters show the local variables of each frame: none may be a secret.
         del given
         raise exc.with_traceback(None) from None
 
@@ -238,10 +238,10 @@ def flush(timeout: float | None = None, *, check: bool = False) -> bool:
     """
     Wait until everything accepted so far is delivered or given up.
 
-    Of every handler and client of the process, whatever its logger. Needs no write key.
+    It covers every handler and client of the process, and needs no write key.
 
     Args:
-        timeout: Seconds. `None` means as long as it takes: `HtEventsHandler.flush`.
+        timeout: Seconds. `None` means as in `HtEventsHandler.flush`.
         check: Whether to raise if events were given up since the last such call.
 
     Returns:
@@ -257,7 +257,7 @@ def join() -> None:
     """
     Flush within `shutdown_timeout`, then stop the threads; later events still go.
 
-    Of every handler and client of the process, whatever its logger. Needs no write key.
+    It covers every handler and client of the process, and needs no write key.
     """
     handlers = _living()
     for handler in handlers:
@@ -310,7 +310,7 @@ def __dir__() -> list[str]:
 
 
 class _Facade(type(sys)):  # type: ignore[misc]
-    """This module's class: it has counters, and sees settings that come too late."""
+    """This module's class: it has the counters, and notices settings that come too late."""
 
     @property
     def stats(self) -> Stats:
