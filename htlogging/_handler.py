@@ -228,7 +228,7 @@ class HtEventsHandler(QueueHandler):
             shutdown.hold(self)  # it came just now
 
     def __del__(self) -> None:
-        """End the threads: nobody can log to this handler any more."""
+        """End the threads: no code can log to this handler any more."""
         worker = getattr(self, "_worker", None)  # an invalid setting: there is none
         if worker is not None and worker.is_running():
             worker.retire()

@@ -1,4 +1,4 @@
-"""What a batch has been through, and events that wait apart for their next try."""
+"""The tries of a batch, and events that wait apart for their next try."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Until when threads may send, and waits that end by then."""
+"""The time until which threads may send, and waits that end by then."""
 
 from __future__ import annotations
 

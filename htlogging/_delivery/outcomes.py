@@ -1,4 +1,4 @@
-"""What became of batches: told to who waits, to the log and to `on_error`."""
+"""The outcomes of batches: for waiting threads, for the log and for `on_error`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from htlogging._report import Report
     from htlogging._settings import Settings
 
-# Seconds after which nobody waits for an `on_error` that has not returned: it may wait
+# Seconds after which no caller waits for an `on_error` that has not returned: it may wait
 # for a thread that waits for it.
 ON_ERROR_SECONDS = 10.0
 
@@ -88,7 +88,7 @@ class Outcomes:
             )
 
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
-        """Count events as failed, tell of them, and hand them to `on_error`."""
+        """Count events as failed, report them, and call `on_error` with them."""
         held = threading.Lock()
         with held:
             # Before it is settled: whoever flushes has seen what on_error does.

@@ -89,7 +89,7 @@ class Pacing:
         Args:
             now: Monotonic seconds.
             waiting: Events, 1 or more.
-            urgent: Whether somebody waits for them.
+            urgent: Whether a caller waits for them.
         """
         assert self.due is not None
         if urgent or waiting >= self.plenty:

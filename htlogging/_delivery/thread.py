@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.worker import Worker
     from htlogging._queue.base import Batch, Holder
 
-# More events than a queue can hold: a caller need wake nobody.
+# More events than a queue can hold: callers need not wake a thread.
 NEVER = 2**62
 
 # Seconds after which a thread that has nothing to do ends, and closes its connection.
@@ -79,7 +79,7 @@ class SendingThread:
         # Whoever waits for this thread looks again.
         worker.delivery.settled.give()
         if worker.ending.at is None and worker.queue.backlog():
-            # Somebody called who saw the lock still held.
+            # A caller may have seen the lock still held.
             worker.wake()
 
     def _live(self) -> None:
@@ -222,7 +222,7 @@ class SendingThread:
         """Wait for a call: this many events are there, or another change."""
         worker = self._worker
         worker.ear = (wake_at, self._life)
-        # An event put before that line called nobody; it is seen here.
+        # An event that was put before that line woke no thread; it is seen here.
         if worker.queue.backlog() >= wake_at:
             return True
         due = parked.next_due() - clock.monotonic()

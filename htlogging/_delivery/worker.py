@@ -103,8 +103,8 @@ class Worker:
         self.ending = Ending()
         self.is_over = False  # set when the deadline has passed
         self.is_stuck = False  # a thread ended: nothing gets through by the deadline
-        # Marks that somebody waits for: what came before them goes at once. Added to by
-        # callers, cleared by sending threads.
+        # Marks that a caller waits for: events before them are sent at once. Callers add
+        # to it, sending threads clear it.
         self._marks: list[Any] = []
         # Changed by who starts threads, with `_roster`; read by anyone.
         self._threads: list[SendingThread] = []
@@ -116,7 +116,7 @@ class Worker:
         self._refused_until = 0.0  # monotonic: no thread can be had before this
 
     def _make_waits(self) -> None:
-        """Make what threads wait on: again when they start, for gevent's patch."""
+        """Make the objects that threads wait on; again when they start, for gevent's patch."""
         self.signal = Waiter()
         self.turn = threading.Lock()  # held by the thread that waits for a batch
 
