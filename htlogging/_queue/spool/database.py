@@ -215,10 +215,12 @@ class SpoolFile:
         """
         lost = 0
         with self.writing, Translated():
-            for owner, accepted, settled in self._lock.all_noted():
+            for owner in self._lock.all_noted():
                 ours = owner in self._lock.held
                 if (ours and owner not in self._idle) or not self._lock.take(owner):
                     continue  # whoever lives counts by itself
+                # Looked at with the lock: another may have finished with it meanwhile.
+                accepted, settled = self._lock.noted(owner) or (0, 0)
                 here = self.read(statements.sum_of_owner, owner).events
                 lost += max(accepted - settled - here, 0)
                 if here:

@@ -118,13 +118,13 @@ class LockFile:
         found = _unpacked(os.pread(self.ready(), _COUNT.size, _place(owner)))
         return found is None or found[0] == owner
 
-    def all_noted(self) -> list[tuple[int, int, int]]:
-        """Return every owner's counts: the owner, events accepted, events settled."""
+    def all_noted(self) -> list[int]:
+        """Return the owners that there are counts of."""
         data = os.pread(self.ready(), _PLACES * _COUNT.size, _COUNTS_AT)
         pieces = (
             data[at : at + _COUNT.size] for at in range(0, len(data), _COUNT.size)
         )
-        return [found for found in map(_unpacked, pieces) if found is not None]
+        return [found[0] for found in map(_unpacked, pieces) if found is not None]
 
     def forget(self, owner: int) -> None:
         """Forget an owner's counts."""

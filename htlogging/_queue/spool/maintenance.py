@@ -150,8 +150,10 @@ class Maintenance:
     def _note_settled(self, ids: Sequence[int]) -> None:
         # Before they leave the file: should this process die between, they are sent
         # again, and not taken for lost.
-        for owner in self._ledger.count_settled(ids):
-            self._file.note(owner.number, owner.last, owner.settled)
+        # With `writing`, as in `put`, which notes the same counts.
+        with self._file.writing:
+            for owner in self._ledger.count_settled(ids):
+                self._file.note(owner.number, owner.last, owner.settled)
 
     def set_aside(self, ids: Sequence[int]) -> None:
         """Keep rows that are not what was written from being sent."""
