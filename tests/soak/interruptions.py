@@ -1,0 +1,193 @@
+"""
+Exceptions that a signal handler raises at random moments inside the package's calls.
+
+    python tests/soak/interruptions.py --seconds 60 --call track --spool FILE
+
+Every few hundred microseconds a timer's signal handler raises, wherever the call is just
+then. What must hold: the exception comes out as it is; every event whose call returned
+arrives by itself, without a flush; the one that was cut short arrives at most once; no
+event has two ids; the counters balance; and a `flush` at the end is true. Prints a line,
+and ends with 1 where one of these does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import signal
+import sys
+import threading
+import time
+from collections import defaultdict
+
+from htlogging.collector import Collector
+from htlogging.htevents import Client
+
+# Seconds for which events may be on their way, without a flush.
+HANG = 60
+
+CALLS = ("track", "logging", "flush", "close", "stats", "join")
+
+
+class Interrupted(Exception):
+    """As Celery's and RQ's time limits: an ordinary exception."""
+
+
+class Interrupt(BaseException):
+    """As Ctrl+C."""
+
+
+class Hunt:
+    """
+    One client, one kind of call, and what became of each event.
+
+    Args:
+        client: Its collector counts what arrives.
+        call: What is interrupted.
+        seed: Of the moments.
+        longest: Seconds after which the timer strikes at most.
+    """
+
+    def __init__(self, client, call, seed, longest):
+        self.client = client
+        self.call = call
+        self.random = random.Random(seed)
+        self.longest = longest
+        # Plain logging hands an ordinary exception to `handleError`, as every handler.
+        self.kind = Interrupt if call == "logging" else Interrupted
+        self.returned, self.cut, self.wrong = set(), set(), []
+        self.number = 0
+
+    def _strike(self, *_):
+        raise self.kind
+
+    def _track(self):
+        return self.client.track("user", "e", {"n": self.number})[0]
+
+    def _do(self):
+        """Do the call; return whether it accepted this number's event."""
+        if self.call == "track":
+            return self._track()
+        if self.call == "logging":
+            extra = {"ht_user_id": "user", "n": self.number}
+            self.client.logger.handle(
+                self.client.logger.makeRecord(
+                    "htevents.client", 20, "f", 1, "e", (), None, extra=extra
+                )
+            )
+            return True
+        if self.call == "flush":
+            self.client.flush(0.002)
+        elif self.call == "stats":
+            return self.client.stats is None
+        elif self.call == "join":
+            self.client.join()
+        else:
+            (handler,) = self.client.logger.handlers
+            handler.close()
+        return False
+
+    def _one(self):
+        accepted = False
+        if self.call not in ("track", "logging") and self._track():
+            self.returned.add(self.number)
+        try:
+            delay = self.random.uniform(1e-6, self.longest)
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            accepted = self._do()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except self.kind:
+            if not accepted:
+                self.cut.add(self.number)
+        except BaseException as exc:  # noqa: BLE001
+            self.wrong.append(repr(exc))
+        if accepted:
+            self.returned.add(self.number)
+
+    def run(self, seconds):
+        """Interrupt calls for this long."""
+        before = signal.signal(signal.SIGALRM, self._strike)
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end:
+                self.number += 1
+                for _ in range(3):
+                    try:
+                        self._one()
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                        break
+                    except self.kind:
+                        # Struck between two lines of ours.
+                        self.cut.add(self.number)
+                        break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def faults(self, collector):
+        """Return what does not hold."""
+        faults = [f"came out: {one}" for one in self.wrong[:3]]
+        sure = self.returned - self.cut
+
+        def missing():
+            return sure - {e["properties"]["n"] for e in list(collector.events)}
+
+        end = time.monotonic() + HANG
+        waiting = threading.Event()
+        while missing() and time.monotonic() < end:
+            waiting.wait(0.05)
+        if missing():
+            faults.append(f"{len(missing())} did not arrive by themselves")
+        if not self.client.flush(HANG) or missing():
+            faults.append(f"flush, and {len(missing())} have not arrived")
+        return faults + self._odd(collector) + self._unbalanced(collector)
+
+    def _odd(self, collector):
+        ids = defaultdict(set)
+        for event in collector.events:
+            ids[event["properties"]["n"]].add(event["messageId"])
+        twice = [n for n, found in ids.items() if len(found) > 1]
+        stray = ids.keys() - self.returned - self.cut
+        if twice or stray:
+            return [f"{len(twice)} under two ids, {len(stray)} that none accepted"]
+        return []
+
+    def _unbalanced(self, collector):
+        stats = self.client.stats
+        arrived = len({event["messageId"] for event in collector.events})
+        whole = stats.accepted == stats.delivered + stats.failed + stats.queued
+        if not whole or stats.queued or stats.failed or stats.delivered < arrived:
+            return [f"out of balance: {stats}, {arrived} arrived"]
+        return []
+
+
+def main():
+    """Run as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--call", choices=CALLS, default="track")
+    parser.add_argument("--spool")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--longest", type=float, default=500e-6)
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(10**6)
+    logging.raiseExceptions = False
+    with Collector() as collector:
+        client = Client(
+            "KEY", host=collector.url, spool=options.spool, max_queue_size=1_000_000
+        )
+        hunt = Hunt(client, options.call, seed, options.longest)
+        hunt.run(options.seconds)
+        faults = hunt.faults(collector)
+        client.join()
+    print(
+        f"{options.call:8}{'spool' if options.spool else 'memory':8}seed {seed:<8}"
+        f"{len(hunt.returned):>8} accepted {len(hunt.cut):>8} cut short  "
+        f"{'; '.join(faults) or 'ok'}"
+    )
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

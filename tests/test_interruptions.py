@@ -1,0 +1,35 @@
+"""An exception that a signal handler raises inside a call leaves everything sound."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Seconds of each hunt. For minutes of them: tests/soak/interruptions.py.
+SECONDS = os.environ.get("HTLOGGING_HUNT_SECONDS", "1")
+
+HUNT = Path(__file__).parent / "soak" / "interruptions.py"
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="there is no such timer on Windows"
+)
+
+
+class TestInterruptions:
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    @pytest.mark.parametrize(
+        "call", ["track", "logging", "flush", "close", "stats", "join"]
+    )
+    def test_at_random_moments(self, tmp_path, call, way):
+        """What was accepted arrives by itself, once; what was raised comes out."""
+        command = [sys.executable, HUNT, "--seconds", SECONDS, "--call", call]
+        command += ["--longest", "0.0001"]
+        if way == "spool":
+            command += ["--spool", tmp_path / "spool"]
+        done = subprocess.run(
+            command, capture_output=True, check=False, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr[-2000:]
