@@ -558,6 +558,13 @@ class TestProxies:
             post(transport)
         assert settings.proxies == {"https": "http://p:1"}
 
+    @pytest.mark.parametrize("exempt", ["127.0.0.1", ".example,127.0.0.0/8", "*"])
+    def test_no_proxy(self, server, exempt):
+        """`no_proxy` among the proxies exempts its hosts from all of them."""
+        proxies = {"http": "http://127.0.0.1:1", "no_proxy": exempt}
+        with contextlib.closing(make(server.url, proxies=proxies)) as transport:
+            assert post(transport).status == 200
+
     def test_tunnel_refused(self, server):
         """A proxy that refuses is no answer of the server; nothing secret is told."""
         proxy = server.url.replace("http://", "http://user:secret@")

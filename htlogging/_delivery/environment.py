@@ -30,10 +30,17 @@ def options(
         Unreachable: These options cannot work. That is tried again all the same: a file
             may come back, or a package may be installed.
     """
+    from requests.utils import should_bypass_proxies
+
+    # A copy, because requests adds the environment's proxies to it.
+    given = dict(proxies or {})
+    exempt = given.get("no_proxy")
+    # requests itself exempts a host from the environment's proxies alone.
+    if exempt and should_bypass_proxies(url, exempt):
+        given = {"no_proxy": exempt}
     merged = session.merge_environment_settings(
         url,
-        # A copy, because requests adds the environment's proxies to it.
-        proxies=dict(proxies or {}),
+        proxies=given,
         stream=True,
         verify=None,
         cert=None,

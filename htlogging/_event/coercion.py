@@ -11,18 +11,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from dataclasses import fields as fields_of
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum
-from itertools import islice, takewhile
+from itertools import islice
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pythonjsonlogger import defaults
 
+from htlogging._event import containers, libraries
 from htlogging.exceptions import EventTooLarge
 
 if TYPE_CHECKING:
@@ -49,8 +48,10 @@ _BYTES = (bytes, bytearray, memoryview)
 _INFINITIES = (math.inf, -math.inf)
 _NO_LEAF = object()
 
-# numpy's `dtype.kind` for times: moments become ISO 8601, durations numbers.
-_NUMPY_TIMES = {"M": "U", "m": "i8"}
+# Bytes that a Decimal takes: 300 digits, and 150,000. A wider one is converted once for an
+# event, however often it is in it; one of the widest is rounded to `MAX_INT_DIGITS` first.
+_WIDE, _WIDEST = 256, 65_536
+_SHORT = Context(prec=MAX_INT_DIGITS + 100, traps=[])
 
 
 def plain(value: Any, limit: int, max_depth: int) -> Any:
@@ -80,6 +81,8 @@ def scalar(value: Any) -> Any:
     if isinstance(value, (date, time)):
         return _iso(value)
     if isinstance(value, Decimal):
+        if value.__sizeof__() > _WIDE:
+            raise TypeError(type(value).__name__)
         return _decimal(value)
     if isinstance(value, UUID):
         return defaults.uuid_default(value)
@@ -121,6 +124,8 @@ def _iso(value: date | time) -> str | None:
 def _decimal(value: Decimal) -> float | int | str | None:
     if not value.is_finite():
         return None
+    if value.__sizeof__() > _WIDEST:
+        value = _SHORT.plus(value)
     # A whole number stays whole: databases return ids as Decimals with more digits than a
     # float holds. So does a number beyond the range of floats.
     number = float(value)
@@ -175,7 +180,6 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
 _LEAVES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (float, _exact_float),
     ((date, time), _iso),
-    (Decimal, _decimal),
 )
 
 
@@ -187,6 +191,9 @@ class _Walk:
         self.max_depth = max_depth
         self.left = limit
         self.inside: set[int] = set()
+        # id → the value, which is kept alive, and what it became: what is slow to convert
+        # is so only once, however often it is referred to.
+        self.known: dict[int, tuple[Any, Any]] = {}
 
     def spend(self, size: int) -> None:
         """Subtract bytes from the budget; never more than the JSON will have."""
@@ -212,10 +219,11 @@ class _Walk:
             )
             if ours and isinstance(exc, RecursionError):
                 raise
-            return self.string(defaults.unknown_default(value))
+            return self.text_of(value)
 
     def convert(self, value: Any, depth: int) -> Any:
         """Convert one value; user code in it may do and raise anything."""
+        value = libraries.unwrapped(value)
         if isinstance(value, Enum):
             return self.convert(value.value, depth)
         plain_value = self.leaf(value)
@@ -231,15 +239,38 @@ class _Walk:
             self.spend(memoryview(value).nbytes)
             return _bytes(value)
         if isinstance(value, int):
-            number = _int(value)
-            if isinstance(number, int):
-                # At most its digits: a bit is 0.301 of a digit.
-                self.spend(number.bit_length() * 3 // 10)
-            return number
+            return self.number(_int(value))
+        if isinstance(value, Decimal):
+            return self.number(self.once(value, _decimal))
         for kind, convert in _LEAVES:
             if isinstance(value, kind):
                 return convert(value)
         return _NO_LEAF
+
+    def number(self, value: Any) -> Any:
+        """Return a number, if its digits are within the budget."""
+        if isinstance(value, int):
+            # At most its digits: a bit is 0.301 of a digit.
+            self.spend(value.bit_length() * 3 // 10)
+        return value
+
+    def once(self, value: Any, convert: Callable[[Any], Any]) -> Any:
+        """Convert a value, or return what it became before."""
+        known = self.known.get(id(value))
+        if known is None:
+            known = self.known[id(value)] = (value, convert(value))
+        return known[1]
+
+    def text_of(self, value: Any) -> str:
+        """Convert any object to its `str()`, if that is sure to be of a bounded size."""
+        if id(value) not in self.known:
+            self.ensure_room(containers.text_size(value, self.left))
+        return self.string(self.once(value, defaults.unknown_default))
+
+    def ensure_room(self, size: int) -> None:
+        """Raise if so many bytes are over the budget."""
+        if size > self.left:
+            raise EventTooLarge(None, self.limit)
 
     def string(self, value: str) -> str:
         """Convert a str, if its length is within the budget."""
@@ -248,18 +279,12 @@ class _Walk:
 
     def box(self, value: Any, depth: int) -> Any:
         """Convert a value that may hold others; none is entered twice on the way down."""
-        make: Callable[[list[Any], int], Any]
-        items: Any
-        if isinstance(value, dict):
-            make, items = self.object, value.items()
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            make, items = self.array, value
-        elif defaults.use_dataclass_default(value):
-            # Not `asdict`, which makes deep copies without a limit.
-            make = self.object
-            items = [(f.name, _field(value, f.name)) for f in fields_of(value)]
-        else:
+        found = containers.opened(value)
+        if found is None:
             return self.other(value, depth)
+        is_object, items = found
+        make: Callable[[list[Any], int], Any]
+        make = self.object if is_object else self.array
         if depth >= self.max_depth or id(value) in self.inside:
             return ELLIPSIS
         self.inside.add(id(value))
@@ -283,6 +308,7 @@ class _Walk:
         if issubclass(type(key), str):
             return self.string(key)
         try:
+            key = libraries.unwrapped(key)
             plain_key = self.leaf(key.value if isinstance(key, Enum) else key)
             if isinstance(plain_key, str):
                 return plain_key
@@ -292,36 +318,28 @@ class _Walk:
             raise
         except Exception:  # noqa: BLE001, S110
             pass  # as in `any`
-        return self.string(defaults.unknown_default(key))
+        return self.text_of(key)
 
     def other(self, value: Any, depth: int) -> Any:
         """Convert the rest: numbers of other libraries, then anything by its `str()`."""
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(
-            value, (numpy.ndarray, numpy.bool_, numpy.datetime64, numpy.timedelta64)
-        ):
-            return self.convert(self.unpacked(value, numpy), depth)
+        plain_value = libraries.numpy_plain(value, self.left, self.limit)
+        if plain_value is not value:
+            return self.convert(plain_value, depth)
+        if libraries.is_missing(value):
+            return None
+        root = libraries.root_of(value)
+        if root is not None:
+            return self.any(root[0], depth + 1)
         if isinstance(value, Integral):
-            return _int(int(value))
+            return self.number(self.once(value, _whole))
         if isinstance(value, Real):
-            return _exact_float(float(value))
-        return self.string(defaults.unknown_default(value))
-
-    def unpacked(self, value: Any, numpy: Any) -> Any:
-        """Return an array as lists of Python objects, or a scalar as a Python object."""
-        # An axis of length 0 ends the lists: a shape of (10**9, 0) has no elements.
-        if math.prod(takewhile(bool, value.shape)) > self.left:
-            raise EventTooLarge(None, self.limit)
-        kind = value.dtype.kind
-        if kind in _NUMPY_TIMES:
-            # Without this the type of object from `tolist` depends on the unit.
-            values = value.astype(_NUMPY_TIMES[kind])
-            value = numpy.where(numpy.isnat(value), None, values)
-        return value.tolist()
+            return self.once(value, _real)
+        return self.text_of(value)
 
 
-def _field(value: Any, name: str) -> Any:
-    try:
-        return getattr(value, name)
-    except Exception:  # noqa: BLE001  (a slot not set; user code in a property)
-        return None
+def _whole(value: Any) -> int | str:
+    return _int(int(value))
+
+
+def _real(value: Any) -> float | None:
+    return _exact_float(float(value))

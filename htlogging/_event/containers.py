@@ -1,0 +1,121 @@
+"""Objects that hold others: how they are opened, and how large their text would be."""
+
+from __future__ import annotations
+
+from array import array
+from collections import UserString
+from collections.abc import Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
+from dataclasses import fields as dataclass_fields
+from decimal import Decimal
+from functools import partial
+from itertools import islice
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger import defaults
+
+from htlogging._event import libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_ARRAYS = (list, tuple, set, frozenset)
+
+# Sequences that are one text, or were converted before.
+_TEXTS = (str, bytes, bytearray, memoryview, UserString)
+
+# Nested levels that a text is measured to; then `repr` itself gives up.
+_MAX_DEPTH = 500
+
+
+def opened(value: Any) -> tuple[bool, Iterable[Any]] | None:
+    """
+    Return whether a value is an object or an array, and its pairs or items.
+
+    Returns:
+        `None` if the value holds no others, or none that JSON should show.
+    """
+    if isinstance(value, dict):
+        return True, value.items()
+    if isinstance(value, _ARRAYS):
+        return False, value
+    if defaults.use_dataclass_default(value):
+        # Not `asdict`: it copies deeply, without a limit.
+        names = [field.name for field in dataclass_fields(value)]
+        return True, [(name, _field(value, name)) for name in names]
+    fields = libraries.fields_of(value)
+    if fields is not None:
+        return True, fields
+    if isinstance(value, _TEXTS):
+        return None
+    if isinstance(value, Mapping):
+        return True, value.items()
+    if isinstance(value, (Sequence, AbstractSet, ValuesView, array)):
+        return False, value
+    return None
+
+
+def text_size(value: Any, most: int) -> int:
+    """
+    Return at least how many characters the text of a value has, or more than `most`.
+
+    `repr` writes a part as often as it is referred to: `x = (x, x)`, thirty times, has a
+    text of gigabytes. Objects of unknown types count as one.
+    """
+    size = 0
+    inside: set[int] = set()
+    # Containers that are being looked at, and their other parts.
+    stack: list[tuple[int, Iterator[Any]]] = [(0, iter((value,)))]
+    while stack:
+        for part in stack[-1][1]:
+            size += _own_size(part)
+            if size > most:
+                return size
+            parts = _parts(part, most - size + 1)
+            if parts is not None and id(part) not in inside:
+                inside.add(id(part))
+                stack.append((id(part), iter(parts)))
+                break
+        else:
+            inside.discard(stack.pop()[0])
+        if len(stack) > _MAX_DEPTH:
+            return size
+    return size
+
+
+def _own_size(value: Any) -> int:
+    if isinstance(value, str):
+        return 1 + str.__len__(value)
+    if isinstance(value, (bytes, bytearray, Decimal)):
+        return max(value.__sizeof__() // 4, 1)
+    return 1
+
+
+def _parts(value: Any, most: int) -> list[Any] | None:
+    """
+    Return what the text of a value shows, or `None` if it is not known to show any.
+
+    Args:
+        value: Anything.
+        most: How many parts are enough.
+    """
+    if isinstance(value, BaseException):
+        return list(value.args)
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, SimpleNamespace):
+        return list(vars(value).values())
+    found = opened(value)
+    if found is None:
+        return None
+    is_object, items = found
+    some = islice(items, most)
+    return [part for pair in some for part in pair] if is_object else list(some)
+
+
+def _field(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:  # noqa: BLE001  (a slot that is not set; user code in a property)
+        return None
