@@ -392,3 +392,41 @@ class TestTaskiq:
         client.track("u", "e")
         asyncio.run(broker.shutdown())
         assert len(collector.events) == 1
+
+
+class TestByHand:
+    """Huey and arq: what the manual says."""
+
+    @pytest.fixture
+    def recipe(self):
+        """Return the module that has it."""
+        pytest.importorskip("huey")
+        import by_hand
+
+        handler = htlogging.HtEventsHandler(write_key="KEY")
+        by_hand.log.addHandler(handler)
+        by_hand.log.setLevel("INFO")
+        yield by_hand
+        by_hand.log.removeHandler(handler)
+        handler.close()
+
+    def test_huey(self, recipe, ht_events):
+        """The job has what was bound where it was enqueued."""
+        with htlogging.scope(ht_user_id="user123"):
+            recipe.buy()
+        assert ht_events.one("Receipt mailed", order_id="5012")["userId"] == "user123"
+
+    def test_arq(self, recipe, ht_events):
+        """So has arq's."""
+
+        class Pool:
+            async def enqueue_job(self, name, *arguments):
+                with htlogging.scope():
+                    await getattr(recipe, name)({}, *arguments)
+
+        async def main():
+            with htlogging.scope(ht_user_id="user123"):
+                await recipe.buy_later(Pool())
+
+        asyncio.run(main())
+        assert ht_events.one("Receipt mailed")["userId"] == "user123"
