@@ -24,8 +24,9 @@ class TestSeams:
         manager = urllib3.poolmanager.PoolManager()
         assert set(manager.pool_classes_by_scheme) == {"http", "https"}
         for pool in manager.pool_classes_by_scheme.values():
-            assert pool.QueueCls is queue.LifoQueue
+            assert issubclass(pool.QueueCls, queue.Queue)
             assert callable(pool._new_conn)
+            assert _pool_class(pool).QueueCls is _Kept
         assert "pool_cls(host, port, **request_context)" in inspect.getsource(
             urllib3.poolmanager.PoolManager._new_pool
         )

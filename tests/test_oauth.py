@@ -689,6 +689,28 @@ class TestFaults:
         assert (error.status, error.code, error.tries) == (None, "oauth", 2)
         assert tokens.statuses == [503, 503]
 
+    def test_away(self, caplog, given_up, server):
+        """A token endpoint that cannot be reached is told from Hightouch's host."""
+        with Collector() as gone:
+            url = gone.url
+        client = Client(
+            WRITE_KEY,
+            host=server.url,
+            max_retries=0,
+            on_error=lambda error, events: given_up.append((error, len(events))),
+            **credentials(oauth_auth_server=url),
+        )
+        client.track("user123", "e")
+        assert client.flush(HANG)
+        client.join()
+        ((error, _),) = given_up
+        assert error.message.startswith(
+            "the OAuth server cannot be reached: Connection"
+        )
+        assert error.code == "oauth"
+        assert server.requests == []
+        assert any("OAuth server cannot be reached" in m for m in caplog.messages)
+
     def test_ends_keep_their_time(self, make, tokens, given_up):
         """A token endpoint that does not answer holds up neither `flush` nor `join`."""
         tokens.always(Reply(delay=HANG))

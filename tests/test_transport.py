@@ -391,6 +391,10 @@ class TestAnswer:
             OK + b"x",
             b"HTTP/1.1 204 -\r\n\r\n{}",
             b"HTTP/1.1 304 -\r\nContent-Length: 2\r\n\r\n{}",
+            (
+                b"HTTP/1.1 200 -\r\ncontent-length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"2\r\n{}\r\n0\r\n\r\n"
+            ),
         ],
     )
     def test_more_than_an_answer(self, server, transport, first):

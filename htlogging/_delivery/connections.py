@@ -137,7 +137,8 @@ def _pool_class(base: type) -> type:
     attributes: dict[str, Any] = {}
     if hasattr(base, "_new_conn"):
         attributes["_new_conn"] = new_connection
-    if getattr(base, "QueueCls", None) is queue.LifoQueue:
+    kept = getattr(base, "QueueCls", None)  # before 2.0 a stack of urllib3's own
+    if isinstance(kept, type) and issubclass(kept, queue.Queue):
         attributes["QueueCls"] = _Kept
     return type(base.__name__, (base,), attributes)
 

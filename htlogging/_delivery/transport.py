@@ -175,6 +175,9 @@ class HttpTransport:
             try:
                 token = tokens.get(self._fetch, deadline - time.monotonic())
             except Unreachable as exc:
+                if exc.code == "network":  # lines about that name the host of batches
+                    exc.code = "oauth"
+                    exc.reason = f"the OAuth server cannot be reached: {exc.reason}"
                 # An OAuth server is not sent the write key; it is removed all the same.
                 exc.reason = Redaction(self._settings.write_key).line(exc.reason, 999)
                 raise
@@ -279,7 +282,10 @@ class HttpTransport:
         except Exception:  # noqa: BLE001
             # The status decides: a 2xx whose body is cut off is a delivery all the same.
             response.close()
-        if response.status_code < 200 or self._connections.unusual:  # noqa: PLR2004
+        found = response.headers
+        two_lengths = "Content-Length" in found and "Transfer-Encoding" in found
+        unusual = two_lengths or self._connections.unusual
+        if response.status_code < 200 or unusual:  # noqa: PLR2004
             # The rest of the answer would be taken for the answer to the next request.
             self._connections.close()
             self._used = False
