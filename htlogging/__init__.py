@@ -44,6 +44,10 @@ __all__ = [
 ]
 
 
+# The public modules, imported when they are first used.
+_MODULES = ("collector", "htevents", "integrations", "testing", "types")
+
+
 def __getattr__(name: str) -> object:
     # PEP 562: python-json-logger is imported when the formatter is used, the facade when
     # it is called.
@@ -51,12 +55,12 @@ def __getattr__(name: str) -> object:
         from htlogging._formatter import HtEventsFormatter
 
         return HtEventsFormatter
-    if name == "htevents":
+    if name in _MODULES:
         from importlib import import_module
 
-        return import_module("htlogging.htevents")
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

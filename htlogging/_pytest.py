@@ -178,12 +178,27 @@ def _is_strict(item: pytest.Item) -> bool:
 
 
 def _show_bound(record: logging.LogRecord) -> bool:
-    """Add the bound fields to an event's record, which caplog keeps."""
+    """Put the bound fields on an event's record, which caplog keeps."""
     from htlogging._bindings import current
-    from htlogging._event.origin import LOGGER, has_fields
 
-    name = str(record.name)
-    if name == LOGGER or name.startswith(f"{LOGGER}.") or has_fields(record.__dict__):
-        for field, value in current().items():
+    bound = current()
+    if bound and _is_event(record):
+        for field, value in bound.items():
             record.__dict__.setdefault(field, value)
     return True
+
+
+def _is_event(record: logging.LogRecord) -> bool:
+    """Return whether a record is an event, as far as its logger and its fields say."""
+    from logging import root
+
+    from htlogging._event.origin import LOGGER
+
+    name = str(record.name)
+    if name == LOGGER or name.startswith(f"{LOGGER}."):
+        return True
+    logger = root.manager.loggerDict.get(name)
+    handlers = getattr(logger, "handlers", [])
+    return any(getattr(handler, "makes_events", False) for handler in handlers) or any(
+        str(field).startswith("ht_") for field in record.__dict__
+    )

@@ -12,7 +12,7 @@ from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Literal, TypedDict
 
     from htlogging._checks import Check
@@ -191,9 +191,7 @@ class Settings:
     __slots__ = tuple(DEFAULTS)
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        for name in given:
-            if name not in DEFAULTS:
-                raise InvalidSetting(_unknown(name))
+        check_names(given)
         for name, row in TABLE.items():
             setattr(self, name, _value(name, row, given.get(name)))
         # Stronger than the code: this process sends nothing.
@@ -254,6 +252,13 @@ def _of_environment(name: str, row: Setting) -> Any:
     if not said:
         return None
     return _checks.from_environment(row.variable, said, row.check, name)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `InvalidSetting` for a name that no setting has."""
+    for name in names:
+        if name not in DEFAULTS:
+            raise InvalidSetting(_unknown(name))
 
 
 def _unknown(name: str) -> str:

@@ -1109,6 +1109,13 @@ class TestNoEffect:
         assert "htevents.gzip was set after the first call" in second
         assert facade.host in first
 
+    def test_unknown_name(self, facade, logger, collector):
+        """A name that no setting has is an error, beside a handler, too."""
+        logger.addHandler(HtEventsHandler(write_key="K", host=collector.url))
+        facade.writekey = "K"
+        with pytest.raises(InvalidSetting, match="did you mean write_key"):
+            facade.track("u", "e")
+
     def test_reset(self, facade, own_lines):
         """What is read again has an effect: no line; nor for the same value again."""
         facade.track("u", "e")

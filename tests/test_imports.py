@@ -88,6 +88,14 @@ class TestNames:
         ] == []
         assert len(set(htlogging.__all__)) == len(htlogging.__all__)
 
+    @pytest.mark.parametrize(
+        "name", ["collector", "htevents", "integrations", "testing", "types"]
+    )
+    def test_modules(self, name):
+        """The public modules are there without an import of their own, and in `dir`."""
+        script = f"import htlogging as h; assert {name!r} in dir(h); h.{name}.__name__"
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
     def test_star_import(self):
         """`from htlogging import *` brings the names of the list."""
         space = {}

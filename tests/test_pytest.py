@@ -338,7 +338,7 @@ class TestEvents:
                 caplog.set_level("INFO")
                 with bound(ht_user_id="u7", plan="pro"):
                     htevents.track(event="a")
-                    logging.getLogger("formatted").info("b", extra={"ht_event": "b"})
+                    logging.getLogger("formatted").info("b")
                 for record in caplog.records:
                     assert (record.ht_user_id, record.plan) == ("u7", "pro")
                 assert len(caplog.records) == 2

@@ -262,7 +262,7 @@ SHOP = """
     from htlogging import htevents
     from htlogging.htevents import Client
 
-    client = Client("K", host="http://elsewhere.example", max_retries=0)
+    client = Client("K", host="https://elsewhere.example", max_retries=0)
 
 
     class TestShop(SimpleTestCase):

@@ -18,7 +18,7 @@ from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
 from htlogging._process.shutdown import living
 from htlogging._report import no_effect
-from htlogging._settings import DEFAULTS
+from htlogging._settings import DEFAULTS, check_names
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidSetting
 from htlogging.htevents._flushed import FlushedBlock
@@ -122,6 +122,9 @@ class _FacadeClient(Client):
     """The client of the logger `htevents`. Nothing is changed before `begin`."""
 
     def __init__(self) -> None:
+        # Without this, a misspelt setting would be an attribute that is never read. Names
+        # with two underscores are Python's own: a warning leaves a __warningregistry__.
+        check_names(n for n in globals() if n not in _NAMES and not n.startswith("__"))
         self._fresh: HtEventsHandler | None = None
         self._attach(logging.getLogger(LOGGER), logging.root, self._make)
 
@@ -202,11 +205,8 @@ def _make_handler() -> HtEventsHandler:
     # A setting that still has its default was not given: the environment may set it.
     given = {name: globals()[name] for name in _given()}
     given.setdefault("write_key", None)
-    # Without this, a misspelt setting would be an attribute that is never read. Names with
-    # two underscores are Python's own: a warning leaves a __warningregistry__, for example.
-    strays = [n for n in globals() if n not in _NAMES and not n.startswith("__")]
     try:
-        return HtEventsHandler(**given, **{name: globals()[name] for name in strays})
+        return HtEventsHandler(**given)
     except InvalidSetting as exc:
         # Crash reporters show the local variables of each frame: none may be a secret.
         del given
