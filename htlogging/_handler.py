@@ -189,10 +189,7 @@ class HtEventsHandler(QueueHandler):
             handler = this()
             if handler is not None:
                 handler._look_around()  # noqa: SLF001
-            # Late, because it imports `requests`: only a sending thread does that.
-            with fork.importing:
-                from htlogging._delivery.transport import HttpTransport
-            return Gate(HttpTransport(settings, tokens), settings)
+            return Gate(_transport(settings, tokens), settings)
 
         return Worker(settings, self.queue, self._delivery, make_transport, rested)
 
@@ -641,3 +638,16 @@ def _seconds(timeout: float | None) -> float:
 def _in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:
+    """Return the way to where events go."""
+    # Late, because it imports `requests` or `redis`: only a sending thread does that.
+    with fork.importing:
+        if settings.redis_url is not None:
+            from htlogging._delivery.redis_transport import RedisTransport
+
+            return RedisTransport(settings)
+        from htlogging._delivery.transport import HttpTransport
+
+        return HttpTransport(settings, tokens)

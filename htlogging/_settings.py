@@ -188,7 +188,10 @@ class Settings:
     oauth_auth_server: str
     oauth_scope: str
 
-    __slots__ = tuple(DEFAULTS)
+    # The URL of Redis with its password, if `host` is one; `host` is without it.
+    redis_url: str | None
+
+    __slots__ = (*DEFAULTS, "redis_url")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         check_names(given)
@@ -197,9 +200,11 @@ class Settings:
         # Stronger than the code: this process sends nothing.
         if _of_environment("send", TABLE["send"]) is False:
             self.send = False
-        self.host = _checks.host_url(self.host or DEFAULT_HOST)
+        self._set_host(self.host or DEFAULT_HOST)
         key = self.write_key or ""
-        if key or (self.send and not capturing.keyless):
+        # Redis needs none: the relay has its own.
+        needed = self.send and not capturing.keyless and self.redis_url is None
+        if key or needed:
             key = _checks.write_key(key, lost=not given)
         self.write_key = key
         server = self.oauth_auth_server
@@ -211,6 +216,17 @@ class Settings:
         _checks.all_of_oauth(
             {n: getattr(self, n) != DEFAULTS[n] for n in DEFAULTS if n[:6] == "oauth_"}
         )
+
+    def _set_host(self, host: str) -> None:
+        self.redis_url = None
+        if host[:9].lower().startswith(("redis://", "rediss://")):
+            # Late: few have a Redis.
+            from htlogging._redis_location import Location
+
+            self.redis_url, host = host, str(Location(host))
+        else:
+            host = _checks.host_url(host)
+        self.host = host
 
     def __repr__(self) -> str:
         # Half made, when a setting is wrong, it has no host yet.

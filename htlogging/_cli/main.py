@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from htlogging._cli import collect, docs, run
+from htlogging._cli.relay import command as relay
 from htlogging._cli.send import command as send
 from htlogging._cli.spool import command as spool
 from htlogging._cli.terminal import console
@@ -36,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary)
         add_arguments(command)
         command.set_defaults(run=action)
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else [*argv]
+    if words[:1] == ["relay"] and not {*relay.ACTIONS, "-h", "--help"} & {*words[1:2]}:
+        words.insert(1, "run")  # `relay URL` is its main job
+    arguments = parser.parse_args(words)
     return int(arguments.run(arguments))
 
 
@@ -73,6 +78,11 @@ _COMMANDS: dict[
         "Show the manual: its list of pages, a page, or the lines that have a word.",
         docs.add_arguments,
         lambda arguments: console.run(docs.run, arguments),
+    ),
+    "relay": (
+        "Send what applications put into a Redis stream, and look after it.",
+        relay.add_arguments,
+        lambda arguments: console.run(relay.run, arguments),
     ),
     "run": (
         "Run a command whose events go to a collector of its own, and show them.",

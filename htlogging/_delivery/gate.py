@@ -27,6 +27,7 @@ class Gate:
         self._transport = transport
         self._settings = settings
         self.open = transport.open
+        self.body = transport.body
         self.close = transport.close
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:

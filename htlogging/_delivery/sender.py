@@ -7,7 +7,6 @@ import time
 
 from htlogging._delivery.attempts import REPEATED, Attempts, uniform
 from htlogging._delivery.outcomes import Outcomes
-from htlogging._delivery.request import body
 from htlogging._delivery.retry import (
     Unreachable,
     Verdict,
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
 
         def open(self) -> None:
             """Prepare, so that the first `post` takes less time."""
+
+        def body(self, events: Sequence[bytes]) -> bytes:
+            """Return the body of one try to send events."""
 
         def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
             """Send a body once, or raise `Unreachable`."""
@@ -321,7 +323,7 @@ class Delivery(Outcomes):
         timeout: float,
     ) -> Answer:
         """Send once, and tell of it at DEBUG."""
-        request = body(events, self._settings.write_key)
+        request = transport.body(events)
         began, outcome = clock.monotonic(), "interrupted"
         try:
             answer = transport.post(request, compress=compress, timeout=timeout)

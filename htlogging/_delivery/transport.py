@@ -14,6 +14,7 @@ from htlogging._delivery import environment
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import unreachable
 from htlogging._delivery.redaction import Redaction
+from htlogging._delivery.request import body as request_body
 from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._process import capturing, fork, sigpipe
 from htlogging._report import doubtful
@@ -89,6 +90,10 @@ class HttpTransport:
     def open(self) -> None:
         """Import `requests`, so that the first `post` takes less time."""
         self._ready()
+
+    def body(self, events: Sequence[bytes]) -> bytes:
+        """Return a request's JSON, with this moment as its `sentAt`."""
+        return request_body(events, self._settings.write_key)
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """

@@ -1,0 +1,1 @@
+"""`relay`: from a Redis stream to the receiver."""

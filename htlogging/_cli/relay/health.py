@@ -1,0 +1,110 @@
+"""`relay --listen`: its health and figures over HTTP, for an orchestrator and Prometheus."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from htlogging._cli.relay.status import status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from htlogging._cli.relay.relay import Relay
+
+_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+# Name, kind, what it says, the field of `status_of`.
+_GAUGES = (
+    ("entries", "Entries in the stream, claimed ones included.", "entries"),
+    ("pending", "Entries that relays have claimed.", "pending"),
+    ("lag", "Entries that no relay has claimed yet.", "lag"),
+    ("oldest_seconds", "Age of the oldest entry.", "oldest_seconds"),
+    ("bytes", "Bytes of Redis that the stream takes.", "bytes"),
+    ("dead", "Dead letters.", "dead"),
+)
+
+
+class Health:
+    """
+    The endpoint: `/health` and `/metrics`.
+
+    Args:
+        relay: What it tells about.
+        client: A client of its own.
+        address: Host and port.
+
+    Raises:
+        OSError: The port cannot be used.
+    """
+
+    def __init__(self, relay: Relay, client: Any, address: tuple[str, int]) -> None:
+        outer = self
+
+        class Answer(BaseHTTPRequestHandler):
+            timeout = 10.0
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Print nothing."""
+
+            def do_GET(self) -> None:
+                status, kind, body = outer.answer(self.path.partition("?")[0])
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._relay = relay
+        self._client = client
+        self._server = ThreadingHTTPServer(address, Answer)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(
+            target=self._server.serve_forever, name="relay-health", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        """Return status, content type and body."""
+        if path not in ("/health", "/metrics"):
+            return 404, "text/plain", b"ask for /health or /metrics\n"
+        try:
+            found = status_of(self._client, self._relay.location)
+            reason = self._relay.trouble or self._relay.report.outage
+        except Exception as exc:  # noqa: BLE001
+            # Whatever Redis has: that is what is asked for.
+            found, reason = {}, f"Redis: {type(exc).__name__}"
+        if path == "/health":
+            state = "degraded" if reason else "ok"
+            said = {"status": state, "reason": reason}
+            status = 200 if not self._relay.trouble and found else 503
+            return status, "application/json", json.dumps(said).encode() + b"\n"
+        return 200, _TEXT, self._metrics(found, failing=bool(reason)).encode()
+
+    def _metrics(self, found: dict[str, Any], *, failing: bool) -> str:
+        lines = []
+        for name, says, field in _GAUGES:
+            if found.get(field) is not None:
+                lines += [
+                    f"# TYPE htlogging_relay_{name} gauge",
+                    f"# HELP htlogging_relay_{name} {says}",
+                    f"htlogging_relay_{name} {found[field]}",
+                ]
+        lines += [
+            "# TYPE htlogging_relay_failing gauge",
+            "# HELP htlogging_relay_failing 1 while Redis or the receiver cannot be used.",
+            f"htlogging_relay_failing {int(failing)}",
+            "# TYPE htlogging_relay_events counter",
+            "# HELP htlogging_relay_events Events that this relay has settled.",
+            f'htlogging_relay_events_total{{outcome="delivered"}} {self._relay.delivered}',
+            f'htlogging_relay_events_total{{outcome="dead"}} {self._relay.buried}',
+            "# EOF",
+        ]
+        return "\n".join(lines) + "\n"

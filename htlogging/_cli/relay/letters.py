@@ -1,0 +1,193 @@
+"""The dead letters of a stream: send again, drop, and forget a person."""
+
+from __future__ import annotations
+
+from htlogging._cli.drain import concerns_one, is_refusal, pump
+from htlogging._queue.base import Batch
+from htlogging._queue.redis.entry import InvalidEntry, events, fields, lines
+from htlogging._queue.redis.relay_queue import GROUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Any
+
+    from htlogging._queue.spool.erasure import User
+    from htlogging._redis_location import Location
+    from htlogging._settings import Settings
+    from htlogging.exceptions import DeliveryError
+
+# Entries of the stream that are read, and letters that are removed, at a time.
+_PAGE = 20
+_PAGE_OF_LETTERS = 500
+
+
+class Letters:
+    """
+    Dead letters as a source to send from; they stay in Redis until they are delivered.
+
+    Args:
+        client: A client of redis-py.
+        location: Where the stream is.
+        statuses: Only those refused with one of these; empty for all.
+    """
+
+    def __init__(
+        self, client: Any, location: Location, statuses: Collection[int | None]
+    ) -> None:
+        self._client = client
+        self._key = location.dead
+        self._statuses = statuses
+        self._rows = self._found()
+        self._ahead: tuple[bytes, bytes] | None = None
+        self._names: dict[int, bytes] = {}
+        self._number = 0
+        self.delivered = 0
+        self.refused = 0
+        self.stopped: DeliveryError | None = None  # why nothing more is claimed
+
+    def _found(self) -> Iterator[tuple[bytes, bytes]]:
+        for name, letter in pages(self._client, self._key, _PAGE_OF_LETTERS):
+            if letter.get(b"raw") != b"1" and self._is_wanted(letter):
+                yield name, letter[b"event"]
+
+    def _is_wanted(self, letter: dict[bytes, bytes]) -> bool:
+        said = letter.get(b"status", b"")
+        status = int(said) if said.isdigit() else None
+        return not self._statuses or status in self._statuses
+
+    def count(self) -> int:
+        """Return how many there are to send."""
+        return sum(1 for _ in self._found())
+
+    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
+        """Take the next ones; `None` if there are none, or sending must stop."""
+        bodies: list[bytes] = []
+        first = self._number
+        while self.stopped is None and len(bodies) < max_count:
+            found = self._ahead or next(self._rows, None)
+            self._ahead = None
+            if found is None:
+                break
+            max_bytes -= len(found[1]) + 1
+            if max_bytes < 0 and bodies:
+                self._ahead = found
+                break
+            self._names[self._number] = found[0]
+            self._number += 1
+            bodies.append(found[1])
+        return Batch(bodies, range(first, self._number)) if bodies else None
+
+    def split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Halve a claimed batch."""
+        return batch.halves()
+
+    def ack(self, batch: Batch) -> bool:
+        """Remove delivered ones."""
+        self._client.xdel(self._key, *(self._names.pop(n) for n in batch.ids))
+        self.delivered += len(batch)
+        return True
+
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
+        """Leave them where they are."""
+        if not concerns_one(failure):
+            self.stopped = failure
+        if is_refusal(failure):
+            self.refused += len(batch)
+        return True
+
+    def release(self, batch: Batch) -> None:
+        """Do nothing: they are where they were."""
+
+    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: nothing becomes too old."""
+        return False
+
+    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: `--max-retries` says how often a batch is tried."""
+        return False
+
+
+def replay(settings: Settings, letters: Letters, note: Any) -> None:
+    """Send dead letters again, under the same message ids."""
+    pump(settings, letters, note)
+
+
+def drop(client: Any, location: Location, names: Collection[str] | None) -> int:
+    """Remove dead letters, all of them if no names are given; return how many."""
+    if names is not None:
+        return int(client.xdel(location.dead, *names)) if names else 0
+    count = int(client.xlen(location.dead))
+    client.delete(location.dead)
+    return count
+
+
+def forget(
+    client: Any, location: Location, user: User, *, dry_run: bool
+) -> tuple[int, int]:
+    """
+    Remove a person's events from the stream and from the dead letters.
+
+    Returns:
+        How many waiting events and dead letters were found.
+    """
+    waiting = 0
+    for name, found in pages(client, location.stream, _PAGE):
+        bodies, kept = _without(found, user)
+        waiting += len(bodies) - len(kept)
+        if not dry_run and len(kept) < len(bodies):
+            _replace(client, location.stream, name, found, kept)
+    gone = [
+        name
+        for name, letter in pages(client, location.dead, _PAGE_OF_LETTERS)
+        if _owns(user, letter)
+    ]
+    if not dry_run:
+        for start in range(0, len(gone), _PAGE_OF_LETTERS):
+            client.xdel(location.dead, *gone[start : start + _PAGE_OF_LETTERS])
+    return waiting, len(gone)
+
+
+def _owns(user: User, letter: dict[bytes, bytes]) -> bool:
+    try:
+        return user.owns(letter.get(b"event", b""))
+    except ValueError:
+        return False  # it was no event
+
+
+def _without(found: dict[bytes, bytes], user: User) -> tuple[list[bytes], list[bytes]]:
+    """Return an entry's events, and those that are not of a person."""
+    try:
+        bodies = events(found)
+    except InvalidEntry:
+        return [], []
+    return bodies, [body for body in bodies if not user.owns(body)]
+
+
+def _replace(
+    client: Any, stream: str, name: bytes, found: dict[bytes, bytes], kept: list[bytes]
+) -> None:
+    """Put an entry with other events in the place of one, in one step."""
+    pipeline = client.pipeline(transaction=True)
+    if kept:
+        compress = found.get(b"enc") == b"gzip"
+        pipeline.xadd(stream, fields(lines(kept), len(kept), compress=compress))
+    pipeline.xack(stream, GROUP, name)
+    pipeline.xdel(stream, name)
+    pipeline.execute()
+
+
+def pages(
+    client: Any, key: str, size: int
+) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    """Yield the entries of a stream that were there at the start, a page at a time."""
+    last = client.xrevrange(key, count=1)
+    if not last:
+        return
+    end, start = last[0][0], b"-"
+    while True:
+        page = client.xrange(key, start, end, count=size)
+        yield from page
+        if len(page) < size:
+            return
+        start = b"(" + page[-1][0]

@@ -1,0 +1,164 @@
+"""A relay: threads that send what is in the stream, until they are told to stop."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from contextlib import closing, suppress
+from secrets import token_hex
+
+from htlogging._delivery.request import room
+from htlogging._delivery.retry import wait
+from htlogging._delivery.sender import Delivery
+from htlogging._delivery.transport import HttpTransport
+from htlogging._queue.redis.relay_queue import RelayQueue
+from htlogging._report import Report
+from htlogging._settings import MAX_BODY_EVENTS
+from htlogging._stats import Counters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from htlogging._redis_location import Location
+    from htlogging._settings import Settings
+
+# Seconds between two looks into a stream that was empty.
+_IDLE = 0.1
+# Seconds between two removals of dead relays' names.
+_TIDY = 60.0
+
+
+class Relay:
+    """
+    Sends the entries of a stream.
+
+    Args:
+        settings: Where to send, and how; `thread` says with how many threads.
+        location: Where the stream is.
+        take_over: Seconds without a sign of life after which another relay counts as dead.
+    """
+
+    def __init__(
+        self, settings: Settings, location: Location, *, take_over: float
+    ) -> None:
+        self._settings = settings
+        self._take_over = take_over
+        self.location = location
+        name = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
+        self._queue = RelayQueue(
+            location,
+            name,
+            timeout=settings.timeout,
+            take_over=take_over,
+            settled=self._count,
+        )
+        self.report = Report(host=settings.host)
+        self._delivery = Delivery(settings, self._queue, Counters(), self.report)
+        # Set once, by `stop`, also by a signal's handler.
+        self._stopping = threading.Event()
+        self._end = math.inf  # monotonic seconds; set before _stopping
+        # Guards the counts: the sending threads count, the health endpoint reads.
+        self._lock = threading.Lock()
+        self.delivered = 0
+        self.buried = 0
+        self.trouble = ""  # why Redis cannot be used now
+
+    def _count(self, delivered: int, buried: int) -> None:
+        with self._lock:
+            self.delivered += delivered
+            self.buried += buried
+
+    def stop(self) -> None:
+        """Finish what is under way within `shutdown_timeout`; claim nothing more."""
+        if not self._stopping.is_set():
+            self._end = time.monotonic() + self._settings.shutdown_timeout
+            self._stopping.set()
+
+    def run(self) -> None:
+        """Send until `stop`; what was not finished then stays in the stream."""
+        threads = [
+            threading.Thread(target=self._send, name=f"relay-{n}", daemon=True)
+            for n in range(self._settings.thread)
+        ]
+        for thread in threads:
+            thread.start()
+        tidied = time.monotonic()
+        while not self._stopping.wait(min(self._take_over / 3, 10.0)):
+            with suppress(Exception):  # the sending threads tell of an outage of Redis
+                self._queue.show_life()
+                if time.monotonic() - tidied >= _TIDY:
+                    tidied = time.monotonic()
+                    self._queue.remove_dead_consumers()
+        for thread in threads:
+            thread.join(max(self._end - time.monotonic(), 0.0) + 0.1)
+        with suppress(Exception):  # Redis is away: other relays wait a little longer
+            self._queue.leave()
+        self._queue.close()
+        self.report.remainder()
+
+    def _send(self) -> None:
+        """Send batch after batch; a thread's life."""
+        patience = _Patience(self._stopping, lambda: self._end)
+        space = room(self._settings.write_key)
+        failures = 0
+        with closing(HttpTransport(self._settings)) as transport:
+            while not self._stopping.is_set():
+                try:
+                    batch = self._queue.claim(MAX_BODY_EVENTS, space)
+                except Exception as exc:  # noqa: BLE001
+                    # Redis is away, or the stream was deleted: the thread must live.
+                    failures += 1
+                    self._queue.forget_group()
+                    self._tell(f"Redis: {type(exc).__name__}")
+                    patience.pause(wait(failures, None, lambda: 1.0))
+                    continue
+                failures = 0
+                self._tell("")
+                if batch is None:
+                    patience.pause(_IDLE)
+                    continue
+                try:
+                    self._delivery.deliver(batch, transport, patience)
+                except Exception as exc:  # noqa: BLE001
+                    # An error of this package: others must not wait for it.
+                    self.report.raised(exc)
+                    patience.pause(1.0)
+
+    def _tell(self, trouble: str) -> None:
+        """Report that Redis cannot be used, once, and that it can again."""
+        with self._lock:
+            before, self.trouble = self.trouble, trouble
+        if trouble and not before:
+            self.report.failing(f"{trouble} at {self.location}")
+        elif before and not trouble:
+            self.report.working()
+
+
+class _Patience:
+    """
+    No deadline until the relay stops.
+
+    Args:
+        stopping: Set when it does.
+        end: Called for the monotonic time until which it may take then.
+    """
+
+    def __init__(self, stopping: threading.Event, end: Callable[[], float]) -> None:
+        self._stopping = stopping
+        self._end = end
+
+    def left(self) -> float:
+        if not self._stopping.is_set():
+            return math.inf
+        return self._end() - time.monotonic()
+
+    def pause(self, seconds: float) -> bool:
+        # Once it stops, what was not sent stays in the stream: another relay has it.
+        return not self._stopping.wait(seconds)
+
+    def is_last(self) -> bool:
+        return self._stopping.is_set()

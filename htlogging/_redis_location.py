@@ -1,0 +1,194 @@
+"""
+A Redis URL → the stream, its bounds, and a connection.
+
+`redis://USER:PASSWORD@HOST:PORT/DB?stream=htevents&maxbytes=1000000000`; `rediss://` is
+TLS. `?cluster=1` is a Redis Cluster, `?sentinel=NAME` asks the Sentinels that the URL names
+(`redis://one:26379,two:26379/0?sentinel=mymaster`) for the master. Other parameters are
+redis-py's (`socket_timeout`, `ssl_ca_certs`, …).
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from htlogging.exceptions import InvalidSetting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_STREAM = "htevents"
+
+# Parameters that switch TLS verification off: events and passwords would go to anybody.
+_UNSAFE = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+
+_HOST = re.compile(r"(?:[^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
+
+
+def is_redis(host: str) -> bool:
+    """Return whether a host is a Redis URL."""
+    return host[:9].lower().startswith(("redis://", "rediss://"))
+
+
+class Location:
+    """
+    Where a stream is.
+
+    Args:
+        url: A Redis URL.
+        name: The setting or argument that it comes from, for messages.
+
+    Raises:
+        InvalidSetting: The URL makes no sense, or redis-py is not installed. The message
+            contains no password.
+    """
+
+    def __init__(self, url: str, name: str = "host") -> None:
+        self._name = name
+        try:
+            parts = urlsplit(url)
+            asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
+        except ValueError:
+            # Without a query strict parsing refuses the empty one.
+            if "?" in url:
+                raise self._wrong("its query must be name=value&name=value") from None
+            asked = []
+        options = dict(asked)
+        self.stream = options.pop("stream", DEFAULT_STREAM)
+        self.max_bytes = self._number("maxbytes", options.pop("maxbytes", None))
+        self._cluster = self._flag("cluster", options.pop("cluster", "0"))
+        self._sentinel = options.pop("sentinel", None)
+        self._options = options
+        self._user, self._password, self._hosts = _authority(parts.netloc)
+        self._scheme = parts.scheme.lower()
+        self._database = parts.path.strip("/")
+        self._check()
+
+    def _check(self) -> None:
+        if not self._hosts or not all(map(_HOST.fullmatch, self._hosts)):
+            raise self._wrong("it must name a host, such as redis://localhost:6379/0")
+        if len(self._hosts) > 1 and self._sentinel is None:
+            raise self._wrong("several hosts are Sentinels: add sentinel=NAME")
+        if not re.fullmatch(r"\d{0,5}", self._database):
+            raise self._wrong("the database must be a number, such as /0")
+        if not self.stream or any(c <= " " or c == "\x7f" for c in self.stream):
+            raise self._wrong("stream must be a name without spaces")
+        for key, off in _UNSAFE.items():
+            if self._options.get(key, "").lower() in (off, "0", "no", "optional"):
+                raise self._wrong(
+                    f"{key} would switch the check of the server's certificate off; "
+                    "name your own authority with ssl_ca_certs=PATH"
+                )
+        if find_spec("redis") is None:
+            raise InvalidSetting(
+                f"{self._name} is a Redis URL, and redis is not installed: "
+                "pip install 'htlogging[redis]'"
+            )
+
+    def _wrong(self, why: str) -> InvalidSetting:
+        # Without the URL: its password may be anywhere in it.
+        return InvalidSetting(f"{self._name} is no Redis URL that can be used: {why}")
+
+    def _number(self, name: str, text: str | None) -> int | None:
+        if text is None:
+            return None
+        if not re.fullmatch(r"\d{1,15}", text) or int(text) == 0:
+            raise self._wrong(f"{name} must be a number of bytes")
+        return int(text)
+
+    def _flag(self, name: str, text: str) -> bool:
+        if text.lower() not in ("0", "1", "true", "false"):
+            raise self._wrong(f"{name} must be 1 or 0")
+        return text.lower() in ("1", "true")
+
+    def __str__(self) -> str:
+        """Return the URL without user, password and redis-py's parameters."""
+        database = f"/{self._database}" if self._database else ""
+        more = {"stream": self.stream}
+        if self.max_bytes is not None:
+            more["maxbytes"] = str(self.max_bytes)
+        hosts = ",".join(self._hosts)
+        return f"{self._scheme}://{hosts}{database}?{urlencode(more)}"
+
+    def __repr__(self) -> str:
+        return f"<Location {self}>"
+
+    @property
+    def dead(self) -> str:
+        """The stream of dead letters."""
+        return f"{self.stream}:dead"
+
+    def connect(self, timeout: float) -> Any:
+        """
+        Return a client; it connects with its first command.
+
+        Args:
+            timeout: Seconds to wait for a connection, and for each answer.
+
+        Raises:
+            InvalidSetting: redis-py refuses a parameter of the URL.
+        """
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        common: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "socket_keepalive": True,
+            # Retries are ours: they have a deadline, and tell of an outage.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        try:
+            if self._sentinel is not None:
+                return self._of_sentinels(redis, common)
+            url = self._url()
+            if self._cluster:
+                return redis.RedisCluster.from_url(url, **common)
+            return redis.Redis.from_url(url, **common)
+        except (ValueError, TypeError) as exc:
+            why = str(exc)
+            if self._password:
+                why = why.replace(self._password, "***")
+            raise self._wrong(f"redis-py says: {why[:200]}") from None
+
+    def _url(self, host: str | None = None) -> str:
+        from urllib.parse import quote
+
+        secret = ""
+        if self._user or self._password:
+            user, word = quote(self._user, safe=""), quote(self._password, safe="")
+            secret = f"{user}:{word}@"
+        query = f"?{urlencode(self._options)}" if self._options else ""
+        host = host or self._hosts[0]
+        return f"{self._scheme}://{secret}{host}/{self._database}{query}"
+
+    def _of_sentinels(self, redis: Any, common: dict[str, Any]) -> Any:
+        from redis.connection import parse_url
+        from redis.sentinel import Sentinel
+
+        options = parse_url(self._url())  # type: ignore[no-untyped-call]
+        for key in ("host", "port", "connection_class"):
+            options.pop(key, None)
+        if self._scheme == "rediss":
+            options["ssl"] = True
+        pairs = []
+        for host in self._hosts:
+            name, _, port = host.rpartition(":")
+            pairs.append((name, int(port)) if name else (host, 26379))
+        secure = {"ssl": True} if self._scheme == "rediss" else {}
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+            pairs, sentinel_kwargs={**common, **secure}
+        )
+        return sentinel.master_for(
+            self._sentinel, redis_class=redis.Redis, **{**options, **common}
+        )
+
+
+def _authority(netloc: str) -> tuple[str, str, list[str]]:
+    """Return user, password and hosts."""
+    secret, _, hosts = netloc.rpartition("@")
+    user, _, password = secret.partition(":")
+    return unquote(user), unquote(password), hosts.split(",") if hosts else []
