@@ -230,7 +230,7 @@ def host_url(host: str) -> str:
     scheme, sep, rest = host.partition("://")
     if scheme.lower() not in ("http", "https") or not sep:
         raise InvalidSetting(
-            "host must be a URL that begins with https://, http:// or redis://, such as "
+            "host must be a URL that begins with https:// or http:// (or redis://), such as "
             f"{DEFAULT_HOST}; set host, or HTEVENTS_HOST"
         )
     if "@" in rest.partition("/")[0]:
