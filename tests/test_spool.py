@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
@@ -512,6 +513,25 @@ class TestAdopt:
         queue.maintain(at_once=True)
         assert len(queue.mark()[0]) == 1
 
+    def test_many_of_the_dead(self, queue, path):
+        """A request has events of many owners, and half of it is for the living."""
+        made = [row_of(1_000 + n, 1, b"%d" % n) for n in range(5_000)]
+        registry.shared(path).change(add_rows, made)
+        for n in range(100):
+            queue.put(b"mine %d" % n)
+        queue.maintain(at_once=True)
+        batch = queue.claim(100, MAX_BODY_BYTES)
+        assert sum(event.startswith(b"mine") for event in batch.events) == 50
+        queue.ack(batch)
+        batches = 1
+        while queue.backlog():
+            drain(queue)
+            queue.maintain()
+            batches += 1
+        assert batches < 10
+        assert rows(path) == []
+        assert state_of(queue) == (5_100, 0)
+
     def test_interrupted(self, queue, path, monkeypatch):
         """What could be locked but not read is adopted the next time."""
         orphans(path, 3)
@@ -680,6 +700,44 @@ class TestBounds:
         in_memory = queue.claim_new(b"1")
         assert not queue.overdue(in_memory)
         assert queue.bury(in_memory, REFUSED)
+
+    def test_clock_that_jumps(self, make, evicted, monkeypatch, caplog):
+        """A clock a day ahead for a moment makes nothing too old; a line says so."""
+        queue = make(spool_max_age=100)
+        for n in range(20):
+            queue.put(b"%d" % n)
+        batch = queue.claim(1, 1)
+        queue.maintain(at_once=True)
+        wall = time.time
+        monkeypatch.setattr("time.time", lambda: wall() + 86_400)
+        for _ in range(3):
+            queue.maintain(at_once=True)
+            assert not queue.overdue(batch)
+        monkeypatch.setattr("time.time", wall)
+        queue.maintain(at_once=True)
+        assert not evicted
+        assert queue.ack(batch)
+        assert sum(map(len, drain(queue))) == 19
+        assert caplog.text.count("the system's clock was set by +86400 s") == 1
+
+    def test_reader_in_the_way(self, make, path, evicted):
+        """SQLite's log counts, which a reader of another process makes grow."""
+        limit = 4 * 2**20
+        queue = make(spool_max_bytes=limit)
+        queue.put(b"first")
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM events").fetchone()
+        largest = 0
+        for n in range(3_000):
+            assert queue.put(b"%d" % n + b"x" * 500)
+            largest = max(largest, size(path)) if n % 50 == 0 else largest
+        assert 2**20 < largest < 1.1 * limit
+        assert queue.counters.snapshot()["unspooled"] > 1_000
+        reader.execute("COMMIT")
+        reader.close()
+        assert not evicted
+        assert sum(map(len, drain(queue))) == 3_001
 
     def test_shrinks_after_an_outage(self, queue, path):
         """20,000 events come and go, and the file is as small as before."""
@@ -881,6 +939,28 @@ class TestUnusable:
             print(registry.shared(spool).adopt(9))
         """)
         assert out == "[]\n"
+
+    @pytest.mark.parametrize("how", ["folder", "link"])
+    def test_lock_file_replaced(self, make_handler, collector, path, caplog, how):
+        """Events go on through the file, and the line says what does not work."""
+        handler = make_handler(shutdown_timeout=5)
+        handler.handle(event("e0"))
+        assert handler.flush(HANG)
+        os.unlink(f"{path}-lock")
+        if how == "folder":
+            os.mkdir(f"{path}-lock")
+        else:
+            os.symlink("elsewhere", f"{path}-lock")
+        for n in range(1, 4):
+            handler.handle(event(f"e{n}"))
+            assert handler.flush(HANG)
+        assert names(collector).total() == 4
+        assert handler.stats.unspooled == 0
+        lines = [line for line in caplog.messages if "spool" in line]
+        assert len(lines) == 1
+        assert "events of processes that died stay in the spool" in lines[0]
+        handler.close()
+        assert not os.path.exists(os.path.join(os.path.dirname(path), "elsewhere"))
 
     def test_settled_but_not_taken_out(self, make, path, monkeypatch):
         """What was delivered or refused while nothing could be written, is later."""

@@ -374,10 +374,11 @@ class SpoolFile:
     def used_bytes(self) -> int:
         """Return the bytes that its files take, those of free pages aside."""
         used: int = self.read(statements.used_bytes)
-        for suffix in ("-wal", "-shm"):
-            with suppress(OSError):
-                used += os.stat(self.path + suffix).st_size
-        return used
+        return used + self.log_bytes()
+
+    def log_bytes(self) -> int:
+        """Return the bytes of SQLite's log, and of its index."""
+        return sum(location.size(self.path + suffix) for suffix in ("-wal", "-shm"))
 
     def tidy(self, rounds: int) -> None:
         """

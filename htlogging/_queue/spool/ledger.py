@@ -70,6 +70,7 @@ class Ledger:
         self.own: Owner | None = None  # where `put` adds
         self.direct: Owner | None = None  # where `claim_new` adds
         self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
+        self.adopted_waiting = 0  # their sum: every caller of `put` asks for it
         self.claims = Claims()
         # Guards all below, and changes of `taken`, for a few operations; nothing is
         # waited for while held. Re-entrant for signal handlers; a forked child has a
@@ -92,6 +93,7 @@ class Ledger:
             before, self.own = self.own, owner
             if before is not None:
                 self.adopted = [*self.adopted, before]
+                self._sum_up()
 
     def owners(self) -> list[Owner]:
         """Return the owners whose events are claimed, the elder ones first."""
@@ -102,9 +104,7 @@ class Ledger:
         """Return how many may be claimed; any thread, without a lock."""
         own = self.own
         waiting = 0 if own is None else own.last - own.taken
-        if self.adopted:
-            waiting += sum(owner.waiting() for owner in self.adopted)
-        return max(waiting, 0)
+        return max(waiting, 0) + self.adopted_waiting
 
     def counts(self) -> Counts:
         """Return what became of all events."""
@@ -151,11 +151,16 @@ class Ledger:
             for owner in served:
                 if owner is not None and owner.number in reached:
                     self._pass(owner, *reached[owner.number])
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        self.adopted_waiting = sum(owner.waiting() for owner in self.adopted)
 
     def pass_all(self, owner: Owner, last: int) -> None:
         """Note that none of an owner's events up to a number is there."""
         with self.lock:
             self._pass(owner, last, 0)
+            self._sum_up()
 
     def _pass(self, owner: Owner, seq: int, count: int) -> None:
         """Note that of an owner's events up to a number this many were there."""
@@ -242,6 +247,7 @@ class Ledger:
             self._left.pop(number, None)
             found = [*self.adopted, Owner(number, first - 1, last, settled)]
             self.adopted = sorted(found, key=lambda owner: owner.number)
+            self._sum_up()
 
     def is_finished(self, owner: Owner) -> bool:
         """Return whether an owner has no event that waits or is claimed."""
@@ -254,6 +260,7 @@ class Ledger:
         gone = set(numbers)
         with self.lock:
             self.adopted = [o for o in self.adopted if o.number not in gone]
+            self._sum_up()
 
     def claimed_ids(self) -> list[int]:
         """Return the ids of all that is claimed and in the file."""
@@ -288,6 +295,7 @@ class Ledger:
         with self.lock:
             self.own = self.direct = None
             self.adopted = []
+            self.adopted_waiting = 0
 
     def mark(self) -> Mark:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""

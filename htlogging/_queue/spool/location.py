@@ -142,15 +142,16 @@ def make(path: str) -> None:
 
 def is_emptied(path: str) -> bool:
     """Return whether there is no file, or an empty one."""
-    return _size(path) == 0
+    return size(path) == 0
 
 
 def has_log(path: str) -> bool:
     """Return whether something is in SQLite's log."""
-    return _size(f"{path}-wal") > 0
+    return size(f"{path}-wal") > 0
 
 
-def _size(path: str) -> int:
+def size(path: str) -> int:
+    """Return the bytes of a file; 0: there is none."""
     try:
         return os.lstat(path).st_size
     except OSError:

@@ -72,7 +72,8 @@ class LockFile:
     def free(self, owner: int) -> None:
         """Unlock an owner's byte."""
         self.held.discard(owner)
-        fcntl.lockf(self.ready(), fcntl.LOCK_UN, 1, owner)
+        if self._fd is not None and self.is_intact():
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, owner)
 
     def begin_opening(self, seconds: float) -> None:
         """

@@ -37,7 +37,7 @@ _LEAST = 4_096
 ROUNDS = 4
 
 # Owners that are served at a time: each costs a look, and a lock of the system.
-_MAX_ADOPTED = 256
+_MAX_ADOPTED = 2_000
 
 # Dead letters that go at a time, megabytes that are given back when events wait, and
 # when none do: 1.5 ms each.
@@ -192,13 +192,15 @@ class Maintenance:
         self._file.empty_log()
         while rounds > 0 and self._file.used_bytes() > self._max_bytes:
             rounds -= 1
+            if self._file.log_bytes() > self._max_bytes // 2:
+                break  # to take out events would make it longer still
             if not self._file.write(statements.drop_dead, _SOME) and not any(
                 self._evict(owner) for owner in self._ledger.owners()
             ):
                 break
             self._file.empty_log()
-        if rounds and self._file.used_bytes() > self._max_bytes:
-            # What is left is SQLite's log, and another process's reading holds it.
+        if self._file.log_bytes() > self._max_bytes // 2:
+            # Another process's reading keeps it from being emptied.
             raise SpoolUnavailable(
                 "spool_max_bytes is reached by SQLite's log, which another process that "
                 "reads keeps from being emptied"
@@ -269,9 +271,9 @@ class Maintenance:
         self._mend()
         try:
             self._count_own()
+            self._free_finished()
             if adopt:
                 self._adopt()
-            self._free_finished()
         except SpoolUnavailable as exc:
             self.no_reads.note(exc)
         self._try(self._work)

@@ -333,7 +333,7 @@ class SpoolQueue:
         if time.monotonic() >= self._next_look:
             return True
         damage = self._care.no_reads.damaged or self._care.no_writes.damaged
-        return damage or (self._care.has_more and not self._ledger.waiting())
+        return damage or (self._care.has_more and not self._ledger.adopted_waiting)
 
     def _look(self) -> None:
         if not self._file.is_there():
