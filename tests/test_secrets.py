@@ -424,6 +424,7 @@ class TestUnencrypted:
         HtEventsHandler(write_key=KEY, **settings).close()
         assert lines() == []
 
+    @pytest.mark.htevents(send=True)
     def test_dict_config(self, lines, caplog):
         """A handler of dictConfig tells when it sends: then logging is configured."""
         logging.config.dictConfig(

@@ -492,6 +492,20 @@ class TestAnswer:
         assert said.code == code
         assert said.message == (message or "the server refused with status 400")
 
+    @pytest.mark.parametrize(
+        "echo",
+        ["p4ss:w0rd", "me:p4ss:w0rd", "p4ss%3Aw0rd", base64.b64encode(b"me:p4ss:w0rd")],
+    )
+    def test_password_of_a_proxy(self, server, echo):
+        """A proxy's answer, echoing how one logs in there, is not passed on."""
+        if isinstance(echo, bytes):
+            echo = echo.decode()
+        body = f'{{"message":"{echo} is wrong"}}'.encode()
+        server.script = [answer(407, body=body)]
+        proxy = server.url.replace("://", "://me:p4ss%3Aw0rd@")
+        with contextlib.closing(make("http://a.example", proxies=proxy)) as transport:
+            assert "w0rd" not in post(transport).message
+
     def test_without_a_key(self, server):
         """Where there is no write key, none is struck out."""
         server.script = [answer(400, body=b'{"message":"No."}')]

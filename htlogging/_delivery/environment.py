@@ -63,6 +63,19 @@ def check(found: Mapping[str, Any], url: str) -> None:
     _check_proxy(url, found["proxies"])
 
 
+def secrets(found: Mapping[str, Any]) -> list[str]:
+    """Return the passwords of proxies: as they are, and as they are sent."""
+    from requests.utils import get_auth_from_url
+
+    logins = [get_auth_from_url(url) for url in found["proxies"].values()]
+    return [
+        secret
+        for user, password in logins
+        if password
+        for secret in (f"{user}:{password}", password)
+    ]
+
+
 def _check_verify(verify: Any) -> None:
     if verify is True:
         return

@@ -224,8 +224,12 @@ class HttpTransport:
         status, text = response.status_code, self._read(response)
         _look_at_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
-        redact = Redaction(self._settings.write_key, *tokens)
         date = moment(response.headers.get("Date"))
+        if 200 <= status < 300:  # noqa: PLR2004
+            return Answer(status, asked, str(status), "", date)
+        # The answer may be a proxy's.
+        passwords = environment.secrets(self._options)
+        redact = Redaction(self._settings.write_key, *tokens, *passwords)
         return Answer(status, asked, *_explain(status, text, redact), date)
 
     def _limit(self, timeout: float) -> float | tuple[float, float]:
@@ -328,8 +332,6 @@ def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
     """Return the code and the sentence of an answer, whose form is undocumented."""
     said: Any = None
     code, message = str(status), f"the server refused with status {status}"
-    if 200 <= status < 300:  # noqa: PLR2004
-        return code, ""
     with suppress(ValueError, RecursionError):
         said = json.loads(text)
     if isinstance(said, dict):
