@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import time
 import uuid
 
@@ -172,6 +174,53 @@ class TestTokens:
         tokens.always(None)
         assert fetch(server, assertion(server)).json()["access_token"]
         assert tokens.issued == 1
+
+    @pytest.mark.parametrize("key", ["", "x", "-----BEGIN PRIVATE KEY-----\nx\n"])
+    def test_key_that_is_none(self, key):
+        """What is no RSA key is refused at once."""
+        with pytest.raises(ValueError, match="not an RSA key"):
+            Tokens(key)
+
+    def test_from_the_command_line(self, tmp_path):
+        """`collect --oauth-key` gives out tokens that live as long as is said."""
+        path = tmp_path / "key.pem"
+        path.write_bytes(PUBLIC)
+        command = [sys.executable, "-m", "htlogging", "collect", "--port", "0"]
+        options = ["--oauth-key", str(path), "--token-life", "7"]
+        with subprocess.Popen([*command, *options], stdout=subprocess.PIPE) as process:
+            try:
+                line = process.stdout.readline().decode()
+
+                class Server:
+                    url = line.split("HTEVENTS_HOST=")[1].split()[0]
+
+                said = fetch(Server, assertion(Server))
+                assert said.json()["expires_in"] == 7
+                token = said.json()["access_token"]
+                assert send(Server, f"Bearer {token}").status_code == 200
+                assert send(Server, f"Bearer {token}x").status_code == 401
+            finally:
+                process.kill()
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [(b"x", "not an RSA key"), (b"\xff", "no PEM"), (None, "No such file")],
+    )
+    def test_mistakes_on_the_command_line(self, tmp_path, content, said):
+        """A file that is none is one line, and exit status 1."""
+        path = tmp_path / "key.pem"
+        if content is not None:
+            path.write_bytes(content)
+        command = [sys.executable, "-m", "htlogging", "collect", "--port", "0"]
+        ended = subprocess.run(
+            [*command, "--oauth-key", str(path)],
+            capture_output=True,
+            timeout=HANG,
+            check=False,
+        )
+        assert ended.returncode == 1
+        (line,) = ended.stderr.decode().splitlines()
+        assert said in line
 
     def test_without_tokens(self, collector):
         """A collector without the endpoint has no such path, and checks no token."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-    from htlogging.collector import Request
+    from htlogging.collector import Request, Tokens
 
 # The width of a terminal that does not tell its width.
 _COLUMNS = 80
@@ -41,6 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--verbose",
         action="store_true",
         help="print each event's context and anonymous id, too",
+    )
+    parser.add_argument(
+        "--oauth-key",
+        metavar="FILE",
+        help="give out OAuth tokens at /token to the client with this RSA key (PEM, "
+        "private or public), and refuse batches with an unknown token",
+    )
+    parser.add_argument(
+        "--token-life",
+        metavar="SECONDS",
+        type=float,
+        default=3600,
+        help="how long such a token lives (default: %(default)s)",
     )
     add_open(parser)
     console.add_example(
@@ -69,6 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Receive events until Ctrl+C; return the exit status."""
     from htlogging.collector import Collector
 
+    try:
+        tokens = _tokens(arguments.oauth_key, arguments.token_life)
+    except (OSError, ValueError, ImportError) as exc:
+        print(f"--oauth-key {arguments.oauth_key}: {_fault(exc)}", file=sys.stderr)
+        return 1
     printer = Printer(
         sys.stderr if arguments.json else sys.stdout,
         json=arguments.json,
@@ -79,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.write_key,
         keep=0,
         on_request=printer.show,
+        tokens=tokens,
     )
     try:
         # Like Ctrl+C, also when a shell has set it to be ignored in the background.
@@ -103,6 +122,25 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     printer.note(printer.summary())
     return 0
+
+
+def _tokens(path: str | None, life: float) -> Tokens | None:
+    if path is None:
+        return None
+    from htlogging.collector import Tokens
+
+    with open(path, encoding="ascii") as file:
+        return Tokens(file.read(), life=life)
+
+
+def _fault(exc: Exception) -> str:
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    if isinstance(exc, ImportError):
+        return "checking it needs cryptography: pip install 'htlogging[oauth]'"
+    if isinstance(exc, UnicodeError):
+        return "it is no PEM"
+    return str(exc)
 
 
 class Printer:

@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from http import HTTPStatus
@@ -243,11 +244,18 @@ def _decode(part: str) -> bytes:
 def _public_key(pem: str) -> Any:
     # Late: an extra, needed only to check signatures.
     from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
-    if "PRIVATE KEY" in pem:
-        key = serialization.load_pem_private_key(pem.encode(), None)
-        return key.public_key()
-    return serialization.load_pem_public_key(pem.encode())
+    key: Any = None
+    # ValueError, TypeError and others; none of them is to quote the key.
+    with suppress(Exception):
+        if "PRIVATE KEY" in pem:
+            key = serialization.load_pem_private_key(pem.encode(), None).public_key()
+        else:
+            key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ValueError("the key is not an RSA key in PEM without a password")  # noqa: TRY004
+    return key
 
 
 def _is_signed(key: Any, signature: bytes, signed: bytes) -> bool:
