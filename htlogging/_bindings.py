@@ -70,7 +70,7 @@ class Scope:
         below, hidden = lazy(), self._hidden
         if hidden:
             below = {k: v for k, v in below.items() if k not in hidden}
-        return merged(below, fields.copy())
+        return merged(below, fields.copy()) if fields else below
 
     def bind(self, fields: Mapping[str, Any]) -> None:
         """Bind fields; do nothing once the scope has ended."""

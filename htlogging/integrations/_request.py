@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import re
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 # The most characters that are kept of a text from a client.
 MAX_TEXT = 2_048
+MAX_LANGUAGES = 256
 
 _SAFE = "/:@!$&'()*+,;=-._~"
 _HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
@@ -124,7 +126,7 @@ def read(request: Request, options: Options) -> dict[str, Any]:
     context = {
         "ip": _ip(request, options.trusted_proxies),
         "userAgent": _short(request.header("user-agent")),
-        "locale": _locale(request.header("accept-language")),
+        "locale": _locale(request.header("accept-language")[:MAX_LANGUAGES]),
         "page": {name: _short(text) for name, text in page.items() if text},
         "sessionId": _cookies.session_id(cookies),
         "consent": {"categoryPreferences": consent} if consent else None,
@@ -165,29 +167,36 @@ def _ip(request: Request, proxies: int) -> str | None:
     """
     Return the visitor's address.
 
-    Each proxy adds its peer on the right. What is left of the trusted proxies' entries may
-    be made up by the visitor.
+    Each proxy adds its peer on the right; whatever stands further left than ours have
+    added, the visitor may have made up.
     """
-    address = request.peer
     if proxies:
         hops = request.header("x-forwarded-for").split(",")
         if len(hops) >= proxies and hops[-proxies].strip():
-            address = hops[-proxies].strip()
-    found = _PORT.fullmatch(address)
+            return _address(hops[-proxies].strip())
+    return _address(request.peer)
+
+
+# Cached, as the next: 2 us, and the next request is often of the same visitor or proxy.
+@functools.lru_cache(maxsize=256)
+def _address(text: str) -> str | None:
+    """Return an address without its port; `None` if it is none."""
+    found = _PORT.fullmatch(text)
     if found:
-        address = found["six"] or found["four"]
+        text = found["six"] or found["four"]
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # An IPv4 peer of a socket for both versions.
+    # An IPv4 peer of a socket that takes both.
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
+@functools.lru_cache(maxsize=256)
 def _locale(header: str) -> str | None:
     """Return the preferred language of `Accept-Language`."""
     best, liked = None, 0.0
-    for part in header[:MAX_TEXT].split(","):
+    for part in header.split(","):
         tag, _, weight = part.partition(";")
         try:
             quality = float(weight.partition("=")[2] or 1)

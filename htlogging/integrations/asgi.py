@@ -78,21 +78,26 @@ class HtEventsMiddleware:
 class AsgiRequest:
     """A request, read from its scope."""
 
-    __slots__ = ("_path", "_raw_path", "_scope")
+    __slots__ = ("_headers", "_path", "_raw_path", "_scope")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         # Read now, because routers shorten them in place.
         self._path = scope.get("path", "")
         self._raw_path = scope.get("raw_path")
+        self._headers: dict[bytes, bytes] | None = None
 
     def header(self, name: str) -> str:
         """Return a header, its lines joined."""
-        key = name.encode()
-        found = [value for each, value in self._scope["headers"] if each == key]
-        # HTTP/2 may split cookies into lines.
-        joined = (b"; " if key == b"cookie" else b", ").join(found)
-        return joined.decode("latin-1")
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = {}
+            for each, value in self._scope["headers"]:
+                # HTTP/2 may split cookies into lines.
+                join = b"; " if each == b"cookie" else b", "
+                known = headers.get(each)
+                headers[each] = value if known is None else known + join + value
+        return headers.get(name.encode(), b"").decode("latin-1")
 
     @property
     def scheme(self) -> str:
