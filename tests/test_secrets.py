@@ -425,6 +425,7 @@ class TestUnencrypted:
         assert lines() == []
 
     @pytest.mark.htevents(send=True)
+    @pytest.mark.htevents(send=True)
     def test_dict_config(self, lines, caplog):
         """A handler of dictConfig tells when it sends: then logging is configured."""
         logging.config.dictConfig(
