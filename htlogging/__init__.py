@@ -23,10 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging import htevents
     from htlogging._formatter import HtEventsFormatter
+    from htlogging._health import Health, health
 
 __all__ = [
     "DeliveryError",
     "EventTooLarge",
+    "Health",
     "HtEventsFormatter",
     "HtEventsHandler",
     "HtLoggingError",
@@ -38,6 +40,7 @@ __all__ = [
     "bound",
     "clear",
     "get",
+    "health",
     "htevents",
     "scope",
     "unbind",
@@ -45,7 +48,7 @@ __all__ = [
 
 
 # The public modules, imported when they are first used.
-_MODULES = ("collector", "htevents", "integrations", "testing", "types")
+_MODULES = ("collector", "htevents", "integrations", "metrics", "testing", "types")
 
 
 def __getattr__(name: str) -> object:
@@ -55,6 +58,10 @@ def __getattr__(name: str) -> object:
         from htlogging._formatter import HtEventsFormatter
 
         return HtEventsFormatter
+    if name in ("Health", "health"):
+        from htlogging import _health
+
+        return getattr(_health, name)
     if name in _MODULES:
         from importlib import import_module
 

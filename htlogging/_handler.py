@@ -23,6 +23,7 @@ from htlogging._event.record import (
     known_of,
     to_event,
 )
+from htlogging._figures import figures
 from htlogging._process import capturing, fork, logging_lock, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
@@ -304,7 +305,7 @@ class HtEventsHandler(QueueHandler):
             if call is None:
                 self.reject(record)
             else:
-                self._counters.add("rejected")
+                self._count_rejected(exc)
                 call.error = exc
         except Exception:  # noqa: BLE001  (as every handler's emit)
             # From a formatter's hook, for example: not a mistake of the caller.
@@ -369,8 +370,8 @@ class HtEventsHandler(QueueHandler):
             else:
                 event = builder.make({}, time.time(), *given)
             return event, encode(event, self._settings.max_event_size, built=True)
-        except InvalidEvent:
-            self._counters.add("rejected")
+        except InvalidEvent as exc:
+            self._count_rejected(exc)
             raise
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
@@ -442,16 +443,18 @@ class HtEventsHandler(QueueHandler):
             waiting = self._worker.put_when_room(event, deadline)
         if not waiting:
             self._counters.add("dropped")
-            self._report.lost("dropped", 1, self._why_full(event))
+            name = self._bound_met(event)
+            figures.dropped(name)
+            most, host = getattr(self._settings, name), self._settings.host
+            why = f"the queue for {host} is full ({name}: {most})"
+            self._report.lost("dropped", 1, why)
         return waiting
 
-    def _why_full(self, event: bytes) -> str:
-        name = "max_queue_size"
+    def _bound_met(self, event: bytes) -> str:
+        """Return the setting that leaves no room for an event."""
         held = self.queue.counts().queued_bytes + len(event)
-        if held > self._settings.max_queue_bytes:
-            name = "max_queue_bytes"
-        most = getattr(self._settings, name)
-        return f"the queue for {self._settings.host} is full ({name}: {most})"
+        over = held > self._settings.max_queue_bytes
+        return "max_queue_bytes" if over else "max_queue_size"
 
     def flush(  # type: ignore[override]
         self, timeout: float | None = None, *, check: bool = False
@@ -563,11 +566,12 @@ class HtEventsHandler(QueueHandler):
             # It comes too late, and is reported without on_error.
             late = self.queue.abandon()
             if late:
+                figures.failed("shutdown", len(late))
                 self._report.lost("failed", len(late), "made by on_error at the end")
 
     def reject(self, record: logging.LogRecord) -> None:
         """Count an invalid event and hand its record to `handleError`, in an `except`."""
-        self._counters.add("rejected")
+        self._count_rejected(sys.exc_info()[1])
         self._counted.append(record)
         try:
             self.handleError(record)
@@ -585,8 +589,12 @@ class HtEventsHandler(QueueHandler):
         their count.
         """
         if not any(counted is record for counted in self._counted):
-            self._counters.add("rejected")
+            self._count_rejected(sys.exc_info()[1])
         self._report.rejected(what_is_wrong(sys.exc_info()[1]), where(record))
+
+    def _count_rejected(self, error: BaseException | None) -> None:
+        self._counters.add("rejected")
+        figures.rejected(error)
 
     @property
     def lacks_key(self) -> bool:

@@ -65,6 +65,12 @@ class Report:
         self._out_since: float | None = None
         self._out_told = False  # whether a line said that this outage began
         self.outage = ""  # the reason for the outage; empty while there is none
+        # The last loss: its time, outcome and reason; and the last answer that settled
+        # events. For `health`.
+        self.loss: tuple[float, str, str] | None = None
+        self.worked = -math.inf
+        # When the spool could not be used, the last time, and why.
+        self.spoolless: tuple[float, str] | None = None
 
     def lost(self, outcome: str, count: int, why: str, kind: str = "") -> None:
         """
@@ -78,6 +84,8 @@ class Report:
         """
         now = self._clock()
         kind = kind or outcome
+        if outcome != "rejected":
+            self.loss = (now, outcome, why)
         with self._lock:
             total = self._losses.pop(kind, (0, "", ""))[0] + count
             if now < self._held_until or not self._may_tell(kind, now):
@@ -180,6 +188,11 @@ class Report:
             more = "more " if kind in told else ""
             _say("%d %s%s %s: %s", count, more, _events(count), outcome, why)
 
+    def out_for(self) -> float:
+        """Return the seconds that the outage has lasted; 0 while there is none."""
+        since = self._out_since
+        return 0.0 if since is None else self._clock() - since
+
     def failing(self, why: str, *, closing: bool = False) -> None:
         """
         Note a failed try that will be repeated; the first one begins an outage.
@@ -202,6 +215,7 @@ class Report:
 
     def working(self) -> None:
         """Note an answer that settles events; it ends an outage."""
+        self.worked = self._clock()
         with self._lock:
             since, self._out_since = self._out_since, None
             told, self._out_told, self.outage = self._out_told, False, ""
@@ -231,6 +245,7 @@ class Report:
 
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
+        self.spoolless = (self._clock(), why)
         line = f"the spool cannot be used ({why}); events for {self._host} are kept in"
         self.spool("use", f"{line} memory")
 

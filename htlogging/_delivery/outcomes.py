@@ -8,6 +8,7 @@ from collections import deque
 
 from htlogging._delivery.signals import Signal
 from htlogging._delivery.wording import told
+from htlogging._figures import figures, reason_of
 from htlogging._process.clock import clock
 from htlogging._queue.base import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
@@ -103,7 +104,8 @@ class Outcomes:
         with held:
             # Whoever flushes finds them out of the spool's file as well.
             self._telling[held] = clock.monotonic()
-            self._queue.ack(batch)
+            if self._queue.ack(batch):
+                figures.delivered(len(batch))
         self._told(held)
 
     def _told(self, held: Holder) -> None:
@@ -113,6 +115,7 @@ class Outcomes:
     def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them, in parts."""
         self._given_up.append((len(events), failure))
+        figures.failed(reason_of(failure), len(events))
         self._report.lost("failed", len(events), told(failure, self._settings.host))
         on_error = self._settings.on_error
         if on_error is None:

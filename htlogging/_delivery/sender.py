@@ -16,6 +16,7 @@ from htlogging._delivery.retry import (
     whole_tries,
 )
 from htlogging._delivery.wording import cause
+from htlogging._figures import figures
 from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging.exceptions import DeliveryError
@@ -324,10 +325,11 @@ class Delivery(Outcomes):
     ) -> Answer:
         """Send once, and tell of it at DEBUG."""
         request = transport.body(events)
-        began, outcome = clock.monotonic(), "interrupted"
+        began, outcome, status = clock.monotonic(), "interrupted", "error"
         try:
             answer = transport.post(request, compress=compress, timeout=timeout)
-            outcome = f"HTTP {answer.status}"
+            status = str(answer.status)
+            outcome = f"HTTP {status}"
             if answer.date is not None:
                 self._look_at_clock(answer.date)
         except Unreachable as exc:
@@ -336,6 +338,7 @@ class Delivery(Outcomes):
         finally:
             seconds = clock.monotonic() - began
             self._report.tried(len(events), len(request), outcome, seconds)
+            figures.request(status, seconds)
         return answer
 
     def _look_at_clock(self, date: float) -> None:

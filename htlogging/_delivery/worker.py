@@ -8,6 +8,7 @@ import math
 import threading
 from contextlib import closing
 
+from htlogging._delivery.ages import Ages
 from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.pacing import Pacing
 from htlogging._delivery.request import room
@@ -84,6 +85,7 @@ class Worker:
         self.queue = queue
         self.delivery = delivery
         self.make_transport = make_transport
+        self.ages = Ages(queue)
         self.rested = rested
         self._room = room(settings.write_key)
         # An upload_size that was set is the most as well; the default grows with the
@@ -149,6 +151,7 @@ class Worker:
 
     def claim(self, holder: Holder) -> Batch | None:
         """Take a batch of the size that is right now."""
+        self.ages.look()
         most = min(self._most, self.delivery.limit())
         return self.queue.claim(most, self._room, holder)
 

@@ -7,14 +7,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from htlogging._cli.relay.status import status_of
+from htlogging._openmetrics import CONTENT_TYPE, Family, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._cli.relay.relay import Relay
-
-_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 # Name, kind, what it says, the field of `status_of`.
 _GAUGES = (
@@ -86,25 +85,20 @@ class Health:
             said = {"status": state, "reason": reason}
             status = 200 if not self._relay.trouble and found else 503
             return status, "application/json", json.dumps(said).encode() + b"\n"
-        return 200, _TEXT, self._metrics(found, failing=bool(reason)).encode()
+        return 200, CONTENT_TYPE, self._metrics(found, failing=bool(reason)).encode()
 
     def _metrics(self, found: dict[str, Any], *, failing: bool) -> str:
-        lines = []
-        for name, says, field in _GAUGES:
-            if found.get(field) is not None:
-                lines += [
-                    f"# TYPE htlogging_relay_{name} gauge",
-                    f"# HELP htlogging_relay_{name} {says}",
-                    f"htlogging_relay_{name} {found[field]}",
-                ]
-        lines += [
-            "# TYPE htlogging_relay_failing gauge",
-            "# HELP htlogging_relay_failing 1 while Redis or the receiver cannot be used.",
-            f"htlogging_relay_failing {int(failing)}",
-            "# TYPE htlogging_relay_events counter",
-            "# HELP htlogging_relay_events Events that this relay has settled.",
-            f'htlogging_relay_events_total{{outcome="delivered"}} {self._relay.delivered}',
-            f'htlogging_relay_events_total{{outcome="dead"}} {self._relay.buried}',
-            "# EOF",
+        families = [
+            Family(f"htlogging_relay_{name}", "gauge", says).add(found[field])
+            for name, says, field in _GAUGES
+            if found.get(field) is not None
         ]
-        return "\n".join(lines) + "\n"
+        says = "1 while Redis or the receiver cannot be used."
+        families.append(
+            Family("htlogging_relay_failing", "gauge", says).add(int(failing))
+        )
+        says = "Events that this relay has settled."
+        events = Family("htlogging_relay_events", "counter", says)
+        events.add(self._relay.delivered, {"outcome": "delivered"})
+        events.add(self._relay.buried, {"outcome": "dead"})
+        return text([*families, events])

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
+from htlogging._figures import figures
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger, Owner
@@ -378,6 +379,7 @@ class SpoolQueue:
             )
             self._report.spool("gone", f"{line}, or the file was damaged")
         if lost:
+            figures.failed("spool", lost)
             self._report.lost("failed", lost, "the spool was damaged")
         left, self._left = self._left, 0
         if left:

@@ -1,0 +1,104 @@
+"""Whether events get through: `htlogging.health()`, for a health check of the application."""
+
+# This file reads what handlers keep for themselves.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from htlogging._handler import HtEventsHandler
+from htlogging._process import capturing, fork
+from htlogging._process.clock import clock
+from htlogging._process.shutdown import living
+
+Status = Literal["ok", "degraded", "failing"]
+
+# Seconds of an outage after which events are at stake: they wait in memory, and their
+# retries end after 76 s on average. A spool holds them.
+OUTAGE_SECONDS = 60.0
+
+# Seconds after which a loss that others got through after counts no more.
+LOSS_SECONDS = 300.0
+
+# The share of a queue's bounds from which on it counts as almost full.
+_ALMOST = 0.8
+
+# Refusals of one event, which say nothing about others.
+_OF_ONE = ("HTTP 400 ", "HTTP 413 ", "HTTP 422 ")
+
+_ORDER = ("ok", "degraded", "failing")
+
+
+class Health(NamedTuple):
+    """
+    How delivery is at this moment.
+
+    `ok`: events get through, or there are none. `degraded`: they wait, or some were lost in
+    the last five minutes. `failing`: they are being lost, or soon will be.
+    """
+
+    status: Status
+    reason: str
+
+
+def health() -> Health:
+    """
+    Return how delivery is at this moment: the worst of all handlers and clients.
+
+    It asks nothing of the network and takes microseconds. Invalid events do not count.
+
+    Returns:
+        The status, and a sentence about its cause with the host, without a secret.
+    """
+    fork.notice()
+    found = [
+        _of(handler)
+        for handler in living()
+        if isinstance(handler, HtEventsHandler)
+        and handler._settings.send
+        and not capturing.holds(handler._settings)
+    ]
+    if not found:
+        return Health("ok", "no handler sends events in this process")
+    return max(found, key=lambda each: _ORDER.index(each.status))
+
+
+def _of(handler: HtEventsHandler) -> Health:
+    report, now = handler._report, clock.monotonic()
+    host, stats = handler._settings.host, handler.stats
+    loss = report.loss
+    out = report.out_for()
+    waiting = f"{stats.queued} event{' waits' if stats.queued == 1 else 's wait'}"
+    if loss is not None and loss[0] >= report.worked and not _is_of_one(loss):
+        return Health("failing", f"events are lost ({loss[1]}): {loss[2]}")
+    if out > OUTAGE_SECONDS and handler._settings.spool is None:
+        why = f"nothing gets through to {host} for {out:.0f} s ({report.outage})"
+        return Health("failing", f"{why}; {waiting}")
+    if out:
+        why = f"events do not get through to {host} ({report.outage})"
+        return Health("degraded", f"{why}; {waiting}")
+    if loss is not None and now - loss[0] < LOSS_SECONDS:
+        ago = f"{now - loss[0]:.0f} s ago"
+        return Health("degraded", f"events were lost {ago} ({loss[1]}): {loss[2]}")
+    spoolless = report.spoolless
+    if spoolless is not None and now - spoolless[0] < LOSS_SECONDS:
+        why = f"the spool cannot be used ({spoolless[1]})"
+        return Health("degraded", f"{why}; events for {host} are kept in memory")
+    full = _fullness(handler)
+    if full >= _ALMOST:
+        return Health("degraded", f"the queue for {host} is {full:.0%} full; {waiting}")
+    return Health("ok", f"events get through to {host}; {waiting}")
+
+
+def _is_of_one(loss: tuple[float, str, str]) -> bool:
+    return loss[2].startswith(_OF_ONE)
+
+
+def _fullness(handler: HtEventsHandler) -> float:
+    """Return the share of a memory queue's bounds that is used."""
+    settings, counts = handler._settings, handler.queue.counts()
+    by_bytes = counts.queued_bytes / settings.max_queue_bytes
+    if settings.spool is not None:
+        return by_bytes  # what is in the file is bounded by that
+    return max(counts.queued / settings.max_queue_size, by_bytes)

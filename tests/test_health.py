@@ -1,0 +1,118 @@
+"""`htlogging.health()`: ok, degraded or failing, and why."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+import htlogging
+from htlogging import _health
+from htlogging._process import shutdown
+from htlogging.htevents import Client
+
+HANG = 60  # seconds: the guard, not a measurement
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """Hide the handlers of other tests."""
+    gc.collect()
+    monkeypatch.setattr(shutdown, "_handlers", type(shutdown._handlers)())
+
+
+def until(status):
+    """Ask until the status comes; a test that hangs is ended from outside."""
+    while (found := htlogging.health()).status != status:
+        pass
+    return found.reason
+
+
+class TestHealth:
+    def test_nothing(self):
+        """Without a handler there is nothing wrong."""
+        assert htlogging.health() == ("ok", "no handler sends events in this process")
+        Client(send=False)
+        assert htlogging.health().status == "ok"
+
+    def test_ok(self, collector):
+        """Events get through."""
+        client = Client("K", host=collector.url)
+        client.track("u", "e")
+        assert client.flush(HANG)
+        found = htlogging.health()
+        assert found.status == "ok"
+        assert collector.url in found.reason
+        assert found == htlogging.Health("ok", found.reason)
+
+    def test_wrong_key(self, collector):
+        """Every event is lost: failing, until one gets through; then some were lost."""
+        collector.script(401)
+        client = Client("SECRETKEY", host=collector.url)
+        client.track("u", "e")
+        client.flush(HANG)
+        found = htlogging.health()
+        assert found.status == "failing"
+        assert "is the write key right?" in found.reason
+        assert collector.url in found.reason
+        assert "SECRETKEY" not in found.reason
+        client.track("u", "e")
+        client.flush(HANG)
+        assert htlogging.health().status == "degraded"
+
+    def test_one_bad_event(self, collector):
+        """One that the server finds invalid says nothing about others."""
+        collector.script(400)
+        client = Client("K", host=collector.url)
+        client.track("u", "e")
+        client.flush(HANG)
+        assert htlogging.health().status == "degraded"
+
+    def test_outage(self, monkeypatch):
+        """Events wait: degraded; after a minute they are at stake."""
+        client = Client("K", host=AWAY, shutdown_timeout=0)
+        client.track("u", "e")
+        reason = until("degraded")
+        assert AWAY in reason
+        assert "Connection refused" in reason
+        assert "1 event waits" in reason
+        monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
+        assert "nothing gets through" in until("failing")
+        client.join()
+
+    def test_outage_with_a_spool(self, monkeypatch, tmp_path):
+        """A spool holds events, however long it takes."""
+        monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
+        client = Client("K", host=AWAY, spool=tmp_path / "s", shutdown_timeout=0)
+        client.track("u", "e")
+        assert AWAY in until("degraded")
+        client.join()
+
+    def test_spool_that_cannot_be_used(self, collector, tmp_path):
+        """Events go by memory, which is worth knowing."""
+        path = tmp_path / "file" / "spool"
+        path.parent.write_text("no folder")
+        client = Client("K", host=collector.url, spool=path)
+        client.track("u", "e")
+        client.flush(HANG)
+        found = htlogging.health()
+        assert found.status == "degraded"
+        assert "the spool cannot be used" in found.reason
+
+    def test_full(self):
+        """A queue that is almost full, before anything is lost."""
+        client = Client("K", host=AWAY, max_queue_size=5, shutdown_timeout=0)
+        client._handlers[0]._worker.disown()
+        for _ in range(4):
+            client.track("u", "e")
+        assert "80% full" in until("degraded")
+        client.join()
+
+    def test_worst(self, collector):
+        """Of several handlers the worst one counts."""
+        good, bad = Client("K", host=collector.url), Client("L", host=AWAY)
+        good.track("u", "e")
+        good.flush(HANG)
+        bad._handlers[0]._report.lost("failed", 1, "why")
+        assert htlogging.health().status == "failing"
