@@ -304,7 +304,7 @@ VALUES = [
     (np.timedelta64(5, "D"), 5),
     (np.array([5, "NaT"], "m8[ns]"), [5, None]),
     (range(3), [0, 1, 2]),
-    (MappingProxyType({"a": 1}), "{'a': 1}"),
+    (MappingProxyType({"a": 1}), {"a": 1}),
     (Told("told"), "told"),
     (Told("\ud800"), "\ufffd"),
     (ValueError("no"), "no"),

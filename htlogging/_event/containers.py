@@ -69,10 +69,14 @@ def text_size(value: Any, most: int) -> int:
     stack: list[tuple[int, Iterator[Any]]] = [(0, iter((value,)))]
     while stack:
         for part in stack[-1][1]:
-            size += _own_size(part)
+            try:
+                size += _own_size(part)
+                parts = _parts(part, most - size + 1) if size <= most else None
+            except Exception:  # noqa: BLE001
+                # User code: a false `__class__`, an iterator. `repr` may know better.
+                size, parts = size + 1, None
             if size > most:
                 return size
-            parts = _parts(part, most - size + 1)
             if parts is not None and id(part) not in inside:
                 inside.add(id(part))
                 stack.append((id(part), iter(parts)))
