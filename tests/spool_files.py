@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 
 from htlogging._queue.spool.checksum import checksum_of
-from htlogging._queue.spool.statements import id_of
+from htlogging._queue.spool.rows import id_of
 
 # What version 1 made; events were known by two numbers, and had no checksum.
 SCHEMA_1 = """

@@ -566,7 +566,7 @@ class TestAdopt:
         """However many there are, adopting them reads none; a claim reads its own."""
         orphans(path, 50_000, pad=b"x" * 200)
         file = registry.shared(path)
-        queue._care._was_checked = True  # once for a file, its structure is
+        queue._care._repair._was_checked = True  # once for a file, its structure is
         statements, reader = [], file._pair[1]
         reader.set_trace_callback(statements.append)
         steps = [0]
@@ -869,7 +869,7 @@ class TestUnusable:
             garbage.write(b"garbage" * 1000)
         queue.put(b"0")
         os.unlink(path)
-        monkeypatch.setattr("htlogging._queue.spool.maintenance.AWAY", 0.0)
+        monkeypatch.setattr("htlogging._queue.spool.outage.AWAY", 0.0)
         queue._care.no_writes._until = 0.0
         queue.put(b"1")
         assert rows(path) == [b"1"]

@@ -13,8 +13,8 @@ from spool_files import add_rows, make_version_1, row_of, sql
 from htlogging._queue.spool import connections, registry, schema, statements
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import LockFile
+from htlogging._queue.spool.rows import id_of, owner_of, runs
 from htlogging._queue.spool.schema import APPLICATION_ID, VERSION, SpoolUnavailable
-from htlogging._queue.spool.statements import id_of, owner_of
 from htlogging.exceptions import DeliveryError, InvalidSetting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
@@ -400,8 +400,8 @@ class TestRows:
 
     def test_runs(self):
         """Ids without a gap are one range of a statement."""
-        assert statements.runs([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 7), (9, 10)]
-        assert statements.runs([]) == []
+        assert runs([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 7), (9, 10)]
+        assert runs([]) == []
 
     def test_span(self, file):
         """An owner's first and last, if there are any."""

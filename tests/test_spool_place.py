@@ -182,7 +182,9 @@ class TestHandler:
         """A place that will not do anywhere is an `InvalidSetting` where it is set."""
         tmp_path.chmod(0o777)
         with pytest.raises(InvalidSetting, match="no sticky bit"):
-            HtEventsHandler(write_key="K", spool=tmp_path / "spool")
+            HtEventsHandler(
+                write_key="K", host="http://localhost", spool=tmp_path / "spool"
+            )
 
     def check(self, path, collector, caplog, reason):
         """Assert that events go by memory, with one line that says why."""

@@ -6,7 +6,7 @@ import json
 
 from htlogging._cli.terminal.console import iso, reason, row, terminal_width
 from htlogging._cli.terminal.request_lines import as_text, who
-from htlogging._queue.spool import statements
+from htlogging._queue.spool.rows import owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
-    from htlogging._queue.spool.statements import Letter
+    from htlogging._queue.spool.rows import Letter
 
 # Columns; a negative number aligns to the right.
 _ID, _NUMBER, _TIME, _TYPE, _WHO, _NAME, _SIZE = 20, 6, 20, 8, 20, 24, -7
@@ -86,7 +86,7 @@ def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
         for found in view.events(number):
             if not found.is_sound():
                 continue
-            owner, seq = statements.owner_of(found.id)
+            owner, seq = owner_of(found.id)
             yield (
                 {
                     "id": f"{owner}.{seq}",

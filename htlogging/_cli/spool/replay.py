@@ -121,7 +121,7 @@ class DeadLetters(_Rows):
     ) -> None:
         self._statuses = statuses
         # Later letters are left alone: they come from a living process or from this replay.
-        self._last = view.read(statements.last_letter)
+        self._last = max(view.read(statements.ids_of, "dead"), default=0)
         super().__init__(view, settled)
 
     def count(self) -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
-    from htlogging._queue.spool.statements import Sum
+    from htlogging._queue.spool.rows import Sum
 
 
 def status_of(view: SpoolView) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Concatenate, ParamSpec, TypeVar
 
-    from htlogging._queue.spool.statements import Letter, Row
+    from htlogging._queue.spool.rows import Letter, Row
 
     P = ParamSpec("P")
     T = TypeVar("T")

@@ -15,6 +15,7 @@ import weakref
 from contextlib import suppress
 from urllib.parse import quote
 
+from htlogging._queue.spool.lockfile import identity
 from htlogging._queue.spool.schema import BUSY, SpoolUnavailable
 
 # Seconds in which a child's SQLite must have answered.
@@ -153,3 +154,25 @@ def after_fork_in_child() -> None:
 def count() -> int:
     """Return how many are open."""
     return len(_open)
+
+
+def descriptors_of(path: str) -> dict[int, tuple[int, int]]:
+    """Return the descriptors of this process that are of a spool's files."""
+    files = {identity(path + suffix) for suffix in ("", "-wal", "-shm")}
+    try:
+        numbers = list(map(int, os.listdir("/dev/fd")))
+    except OSError:  # pragma: no cover  (no such folder in a bare chroot)
+        return {}
+    found = {fd: identity_of(fd) for fd in numbers}
+    return {
+        fd: what for fd, what in found.items() if what is not None and what in files
+    }
+
+
+def identity_of(fd: int) -> tuple[int, int] | None:
+    """Return what a descriptor's file is the same by; `None`: it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

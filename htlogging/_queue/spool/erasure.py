@@ -10,6 +10,7 @@ import time
 
 from htlogging._queue.spool import admin, statements
 from htlogging._queue.spool.admin import SpoolError
+from htlogging._queue.spool.rows import id_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def row_of(text: str) -> tuple[str, int]:
     """Return the table and the key of the event that is listed with this id."""
     owner, dot, seq = text.partition(".")
     if dot:
-        event = statements.id_of(_number(owner), _number(seq))
+        event = id_of(_number(owner), _number(seq))
         return "events", event if event < 2**63 else -1
     return "dead", _number(text)
 
@@ -40,13 +41,15 @@ def _number(text: str) -> int:
 
 def drop_waiting(view: SpoolView) -> int:
     """Delete all events that wait now; return how many."""
-    return _delete(view, statements.delete, view.read(statements.waiting_ids))
+    return _delete(view, statements.delete, view.read(statements.ids_of, "events"))
 
 
 def drop_dead(view: SpoolView) -> int:
     """Delete all dead letters that are there now; return how many."""
     view.change(statements.delete_damaged)
-    return _delete(view, statements.delete_letters, view.read(statements.letter_ids))
+    return _delete(
+        view, statements.delete_letters, view.read(statements.ids_of, "dead")
+    )
 
 
 def drop_ids(view: SpoolView, ids: Iterable[str]) -> int:

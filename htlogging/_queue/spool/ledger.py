@@ -7,8 +7,8 @@ from collections import Counter, deque
 
 from htlogging._queue.base import Batch, Counts
 from htlogging._queue.claims import Claims
+from htlogging._queue.spool.rows import id_of, owner_of
 from htlogging._queue.spool.schema import MAX_SEQ, SEQ_BITS
-from htlogging._queue.spool.statements import id_of, owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

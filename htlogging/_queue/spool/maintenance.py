@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from contextlib import suppress
 
-from htlogging._queue.spool import salvage, statements
+from htlogging._queue.spool import statements
 from htlogging._queue.spool.clock import Clock
+from htlogging._queue.spool.outage import Outage
+from htlogging._queue.spool.repair import Repair
 from htlogging._queue.spool.schema import SpoolUnavailable
-from htlogging.exceptions import DeliveryError, InvalidSetting
+from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sqlite3
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
     from htlogging._queue.base import Batch, Eviction
     from htlogging._queue.spool.database import SpoolFile
     from htlogging._queue.spool.ledger import Ledger, Owner
-    from htlogging._queue.spool.statements import Row
-
-# Seconds for which the file is not tried again, once it could not be used.
-AWAY = 5.0
 
 # Of spool_max_bytes, the share that is written between two looks at the size; at most a
 # megabyte. Twice as much goes at a time when the file is too large.
@@ -47,35 +43,6 @@ _BUSY_ROUNDS, _IDLE_ROUNDS = 1, 1_024
 # Of what leaves the file, the reasons; the DeliveryError's `code` is `spool`.
 TOO_OLD = "too old"
 TOO_LARGE = "spool_max_bytes is reached"
-
-
-class Outage:
-    """Whether a kind of use, reading or writing, makes no sense just now, and why."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self.trouble = ""  # not yet told
-        self.broken = False  # what is open may be of no use any more
-        self.damaged = False  # the file does not hold what was written to it
-
-    def is_on(self) -> bool:
-        """Return whether it is not to be tried."""
-        return self._until > 0 and time.monotonic() < self._until
-
-    def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
-        """Note that it did not work."""
-        self.trouble = str(exc)
-        if isinstance(exc, SpoolUnavailable):
-            self.damaged |= exc.damaged
-            self.broken |= exc.broken
-            if exc.passing:
-                return
-        self._until = time.monotonic() + AWAY
-
-    def end(self) -> None:
-        """Try again at once."""
-        self._until = 0.0
-        self.broken = self.damaged = False
 
 
 class Maintenance:
@@ -109,10 +76,12 @@ class Maintenance:
         self.no_reads = Outage()
         self.no_writes = Outage()
         self.lines: dict[str, str] = {}  # by kind, not yet told
+        self._repair = Repair(
+            file, ledger, taking, self.no_reads, self.no_writes, self.lines
+        )
+        self.move_out = self._repair.move_out
         self._evictions: deque[Eviction] = deque()  # not yet given up
         self.has_more = False  # owners to be adopted
-        self._rescued: list[Row] = []  # read from a file, to be written into the next
-        self._was_checked = False  # the structure of the file that is open
         # Settled, but still in the file: ids, and why.
         self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
 
@@ -268,9 +237,9 @@ class Maintenance:
         Args:
             adopt: Whether to take over events of others.
         """
-        self._mend()
+        self._repair.mend()
         try:
-            self._count_own()
+            self._repair.count_own()
             self._free_finished()
             if adopt:
                 self._adopt()
@@ -278,90 +247,11 @@ class Maintenance:
             self.no_reads.note(exc)
         self._try(self._work)
 
-    def _mend(self) -> None:
-        if self.no_reads.damaged or self.no_writes.damaged:
-            why = self.no_reads.trouble or self.no_writes.trouble
-            try:
-                self._salvage(why or "damaged")
-            except SpoolUnavailable as exc:
-                self.no_writes.note(exc)
-        elif self.no_reads.broken or self.no_writes.broken:
-            self.no_reads.broken = self.no_writes.broken = False
-            self._reopen()
-        if self._file.was_taken_away:
-            self._file.was_taken_away = False
-            self.lines["taken away"] = (
-                "the spool's file was deleted or emptied since it was last used; what "
-                "waited in it is lost"
-            )
-
-    def _reopen(self) -> None:
-        """Open the file anew, after an error of the disk, say; keep what we can read."""
-        with self._taking, self._file.writing:
-            rows = [row for owner in self._ledger.owners() for row in self._rows(owner)]
-            self._file.reopen()
-            self._was_checked = False
-            self._ledger.note_damage()
-            # SQLite may have begun its log anew, without what was last in it.
-            self._put_back(rows)
-
-    def _salvage(self, why: str) -> None:
-        """Put a new file in the damaged one's place, with what can be read."""
-
-        def exchange(readers: Sequence[sqlite3.Connection]) -> salvage.Found:
-            return salvage.salvage(self._file.path, readers)
-
-        with self._taking:
-            found = self._file.exchange(exchange)
-            self._was_checked = False
-            self.no_reads.end()
-            self.no_writes.end()
-            # The one line says all; not that it could not be used, too.
-            self.no_reads.trouble = self.no_writes.trouble = ""
-            self.lines["damaged"] = f"the spool was damaged ({why}): {found}"
-            self._ledger.note_damage()
-            self._put_back([])
-
-    def _put_back(self, rows: list[Row]) -> None:
-        """Write rows into the file, and the last events, where they are not there."""
-        now = time.time()
-        self._rescued += rows
-        self._rescued += [
-            statements.row_for(event, now, body)
-            for event, body in self._ledger.take_recent()
-        ]
-        self._try(self._write_rescued)
-
-    def _write_rescued(self) -> None:
-        # Kept until it is done: this file may be damaged, too.
-        if self._rescued:
-            self._file.change(statements.add_all, "events", self._rescued)
-            self._rescued = []
-
-    def _count_own(self) -> None:
-        """Look at what is really there: a `put` may have been cut short."""
-        own = self._ledger.own
-        if own is not None and self._file.is_open():
-            recent = len(self._ledger.recent)
-            found = self._file.read(statements.last_of, own.number)
-            own.last = max(own.last, found)
-            self._verify(recent)
-
-    def _verify(self, count: int) -> None:
-        """Keep the last events no longer that can be read from the file."""
-        recent = self._ledger.recent
-        with suppress(IndexError):
-            first, last = recent[0][0], recent[count - 1][0]
-            self._file.read(statements.rows_between, first, last)
-            while recent[0][0] <= last:
-                recent.popleft()
-
     def _adopt(self) -> None:
         room = _MAX_ADOPTED - len(self._ledger.adopted)
         if room <= 0:
             return
-        if not self._was_checked:
-            self._check()
+        self._repair.check()
         try:
             found = self._file.adopt(room)
         except SpoolUnavailable as exc:
@@ -377,20 +267,6 @@ class Maintenance:
             if self._file.serve(owner):
                 settled = self._file.settled_of(owner)
                 self._ledger.adopt(owner, first, last, settled)
-
-    def _check(self) -> None:
-        """Look for damage, once for a file; whoever used it may have died with the disk."""
-        if self._file.read(statements.next_owner, 0) is not None and (
-            complaint := self._file.read(statements.complaints)
-        ):
-            raise SpoolUnavailable(complaint, damaged=True)
-        with suppress(SpoolUnavailable):
-            if lost := self._file.count_lost():
-                self.lines["lost"] = (
-                    f"{lost} events of processes that died are lost: the spool was "
-                    "damaged, or what was written last did not reach the disk"
-                )
-        self._was_checked = True
 
     def _free_finished(self) -> None:
         """Forget owners of other processes whose events are all settled."""
@@ -410,7 +286,7 @@ class Maintenance:
         self._try(lambda: self._file.free(numbers))
 
     def _work(self) -> None:
-        self._write_rescued()
+        self._repair.write_rescued()
         self._remove_gone()
         if self._max_age is not None:
             self._expire(self._max_age)
@@ -429,56 +305,3 @@ class Maintenance:
         """Leave the file small."""
         if self._file.is_open():
             self._try(self._work)
-
-    def move_out(self) -> list[tuple[int, bytes]] | None:
-        """
-        Leave a file that has no name, or another one, any more.
-
-        Where there is a new file, put there by another process that found ours damaged,
-        our events go there.
-
-        Returns:
-            Our waiting events, by id, which memory has to take; `None`: none have to.
-        """
-        if not self._file.is_gone():
-            return None
-        rows: list[Row] = []
-        with self._taking, self._file.writing:
-            for owner in self._ledger.owners():
-                rows += self._rows(owner)
-            is_replaced = self._file.has_another()
-            self._try(self._file.leave_behind)
-            self._was_checked = False
-            if is_replaced:
-                claimed = self._ledger.claimed_ids()
-                with suppress(SpoolUnavailable):
-                    self._file.change(_move, rows, self._ledger.owners(), claimed)
-                    self._ledger.note_damage()
-                    return None
-        self.no_writes.trouble = "it was deleted or replaced"
-        return [(row.id, row.body) for row in rows]
-
-    def _rows(self, owner: Owner) -> list[Row]:
-        """Return those of an owner's waiting events that are in the file that is open."""
-        found: dict[int, Row] = {}
-        if owner.waiting():
-            for use in (
-                (self._file.write, self._file.read) if self._file.is_open() else ()
-            ):
-                with suppress(SpoolUnavailable):
-                    rows = use(statements.rows_between, *owner.ids())
-                    found |= {row.id: row for row in rows if row.is_sound()}
-        return list(found.values())
-
-
-def _move(
-    connection: sqlite3.Connection,
-    rows: list[Row],
-    owners: list[Owner],
-    claimed: list[int],
-) -> None:
-    """Write rows into a new file, and take out what is settled already."""
-    if rows:
-        statements.add_all(connection, "events", rows)
-    for owner in owners:
-        statements.delete_settled(connection, owner.number, owner.taken, claimed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from contextlib import suppress
@@ -10,13 +9,12 @@ from contextlib import suppress
 from htlogging._figures import figures
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
-from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger, Owner
+from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
 from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance
 from htlogging._queue.spool.reasons import scrubbed
 from htlogging._queue.spool.schema import SpoolUnavailable
-from htlogging._queue.spool.statements import id_of
+from htlogging._queue.spool.writer import Writer
 from htlogging._settings import MAX_BODY_EVENTS
-from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
-
-# Seconds that a signal handler waits to write when its thread was reading.
-_HANDLER_WAIT = 1.0
 
 
 class SpoolQueue:
@@ -81,6 +76,9 @@ class SpoolQueue:
             max_bytes=settings.spool_max_bytes,
             max_age=settings.spool_max_age,
         )
+        self._writer = Writer(
+            self._file, self._ledger, self._care.no_writes, self._use_path
+        )
         self._left = 0  # events that stay in the file, not yet told
         self._next_look = 0.0
 
@@ -94,72 +92,23 @@ class SpoolQueue:
         self._file.join(self, self._destination)
         self._joined = True
 
+    def _use_path(self) -> None:
+        if not self._joined:
+            self.register()
+
     def __len__(self) -> int:
         """Return how many events are here and not settled."""
         return self.counts().queued
 
     def put(self, event: bytes) -> int:
         """Add an event; returns as `MemoryQueue.put` does."""
-        if self._insert(event, direct=False) is None:
+        if self._writer.insert(event, direct=False) is None:
             waiting = self._memory.put(event)
             if waiting:
                 self._counters.add("unspooled")
             return waiting and max(waiting, self.backlog())
         self._care.note_growth(len(event) + 1)
         return self.backlog() or 1
-
-    def _insert(self, event: bytes, *, direct: bool) -> int | None:
-        """Write an event and return its id; `None`: it has to go by memory."""
-        if self._care.no_writes.is_on():
-            return None
-        try:
-            if not self._joined:
-                self.register()
-            writing = self._file.writing
-            if not self._file.is_reading_here():
-                # Keeps the order of what threads write, and their numbers apart.
-                with writing:
-                    return self._write(event, direct=direct)
-            # In a signal handler. Who has `writing` may wait for what it interrupted.
-            if not writing.acquire(timeout=_HANDLER_WAIT):
-                return None
-            try:
-                return self._write(event, direct=direct)
-            finally:
-                writing.release()
-        except (SpoolUnavailable, InvalidSetting) as exc:
-            self._care.no_writes.note(exc)
-        return None
-
-    def _write(self, event: bytes, *, direct: bool) -> int:
-        while True:
-            owner = self._ledger.direct if direct else self._ledger.own
-            if owner is None or owner.is_full():
-                owner = self._add(direct=direct)
-            # No number is drawn before it is written: a signal handler that comes
-            # between takes this one, and we find it taken. So the order of numbers is
-            # the order of commits, and who reads passes none by.
-            seq = owner.last + 1
-            try:
-                self._file.insert(id_of(owner.number, seq), event)
-            except sqlite3.IntegrityError:
-                last = self._file.write(statements.last_of, owner.number)
-                owner.last = max(owner.last, last, seq)
-                continue
-            owner.last = max(owner.last, seq)
-            self._file.note(owner.number, owner.last, owner.settled)
-            if not direct:
-                self._ledger.recent.append((id_of(owner.number, seq), event))
-            return id_of(owner.number, seq)
-
-    def _add(self, *, direct: bool) -> Owner:
-        """Take a number for this queue's events."""
-        owner = Owner(self._file.new_owner())
-        if direct:
-            self._ledger.direct = owner
-        else:
-            self._ledger.serve(owner)
-        return owner
 
     def backlog(self) -> int:
         """Return how many wait, or as many as fill a request."""
@@ -216,7 +165,7 @@ class SpoolQueue:
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
         """Accept an event and claim it in one, past all others."""
-        found = self._insert(event, direct=True)
+        found = self._writer.insert(event, direct=True)
         if found is None:
             self._counters.add("unspooled")
             return self._memory.claim_new(event, holder)

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from htlogging._queue.spool import connections, location, schema, statements
-from htlogging._queue.spool.statements import Letter, Row
+from htlogging._queue.spool.rows import Letter, Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

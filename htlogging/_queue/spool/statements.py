@@ -6,10 +6,19 @@ import math
 import sqlite3
 import time
 from contextlib import closing
-from itertools import groupby
-from typing import NamedTuple
 
 from htlogging._queue.spool.checksum import checksum_of, is_sound
+from htlogging._queue.spool.rows import (
+    Letter,
+    Page,
+    Reason,
+    Row,
+    Sum,
+    ends_of,
+    id_of,
+    is_younger,
+    runs,
+)
 from htlogging._queue.spool.schema import MAX_SEQ, SEQ_BITS
 
 TYPE_CHECKING = False
@@ -23,86 +32,6 @@ if TYPE_CHECKING:
 _PAGE_ROWS = 200
 
 
-class Row(NamedTuple):
-    """An event that waits; values are what the file gives, of any type if damaged."""
-
-    id: int
-    at: float
-    crc: int
-    body: bytes
-
-    def is_sound(self) -> bool:
-        """Return whether it is what was written."""
-        return is_sound(self.id, self.crc, self.body)
-
-
-class Letter(NamedTuple):
-    """A dead letter; text is given as bytes."""
-
-    id: int
-    at: float
-    failed_at: float
-    status: int | None
-    code: bytes
-    message: bytes
-    tries: int
-    event: int
-    crc: int
-    body: bytes
-
-    def is_sound(self) -> bool:
-        """Return whether it is what was written."""
-        return is_sound(self.event, self.crc, self.body)
-
-
-class Reason(NamedTuple):
-    """Why letters of a kind were refused, and how many."""
-
-    status: int | None
-    code: bytes
-    events: int
-    latest: float
-    message: bytes
-
-
-class Sum(NamedTuple):
-    """How many rows there are, their bytes, and the times of the first and last."""
-
-    events: int
-    size: int
-    oldest: float | None
-    newest: float | None
-
-
-class Page(NamedTuple):
-    """Events by id, and ids of rows that are not what was written."""
-
-    ids: list[int]
-    events: list[bytes]
-    damaged: list[int]
-    is_all: bool  # whether the range has no more
-
-
-def id_of(owner: int, seq: int) -> int:
-    """Return the id of an owner's event."""
-    return owner << SEQ_BITS | seq
-
-
-def owner_of(event: int) -> tuple[int, int]:
-    """Return an event's owner, and its number there."""
-    return event >> SEQ_BITS, event & MAX_SEQ
-
-
-def _ends(owner: int) -> tuple[int, int]:
-    """Return the first and the last id that an owner's events can have."""
-    return id_of(owner, 0), id_of(owner, MAX_SEQ)
-
-
-def row_for(event: int, at: float, body: bytes) -> Row:
-    """Return the row of an event."""
-    return Row(event, at, checksum_of(event, body), body)
-
-
 def insert(connection: sqlite3.Connection, event: int, body: bytes) -> None:
     """
     Write an event; it is on disk when this returns.
@@ -112,11 +41,6 @@ def insert(connection: sqlite3.Connection, event: int, body: bytes) -> None:
     """
     values = (event, time.time(), checksum_of(event, body), body)
     connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", values)
-
-
-def is_younger(at: Any, before: float) -> bool:
-    """Return whether a time is not before another; so is what is no time any more."""
-    return before < math.inf and not (isinstance(at, float) and at < before)
 
 
 def page(  # noqa: PLR0913
@@ -172,7 +96,7 @@ def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
     last = last_of(connection, owner)
     if not last:
         return None
-    (found,) = connection.execute(first, _ends(owner)).fetchone()
+    (found,) = connection.execute(first, ends_of(owner)).fetchone()
     return found & MAX_SEQ, last
 
 
@@ -223,15 +147,6 @@ def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
     now = time.time()
     connection.executemany(query, [(now, *run) for run in runs(ids)])
     delete(connection, ids)
-
-
-def runs(ids: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the first and last of each run of ids without a gap."""
-    found = []
-    for _, group in groupby(enumerate(ids), lambda pair: pair[1] - pair[0]):
-        run = [event for _, event in group]
-        found.append((run[0], run[-1]))
-    return found
 
 
 def drop_dead(
@@ -325,12 +240,6 @@ def letter(connection: sqlite3.Connection, number: int) -> Letter | None:
     return found and Letter._make(found)
 
 
-def last_letter(connection: sqlite3.Connection) -> int:
-    """Return the number of the latest dead letter; 0: there is none."""
-    query = "SELECT coalesce(max(id), 0) FROM dead"
-    return int(connection.execute(query).fetchone()[0])
-
-
 def letters_by_status(
     connection: sqlite3.Connection, last: int
 ) -> list[tuple[int | None, int]]:
@@ -352,8 +261,7 @@ def reasons(connection: sqlite3.Connection) -> list[Reason]:
 def sum_of_owner(connection: sqlite3.Connection, owner: int) -> Sum:
     """Return what an owner's events amount to."""
     query = _SUMS + "events WHERE id BETWEEN ? AND ?"
-    ends = _ends(owner)
-    return Sum._make(connection.execute(query, ends).fetchone())
+    return Sum._make(connection.execute(query, ends_of(owner)).fetchone())
 
 
 def sum_of_dead(connection: sqlite3.Connection) -> Sum:
@@ -369,14 +277,9 @@ def count(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-def waiting_ids(connection: sqlite3.Connection) -> list[int]:
-    """Return the ids of all events that wait."""
-    return [event for (event,) in connection.execute("SELECT id FROM events")]
-
-
-def letter_ids(connection: sqlite3.Connection) -> list[int]:
-    """Return the numbers of all dead letters."""
-    return [number for (number,) in connection.execute("SELECT id FROM dead")]
+def ids_of(connection: sqlite3.Connection, table: str) -> list[int]:
+    """Return the ids of all rows of a table."""
+    return [found for (found,) in connection.execute(f"SELECT id FROM {table}")]
 
 
 def delete_letters(connection: sqlite3.Connection, numbers: Iterable[int]) -> int:
@@ -398,8 +301,7 @@ def refuse_again(
         "UPDATE dead SET failed_at = ?, status = ?, code = ?, message = ?,"
         " tries = tries + ? WHERE id = ?"
     )
-    why = _why(failure)
-    connection.executemany(query, [(*why, number) for number in numbers])
+    connection.executemany(query, [(*_why(failure), number) for number in numbers])
 
 
 def forget_messages(connection: sqlite3.Connection) -> None:
@@ -416,8 +318,7 @@ def rows_between(connection: sqlite3.Connection, first: int, last: int) -> list[
 def last_of(connection: sqlite3.Connection, owner: int) -> int:
     """Return the number of an owner's last event; 0: there is none."""
     query = "SELECT max(id) FROM events WHERE id BETWEEN ? AND ?"
-    ends = _ends(owner)
-    (found,) = connection.execute(query, ends).fetchone()
+    (found,) = connection.execute(query, ends_of(owner)).fetchone()
     return 0 if found is None else found & MAX_SEQ
 
 

@@ -1,0 +1,328 @@
+"""
+The two connections of a process to a spool's file: opened, used, closed and forked here.
+
+One writes and one reads, so that a caller's `put` does not wait for the sender. They come
+and go together, in one step, and none crosses a fork.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import suppress
+
+from htlogging._process import fork
+from htlogging._queue.spool import connections, location, salvage, schema, statements
+from htlogging._queue.spool.lockfile import LockFile, identity
+from htlogging._queue.spool.schema import BUSY, SpoolUnavailable, Translated
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Concatenate, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+    Work = Callable[Concatenate[sqlite3.Connection, P], T]
+
+# Pages of 4,096 bytes in the write-ahead log at which a commit, perhaps a caller's,
+# copies them into the file: at least, and at most. 16,384 take 50 ms. The sending thread
+# does that much earlier; this is for when it waits for an answer.
+WAL_PAGES = (64, 16_384)
+
+
+class ConnectionPair:
+    """
+    A file, open to write and to read in one process.
+
+    Args:
+        path: An absolute path without links.
+        name: The path as it was given.
+    """
+
+    def __init__(self, path: str, name: str | None = None) -> None:
+        self.path = path
+        self._name = name or path
+        self._make_locks()
+        # To write with, and to read with; one value, so that it is both or none.
+        self._pair: tuple[sqlite3.Connection, sqlite3.Connection] | None = None
+        self._lock = LockFile(f"{path}-lock")
+        self._identity: tuple[int, int] | None = None  # of the file that is open
+        self._descriptors: dict[int, tuple[int, int]] = {}  # SQLite's, and what of
+        self._was_held = (False, False)  # by who forks, before the fork
+        self._is_left = False  # deleted, and what was in it is elsewhere
+        self.was_taken_away = False  # there was a spool here, and it is empty or gone
+        # What the strictest user asks for.
+        self._full_sync = False
+        self._wal_pages = WAL_PAGES[1]
+        self._logged = 0  # statements since the log was copied; a hint
+        fork.register(self)
+
+    def _make_locks(self) -> None:
+        # Held while this process writes, opens or closes. Between its threads a lock
+        # wakes the next one at once, where SQLite's own would sleep. Re-entrant: a
+        # signal handler or a __del__ may log while this thread writes. A fork waits.
+        # Nothing that Python knows is waited for while it is held, but `_reading`, and
+        # nothing logged: any other lock's holder may be stopped by a signal handler
+        # that logs an event.
+        self.writing = threading.RLock()
+        # Held while the sender reads; taken after `writing`. Who holds it waits for no
+        # lock; a signal handler that comes then and writes does not wait for long.
+        self._reading = threading.RLock()
+
+    def is_writing_here(self) -> bool:
+        """Return whether this thread is writing: we are in a signal handler, or so."""
+        return self.writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+    def is_reading_here(self) -> bool:
+        """Return whether this thread is reading."""
+        return self._reading._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+    def require(self, *, full_sync: bool, max_bytes: int) -> None:
+        """Have it as safe, and its log as small, as the strictest user asks for."""
+        self._full_sync |= full_sync
+        pages = max(max_bytes // 4_096 // 4, WAL_PAGES[0])
+        self._wal_pages = min(self._wal_pages, pages)
+        with self.writing:
+            if self._pair is not None:
+                with suppress(sqlite3.Error):
+                    self._set_up(self._pair[0])
+
+    def write(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """
+        Do one statement, committed when this returns.
+
+        Raises:
+            SpoolUnavailable: It could not be done, and was not.
+        """
+        nested = self.is_writing_here()
+        with self.writing, Translated():
+            return work(self._to_write(nested), *args, **options)
+
+    def change(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Do several statements as one; raises as `write` does."""
+        nested = self.is_writing_here()
+        with self.writing, Translated():
+            connection = self._to_write(nested)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                result = work(connection, *args, **options)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+            return result
+
+    def read(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """
+        Read.
+
+        Raises:
+            SpoolUnavailable: The file cannot be read.
+        """
+        with Translated():
+            while True:
+                if self._pair is None or not self._lock.is_intact():
+                    with self.writing:
+                        self._open()
+                with self._reading:
+                    pair = self._pair
+                    # Looked at with the lock: a fork or `reopen` may have come between.
+                    if pair is not None:
+                        return work(pair[1], *args, **options)
+
+    def insert(self, event: int, body: bytes) -> None:
+        """
+        Write an event, with `writing` held; it is on disk when this returns.
+
+        Raises:
+            sqlite3.IntegrityError: The id is taken.
+            SpoolUnavailable: It cannot be written.
+        """
+        try:
+            statements.insert(self._to_write(nested=True), event, body)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as exc:
+            raise schema.translate(exc) from exc
+
+    def is_open(self) -> bool:
+        """Return whether it is open in this process."""
+        return self._pair is not None
+
+    def is_gone(self) -> bool:
+        """Return whether the file was deleted or replaced since it was opened."""
+        with self.writing:
+            return self._pair is not None and identity(self.path) != self._identity
+
+    def has_another(self) -> bool:
+        """Return whether there is a file that is not the one that was open."""
+        return identity(self.path) not in (None, self._identity)
+
+    def reopen(self) -> None:
+        """Close the connections; the next statement makes or finds the file anew."""
+        with self.writing, self._reading:
+            self._close()
+
+    def leave_behind(self) -> None:
+        """Close a file that was deleted, and whose events are elsewhere by now."""
+        with self.writing, self._reading:
+            self._close()
+            if identity(self.path) is None:
+                with Translated():
+                    try:
+                        self._lock.begin_opening(BUSY)
+                        if identity(self.path) is None:
+                            salvage.remove(self.path)
+                            self._is_left = True
+                    finally:
+                        self._lock.end_opening()
+
+    def exchange(self, work: Callable[[Sequence[sqlite3.Connection]], T]) -> T:
+        """
+        Do what replaces the file, then close it; no other thread or process opens it.
+
+        Args:
+            work: Called with what reads the file that is open, if one is. What writes
+                comes first: it has in its cache what it wrote last, and a file that
+                was cut may not have that any more.
+        """
+        with self.writing, self._reading, Translated():
+            try:
+                self._lock.begin_opening(BUSY)
+                return work(self._pair or ())
+            finally:
+                self._lock.end_opening()
+                self._close()
+
+    def _to_write(self, nested: bool) -> sqlite3.Connection:  # noqa: FBT001
+        """
+        Return what to write with; with `writing` held.
+
+        Args:
+            nested: Whether this thread held it before: within a transaction, perhaps.
+        """
+        if self._pair is None or not self._lock.is_intact():
+            self._open()
+            assert self._pair is not None
+        connection = self._pair[0]
+        if connection.in_transaction:
+            if nested:
+                # A signal handler within `change`: it would wait for its COMMIT.
+                raise SpoolUnavailable("it is being written to", passing=True)
+            connection.execute("ROLLBACK")  # of one that was cut short
+        self._logged += 1
+        return connection
+
+    def _open(self) -> None:
+        """Open both connections, with `writing` held: both are of one file."""
+        if self._pair is not None:
+            if self._lock.is_intact():
+                return
+            self._drop_closed()
+        location.check_link(self._name)
+        location.make_folder(self.path)
+        # Before the lock file is made there.
+        location.check_owner(self.path)
+        try:
+            self._lock.begin_opening(BUSY)
+            self._open_alone()
+        finally:
+            self._lock.end_opening()
+
+    def _open_alone(self) -> None:
+        emptied = location.is_emptied(self.path)
+        if emptied and not self._is_left:
+            self.was_taken_away |= self._lock.is_made()
+            if location.has_log(self.path):
+                # SQLite would delete the log, in which there may be events.
+                salvage.keep(self.path)
+        self._is_left = False
+        location.make(self.path)
+        # Now that each is there: none was put there by another user meanwhile.
+        location.check_owner(self.path)
+        found = identity(self.path)
+        before = connections.descriptors_of(self.path)
+        opened: list[sqlite3.Connection] = []
+        try:
+            for _ in range(2):
+                opened.append(connections.connect(self.path))
+                self._set_up(opened[-1])
+            self._pair = opened[0], opened[1]
+        except (sqlite3.Error, SpoolUnavailable) as exc:
+            raise self._judged(exc) from exc
+        finally:
+            if self._pair is None:
+                for connection in opened:
+                    connections.close(connection)
+        self._identity = found
+        after = connections.descriptors_of(self.path)
+        self._descriptors = {fd: what for fd, what in after.items() if fd not in before}
+        self._lock.note_made()
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        schema.set_up(connection, full_sync=self._full_sync, log_pages=self._wal_pages)
+
+    def _judged(self, exc: sqlite3.Error | SpoolUnavailable) -> SpoolUnavailable:
+        """Return why it cannot be opened: damaged, if it was a spool, or never one."""
+        found = exc if isinstance(exc, SpoolUnavailable) else schema.translate(exc)
+        if found.alien and (self._lock.is_made() or location.is_marked(self.path)):
+            return SpoolUnavailable(found.reason, damaged=True)
+        # A file of someone else's is left alone.
+        found.damaged &= not found.alien
+        return found
+
+    def _drop_closed(self) -> None:
+        """Let go of connections whose descriptors someone closed."""
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            # While a number is free, or the same file's, closing it harms nobody.
+            if all(
+                connections.identity_of(fd) in (None, what)
+                for fd, what in self._descriptors.items()
+            ):
+                connections.close(connection)
+            else:
+                connections.lose(connection)
+
+    def _close(self) -> None:
+        # First the pair, in one step: one that is cut short leaves connections that a
+        # fork closes.
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            connections.close(connection)
+        self._logged = 0
+
+    def before_fork(self) -> None:
+        """Let nobody use the file until the fork is over."""
+        # Not acquired twice, whatever a signal handler raises meanwhile: the first to
+        # be asked is the lock.
+        self._was_held = _is_owned(self.writing), _is_owned(self._reading)
+        for lock in (self.writing, self._reading):
+            while not _is_owned(lock):
+                with suppress(BaseException):
+                    lock.acquire()
+        self._close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        was_writing, was_reading = self._was_held
+        if not was_reading and _is_owned(self._reading):
+            self._reading.release()
+        if not was_writing and _is_owned(self.writing):
+            self.writing.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's owners: locks of files do not cross a fork."""
+        self._make_locks()
+        # None, where Python was told of the fork.
+        pair, self._pair = self._pair, None
+        for connection in pair or ():
+            connections.lose(connection, connections.FORKED)
+        self._logged = 0
+        self._lock.after_fork_in_child()
+
+
+def _is_owned(lock: Any) -> bool:
+    return bool(lock._is_owned())  # noqa: SLF001

@@ -1,0 +1,43 @@
+"""Whether a kind of use of the spool's file makes no sense just now, and why."""
+
+from __future__ import annotations
+
+import time
+
+from htlogging._queue.spool.schema import SpoolUnavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from htlogging.exceptions import InvalidSetting
+
+# Seconds for which the file is not tried again, once it could not be used.
+AWAY = 5.0
+
+
+class Outage:
+    """Whether a kind of use, reading or writing, makes no sense just now, and why."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self.trouble = ""  # not yet told
+        self.broken = False  # what is open may be of no use any more
+        self.damaged = False  # the file does not hold what was written to it
+
+    def is_on(self) -> bool:
+        """Return whether it is not to be tried."""
+        return self._until > 0 and time.monotonic() < self._until
+
+    def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
+        """Note that it did not work."""
+        self.trouble = str(exc)
+        if isinstance(exc, SpoolUnavailable):
+            self.damaged |= exc.damaged
+            self.broken |= exc.broken
+            if exc.passing:
+                return
+        self._until = time.monotonic() + AWAY
+
+    def end(self) -> None:
+        """Try again at once."""
+        self._until = 0.0
+        self.broken = self.damaged = False

@@ -1,0 +1,98 @@
+"""Writing an event to a spool: on a caller's thread, whatever interrupts it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from htlogging._queue.spool import statements
+from htlogging._queue.spool.ledger import Owner
+from htlogging._queue.spool.rows import id_of
+from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging.exceptions import InvalidSetting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from htlogging._queue.spool.database import SpoolFile
+    from htlogging._queue.spool.ledger import Ledger
+    from htlogging._queue.spool.outage import Outage
+
+# Seconds that a signal handler waits to write when its thread was reading.
+_HANDLER_WAIT = 1.0
+
+
+class Writer:
+    """
+    What `put` and `claim_new` write with.
+
+    Args:
+        file: The file.
+        ledger: What the queue knows.
+        no_writes: Whether the file cannot be written, and why.
+        use_path: Called first; raises `InvalidSetting` where another queue has the path.
+    """
+
+    def __init__(
+        self,
+        file: SpoolFile,
+        ledger: Ledger,
+        no_writes: Outage,
+        use_path: Callable[[], None],
+    ) -> None:
+        self._file = file
+        self._ledger = ledger
+        self._no_writes = no_writes
+        self._use_path = use_path
+
+    def insert(self, event: bytes, *, direct: bool) -> int | None:
+        """Write an event and return its id; `None`: it has to go by memory."""
+        if self._no_writes.is_on():
+            return None
+        try:
+            self._use_path()
+            writing = self._file.writing
+            if not self._file.is_reading_here():
+                # Keeps the order of what threads write, and their numbers apart.
+                with writing:
+                    return self._write(event, direct=direct)
+            # In a signal handler. Who has `writing` may wait for what it interrupted.
+            if not writing.acquire(timeout=_HANDLER_WAIT):
+                return None
+            try:
+                return self._write(event, direct=direct)
+            finally:
+                writing.release()
+        except (SpoolUnavailable, InvalidSetting) as exc:
+            self._no_writes.note(exc)
+        return None
+
+    def _write(self, event: bytes, *, direct: bool) -> int:
+        while True:
+            owner = self._ledger.direct if direct else self._ledger.own
+            if owner is None or owner.is_full():
+                owner = self._add(direct=direct)
+            # No number is drawn before it is written: a signal handler that comes
+            # between takes this one, and we find it taken. So the order of numbers is
+            # the order of commits, and who reads passes none by.
+            seq = owner.last + 1
+            try:
+                self._file.insert(id_of(owner.number, seq), event)
+            except sqlite3.IntegrityError:
+                last = self._file.write(statements.last_of, owner.number)
+                owner.last = max(owner.last, last, seq)
+                continue
+            owner.last = max(owner.last, seq)
+            self._file.note(owner.number, owner.last, owner.settled)
+            if not direct:
+                self._ledger.recent.append((id_of(owner.number, seq), event))
+            return id_of(owner.number, seq)
+
+    def _add(self, *, direct: bool) -> Owner:
+        """Take a number for this queue's events."""
+        owner = Owner(self._file.new_owner())
+        if direct:
+            self._ledger.direct = owner
+        else:
+            self._ledger.serve(owner)
+        return owner
