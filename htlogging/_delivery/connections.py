@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import os
 import queue
-import time
 import weakref
 from contextlib import suppress
 from functools import cache, partial
@@ -21,6 +20,8 @@ from http.client import HTTPResponse
 
 import requests
 from requests.adapters import HTTPAdapter
+
+from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class _Timed(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._deadline = clock.monotonic() + timeout
         self._begun = False
         self.over = False  # whether nothing more is read
 
@@ -248,7 +249,7 @@ class _Timed(io.RawIOBase):
             # it releases the interpreter's lock, and may wait to get it back.
             self._begun = True
             return self._raw.readinto(buffer)
-        left = self._deadline - time.monotonic()
+        left = self._deadline - clock.monotonic()
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)

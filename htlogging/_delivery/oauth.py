@@ -22,6 +22,7 @@ from htlogging._delivery.headers import moment, retry_after, seconds
 from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import Unreachable
 from htlogging._process import fork, logging_lock
+from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Token:
 
     def __init__(self, value: str, life: float) -> None:
         self.value = value
-        self.fetched = time.monotonic()
+        self.fetched = clock.monotonic()
         self.renew = self.fetched + life / 2
         self.ends = self.fetched + life
 
@@ -112,7 +113,7 @@ class TokenSource:
     def life(self) -> float | None:
         """Return the seconds that the token is still valid; `None` if there is none."""
         token = self._token
-        return None if token is None else max(token.ends - time.monotonic(), 0.0)
+        return None if token is None else max(token.ends - clock.monotonic(), 0.0)
 
     def get(self, post: Post, timeout: float) -> Token:
         """
@@ -125,7 +126,7 @@ class TokenSource:
         Raises:
             Unreachable: There is no token; `final` says whether a later try is useless.
         """
-        began = time.monotonic()
+        began = clock.monotonic()
         token = self._token
         if token is not None and began < token.renew:
             return token
@@ -136,7 +137,7 @@ class TokenSource:
             raise Unreachable("the OAuth token did not come in time", code="oauth")
         try:
             token = self._token
-            now = time.monotonic()
+            now = clock.monotonic()
             if token is not None and now < token.renew:
                 return token
             if self._failure is not None and self._failed > began:
@@ -155,7 +156,7 @@ class TokenSource:
         try:
             fresh = self._fetch(post, deadline)
         except Unreachable as exc:
-            now = time.monotonic()
+            now = clock.monotonic()
             if token is not None and now < token.ends:
                 # The token is still valid; it is renewed a little later.
                 token.renew = min(now + _RENEW_AGAIN, token.ends)
@@ -168,7 +169,7 @@ class TokenSource:
     def _fetch(self, post: Post, deadline: float) -> Token:
         """Ask once, and once more if the answer shows that our clock is wrong."""
         for again in (False, True):
-            left = deadline - time.monotonic()
+            left = deadline - clock.monotonic()
             if left <= 0:
                 raise Unreachable("the OAuth token did not come in time", code="oauth")
             ahead = self._ahead

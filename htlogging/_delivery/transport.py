@@ -7,7 +7,6 @@ import math
 import os
 import re
 import sys
-import time
 from contextlib import suppress
 
 from htlogging._delivery import environment
@@ -17,6 +16,7 @@ from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.request import body as request_body
 from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._process import capturing, fork, sigpipe
+from htlogging._process.clock import clock
 from htlogging._report import doubtful
 from htlogging._version import __version__
 
@@ -114,7 +114,7 @@ class HttpTransport:
         with sigpipe.blocked():
             if self._tokens is None:
                 return self._post(body, (), compress=compress, timeout=timeout)
-            deadline = time.monotonic() + timeout
+            deadline = clock.monotonic() + timeout
             return self._post_with_token(
                 self._tokens, body, deadline, compress=compress
             )
@@ -178,7 +178,7 @@ class HttpTransport:
         sent: list[str] = []  # a server may echo any of them
         while True:
             try:
-                token = tokens.get(self._fetch, deadline - time.monotonic())
+                token = tokens.get(self._fetch, deadline - clock.monotonic())
             except Unreachable as exc:
                 if exc.code == "network":  # lines about that name the host of batches
                     exc.code = "oauth"
@@ -186,7 +186,7 @@ class HttpTransport:
                 # An OAuth server is not sent the write key; it is removed all the same.
                 exc.reason = Redaction(self._settings.write_key).line(exc.reason, 999)
                 raise
-            left = max(deadline - time.monotonic(), 0.001)
+            left = max(deadline - clock.monotonic(), 0.001)
             sent.append(token.value)
             answer = self._post(body, sent, compress=compress, timeout=left)
             if answer.status not in (401, 403):
@@ -194,7 +194,7 @@ class HttpTransport:
             tokens.drop(token)
             if token.fetched > refused:
                 return answer
-            refused = min(refused, time.monotonic())
+            refused = min(refused, clock.monotonic())
 
     def _post(
         self, body: bytes, tokens: Sequence[str], *, compress: bool, timeout: float
