@@ -60,6 +60,7 @@ class Context(_ContextLibrary, total=False):
     page: dict[str, Any]
     referrer: dict[str, Any]
     screen: dict[str, Any]
+    sessionId: int | str
     timezone: str
     traits: dict[str, Any]
     userAgent: str

@@ -102,7 +102,7 @@ def _is_secure(request: Request, options: Options) -> bool | None:
     scheme, host = origin(request, options)
     claimed = request.header("origin")
     if not claimed:
-        return scheme == "https" if fetch_site else None
+        return scheme == "https"
     try:
         theirs = urlsplit(claimed)
     except ValueError:

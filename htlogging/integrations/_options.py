@@ -70,6 +70,8 @@ class Options:
         self.user_id = user_id
         self.cookie_service = _prefix(cookie_service)
         self.cookie_domain = _domain(cookie_domain)
+        # What was said in the log already.
+        self.reported: set[str] = set()
 
 
 def _prefix(path: str | None) -> str | None:

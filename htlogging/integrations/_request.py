@@ -6,6 +6,7 @@ import functools
 import ipaddress
 import logging
 import re
+import threading
 from urllib.parse import quote
 
 from htlogging._event import bindable
@@ -73,23 +74,36 @@ class Visit:
         given: The argument for `options.user_id`.
     """
 
-    __slots__ = ("_fields", "_given", "_options", "_request")
+    __slots__ = ("_asking", "_fields", "_given", "_options", "_request")
 
     def __init__(self, request: Request, options: Options, given: Any) -> None:
         self._request = request
         self._options = options
         self._given = given
         self._fields: dict[str, Any] | None = None
+        # Threads that are in here: what they call may log, and so come here again.
+        self._asking: set[int] = set()
 
     def __call__(self) -> Mapping[str, Any]:
         """Return the fields; raise nothing."""
+        thread = threading.get_ident()
+        if thread in self._asking:
+            return self._fields or {}
+        self._asking.add(thread)
+        try:
+            return self.find()
+        finally:
+            self._asking.discard(thread)
+
+    def find(self) -> dict[str, Any]:
+        """Find out what is not known yet."""
         fields = self._fields
         if fields is None:
             try:
                 fields = read(self._request, self._options)
             except Exception as exc:  # noqa: BLE001
-                # Whatever a client sends, the application must be able to log.
-                _log.warning("cannot read a request: %s", type(exc).__name__)
+                # Whatever a client may send: the application logs on.
+                self._report(f"cannot read a request: {type(exc).__name__}")
                 fields = {}
             self._fields = fields
         if self._options.user_id is not None and "ht_user_id" not in fields:
@@ -103,12 +117,18 @@ class Visit:
             user_id = self._options.user_id(self._given)  # type: ignore[misc]
             bindable.check({"ht_user_id": user_id})
         except InvalidField as exc:
-            _log.warning("the middleware's user_id returned no id: %s", exc)
+            self._report(f"the middleware's option user_id returned no id: {exc}")
         except Exception as exc:  # noqa: BLE001  (the application's code)
-            _log.warning("the middleware's user_id raised %s", type(exc).__name__)
+            self._report(f"the middleware's option user_id raised {type(exc).__name__}")
         else:
             return user_id
         return None
+
+    def _report(self, text: str) -> None:
+        # Once: the next request is likely to have the same.
+        if text not in self._options.reported:
+            self._options.reported.add(text)
+            _log.warning("%s", text)
 
 
 def read(request: Request, options: Options) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from htlogging.integrations.wsgi import WsgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from django.http import HttpRequest
@@ -150,9 +150,9 @@ class _DjangoVisit(Visit):
 
     __slots__ = ()
 
-    def __call__(self) -> Mapping[str, Any]:
-        """Return the fields; raise nothing."""
-        fields = super().__call__()
+    def find(self) -> dict[str, Any]:
+        """Find out what is not known yet, and who it is now."""
+        fields = super().find()
         if "ht_user_id" in fields:
             return fields
         # Read again for each event: the request may log its user in or out.
