@@ -466,6 +466,12 @@ for settings in ({}, {"spool": "spool"} if sys.platform != "win32" else {}):
     client.track("u", "e")
     client.flush(1)
     client.join()
+    if settings:
+        with open("spool", "r+b") as file:
+            file.write(b"x" * 100)
+        client = Client("K", host="http://127.0.0.1:9", **settings, shutdown_timeout=0.1)
+        client.track("u", "e")
+        client.join()
 """
 
     def test_lines(self, tmp_path):

@@ -41,7 +41,7 @@ try:
 except ImportError:  # pragma: no cover  (Windows: no spool there)
     fcntl = None  # type: ignore[assignment]
 
-# Seconds to wait for another's write; nobody waits for ours meanwhile.
+# Seconds to wait for another's write; no other process waits for ours meanwhile.
 BUSY = 30.0
 
 # Seconds between two writes: SQLite's waiters sleep, and would not get their turn.
@@ -174,7 +174,7 @@ class SpoolView:
                     self._lock.note(owner, found[0], found[1] + gone)
 
     def hold(self, owner: int) -> bool:
-        """Take over an owner whom nobody serves, for as long as this process lives."""
+        """Take over an owner that no process serves, for as long as this process lives."""
         return self._lock.take(owner)
 
     def hold_replay(self) -> bool:

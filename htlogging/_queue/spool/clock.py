@@ -27,7 +27,7 @@ class Clock:
 
     Args:
         wall: Seconds since 1970.
-        steady: Seconds that nobody can set.
+        steady: Seconds that cannot be set.
         boot: What this boot of the machine is known by.
     """
 

@@ -277,7 +277,7 @@ class ConnectionPair:
         """Let go of connections whose descriptors someone closed."""
         pair, self._pair = self._pair, None
         for connection in pair or ():
-            # While a number is free, or the same file's, closing it harms nobody.
+            # While a number is free, or the same file's, closing it does no harm.
             if all(
                 connections.identity_of(fd) in (None, what)
                 for fd, what in self._descriptors.items()
@@ -295,7 +295,7 @@ class ConnectionPair:
         self._logged = 0
 
     def before_fork(self) -> None:
-        """Let nobody use the file until the fork is over."""
+        """Keep other threads off the file until the fork is over."""
         # Not acquired twice, whatever a signal handler raises meanwhile: the first to
         # be asked is the lock.
         self._was_held = _is_owned(self.writing), _is_owned(self._reading)

@@ -135,7 +135,7 @@ def lose(connection: sqlite3.Connection, why: str = _CLOSED) -> None:
 
 
 def before_fork() -> None:
-    """Close all; nobody opens one until the fork is over."""
+    """Close all; no thread opens one until the fork is over."""
     while connections := list(_open):
         for connection in connections:
             # Whatever a signal handler raises meanwhile: none may cross.

@@ -119,7 +119,7 @@ class SpoolFile(ConnectionPair):
 
     def new_owner(self) -> int:
         """
-        Take a number that nobody has, and lock its byte.
+        Take a number that is not in use, and lock its byte.
 
         It begins with the time: elder owners are adopted first. The rest is random, so
         that a file that was deleted and made anew does not see a number again.
@@ -148,7 +148,7 @@ class SpoolFile(ConnectionPair):
 
     def adopt(self, count: int) -> list[tuple[int, int, int]]:
         """
-        Take over owners that have events and whom nobody serves, the elder ones first.
+        Take over owners that have events and that no process serves, the elder ones first.
 
         Args:
             count: Owners at most.
@@ -160,7 +160,7 @@ class SpoolFile(ConnectionPair):
             SpoolUnavailable: The file cannot be read.
         """
         with self.writing, Translated():
-            # Another file may have its name: then our locks are nobody's to see.
+            # Another file may have its name: then no process sees our locks.
             self._lock.ready()
         adopted: list[tuple[int, int, int]] = []
         # One by one along the key: a DISTINCT would look at every event.

@@ -133,7 +133,7 @@ class Ledger:
         return batch
 
     def _out(self, events: list[bytes]) -> Batch:
-        # Numbers of no owner: nobody's mark is about them.
+        # Numbers of no owner: no mark is about them.
         self._evicted += 1
         return self.claims.note(
             Batch(events, [self._evicted] * len(events), EVICTED), None

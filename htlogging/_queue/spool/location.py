@@ -1,4 +1,4 @@
-"""Where a spool may be, and making its files so that nobody else can read them."""
+"""Where a spool may be, and making its files so that no other user can read them."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def make(path: str) -> None:
         # A spool has none, in WAL mode; SQLite must not take one up.
         os.unlink(f"{path}-journal")
     # In a shared folder an empty one keeps its place: to SQLite it is as none, and
-    # nobody else can put another there.
+    # no other user can put another there.
     journal = ("-journal",) if is_shared(path) else ()
     for suffix in ("", "-wal", "-shm", *journal):
         with suppress(FileExistsError):

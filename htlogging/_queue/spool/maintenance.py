@@ -176,7 +176,7 @@ class Maintenance:
             )
 
     def _evict(self, owner: Owner) -> bool:
-        """Take an owner's oldest events, that nobody has claimed, out of the file."""
+        """Take an owner's oldest events, that are not claimed, out of the file."""
         with self._taking:
             found = self._file.read(
                 statements.page, *owner.ids(), max_bytes=2 * self._step

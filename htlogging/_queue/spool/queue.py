@@ -185,7 +185,7 @@ class SpoolQueue:
             return self._memory.ack(batch)
         ours = self._ledger.claims.settle(batch, delivered=True)
         ours = ours or self._ledger.settle_left(batch)
-        # After `abandon` too: nobody need deliver them again.
+        # After `abandon` too: they need not be delivered again.
         self._care.remove(batch, None)
         return ours
 
@@ -209,7 +209,7 @@ class SpoolQueue:
         return batch.source == IN_FILE
 
     def recover(self) -> bool:
-        """Put back what nobody works on."""
+        """Put back what no thread works on."""
         found = self._ledger.claims.recover()
         return self._memory.recover() or found
 
@@ -217,7 +217,7 @@ class SpoolQueue:
         """Leave what is in the file to whoever looks next; return the rest."""
         with self._taking:
             with self._file.writing:
-                # Counted first: then nobody of this process has adopted them yet.
+                # Counted first: then no queue of this process has adopted them yet.
                 served, left = self._ledger.abandon()
             self._file.leave(served & left.keys())
             self._care.free(served - left.keys())

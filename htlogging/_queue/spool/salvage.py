@@ -43,7 +43,7 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
     """
     Put a new file, with what can be read, in a damaged one's place.
 
-    Nobody else opens either meanwhile. Cut short, it leaves the damaged file in its
+    No other process opens either meanwhile. Cut short, it leaves the damaged file in its
     place, to be done again.
 
     Args:

@@ -139,7 +139,7 @@ def _why(failure: DeliveryError) -> tuple[Any, ...]:
 
 
 def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-    """Keep rows that are not what was written where nobody sends them from."""
+    """Keep rows that are not what was written where they are not sent from."""
     query = (
         "INSERT INTO damaged (found_at, event, body)"
         " SELECT ?, id, body FROM events WHERE id BETWEEN ? AND ?"
@@ -183,7 +183,7 @@ def give_back(connection: sqlite3.Connection, pages: int) -> bool:
 
 
 def copy_log(connection: sqlite3.Connection, how: str = "PASSIVE") -> bool:
-    """Copy the log into the file; return whether nobody kept it from being done."""
+    """Copy the log into the file; return whether that was possible."""
     return not connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0]
 
 
