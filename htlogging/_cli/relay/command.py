@@ -37,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "url", metavar="URL", help=f"such as {_URL}?stream=htevents"
         )
         command.set_defaults(action=action)
-        shown = "" if name == "run" else f" {name}"
-        add_example(command, f"python -m htlogging relay{shown} {_URL}{more}")
+        add_example(command, f"python -m htlogging relay {name} {_URL}{more}")
         return command
 
     add_example(
