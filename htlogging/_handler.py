@@ -16,6 +16,7 @@ from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._event import builder, origin, passed_over, strays
 from htlogging._event.encoder import encode
+from htlogging._event.origin import LOGGER
 from htlogging._event.record import (
     is_dedicated,
     is_explicit,
@@ -611,9 +612,13 @@ class HtEventsHandler(QueueHandler):
         self._report.rejected(str(error), where)
 
     def _is_event(self, record: logging.LogRecord, known: Origin | None) -> bool:
-        call = None if known is None else known.call
-        if call is not None and origin.call_of(record) is call:
-            return self in call.handlers
+        if known is not None:
+            call = known.call
+            if call is None:
+                if known.explicit and record.name == LOGGER:
+                    return True
+            elif origin.call_of(record) is call:
+                return self in call.handlers
         if is_ours(record):
             return False
         if is_explicit(record, known):

@@ -118,8 +118,10 @@ def find(record: logging.LogRecord) -> Origin | None:
 
 def call_of(record: logging.LogRecord) -> Call | None:
     """Return the outcome to fill in for a record of the facade; not for a copy."""
-    origin = find(record)
-    return origin.call if origin is not None and id(record) in origin.ids else None
+    origin = record.__dict__.get(ORIGIN)
+    if type(origin) is not Origin or origin.call is None:
+        return None
+    return origin.call if id(record) in origin.ids else None
 
 
 def note(  # noqa: PLR0913, PLR0917
@@ -255,8 +257,13 @@ def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Log
             self, name, level, fn, lno, msg, args, exc_info, func, extra, sinfo
         )
         if extra or self.handlers or type(msg) is not str or name[:8] == LOGGER:
-            try:  # noqa: SIM105  (`suppress` takes longer)
-                _consider(record, self, name, extra)
+            try:
+                if type(extra) is dict and not FIELDS.isdisjoint(extra):
+                    # As below, for most events: 0.3 us less.
+                    logger = self if self.name == name else None
+                    note(record, logger, extra.copy(), current(), True)  # noqa: FBT003
+                else:
+                    _consider(record, self, name, extra)
             except Exception:  # noqa: BLE001, S110
                 # For example an `extra` of an unusual type, which logging itself can use.
                 pass
