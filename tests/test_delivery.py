@@ -419,7 +419,7 @@ class TestInternal:
     def test_not_for_ever(self):
         """A fault that comes again and again gives the batch up, by its class."""
         scene = Scene(2)
-        for _ in range(3):
+        for _ in range(10):
             with pytest.raises(RuntimeError):
                 scene.deliver(RuntimeError("secret"))
         [(error, events)] = scene.errors

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 # How often a batch may end in a fault of ours before it is given up.
-MAX_FAULTS = 3
+MAX_FAULTS = 10
 
 
 class Delivery(Outcomes):

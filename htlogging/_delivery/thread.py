@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from htlogging._delivery.attempts import Parked
 from htlogging._delivery.deadline import Deadline
 from htlogging._delivery.pacing import Send
-from htlogging._delivery.retry import wait
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, shutdown
 from htlogging._process.clock import clock
@@ -25,6 +24,10 @@ NEVER = 2**62
 
 # Seconds after which a thread that has nothing to do ends, and closes its connection.
 IDLE_SECONDS = 5.0
+
+# Seconds before a thread begins anew after something was raised on it again; and if that
+# was for want of a module.
+REST = (0.01, 1.0)
 
 
 class SendingThread:
@@ -83,24 +86,28 @@ class SendingThread:
             worker.wake()
 
     def _live(self) -> None:
+        raised: BaseException | None = None
         while True:
             # Claims are held by this lock. Once it is free, they are put back: what was
             # sent here when something was raised goes again, under its ids.
             holder = threading.Lock()
             try:
+                if raised is not None and not self._rest(raised):
+                    return
                 with holder:
                     self._serve(holder)
             except BaseException as exc:  # noqa: BLE001
                 # A fault of ours, something set from another thread, no memory, a module
                 # that is not there any more: an outage. The thread lives.
-                if self._worker.is_over or not self._rest(exc):
-                    return
+                raised = exc.with_traceback(None)
             else:
                 return
 
     def _rest(self, exc: BaseException) -> bool:
         """Wait before a new beginning; `False`: nothing gets through in time."""
         worker = self._worker
+        if worker.is_over:
+            return False
         self._tries += 1
         if self._tries > 1:
             with suppress(Exception):
@@ -109,7 +116,7 @@ class SendingThread:
         deadline = Deadline(worker.ending)
         if self._tries == 1 and deadline.left() > 0:
             return True
-        if deadline.pause(wait(self._tries, None, lambda: 1.0)):
+        if deadline.pause(REST[isinstance(exc, ImportError)]):
             return True
         worker.is_stuck = True
         return False

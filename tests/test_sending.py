@@ -1,0 +1,300 @@
+"""Sending threads: they live through anything, hold nothing for nobody, and let others go."""
+
+import ctypes
+import gc
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+from htlogging.collector import Collector, Reply
+from htlogging.htevents import Client
+
+HANG = 60
+
+
+@pytest.fixture
+def make(collector, tmp_path):
+    """Return a function that makes a client of the collector."""
+    made = []
+
+    def make_client(way="memory", **settings):
+        if way == "spool":
+            settings["spool"] = tmp_path / f"spool{len(made)}"
+        settings = {"host": collector.url, "shutdown_timeout": 0.2, **settings}
+        client = Client("KEY", **settings)
+        made.append(weakref.ref(client))
+        return client
+
+    yield make_client
+    collector.always(None)
+    for reference in made:
+        client = reference()
+        if client is not None:
+            client.join()
+
+
+def numbers(collector):
+    """Return the numbers of the events that have arrived."""
+    return {event["properties"]["n"] for event in list(collector.events)}
+
+
+def wait_until(holds):
+    """Wait until something holds."""
+    end, waiting = time.monotonic() + HANG, threading.Event()
+    while not holds():
+        assert time.monotonic() < end
+        waiting.wait(0.01)
+
+
+def senders():
+    """Return the sending threads of this process."""
+    return [t for t in threading.enumerate() if t.name == "htlogging-0"]
+
+
+class TestLife:
+    @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, MemoryError])
+    def test_raised_on_a_sending_thread(self, make, collector, raised):
+        """The thread lives, or another takes its place: all is delivered by itself."""
+        before = set(senders())
+        client = make(upload_interval=0.0)
+        raise_on = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        for n in range(20):
+            assert client.track("user", "e", {"n": n})[0]
+            for thread in set(senders()) - before:
+                raise_on(ctypes.c_ulong(thread.ident), ctypes.py_object(raised))
+            assert client.track("user", "e", {"n": n + 100})[0]
+            wait_until(lambda n=n: {n, n + 100} <= numbers(collector))
+        assert client.flush(HANG)
+        stats = client.stats
+        assert (stats.delivered, stats.failed, stats.queued) == (40, 0, 0)
+
+    def test_modules_that_are_gone(self):
+        """Where delivery cannot be imported it is an outage; nothing raises."""
+        script = """
+        import sys
+        from htlogging.htevents import Client
+
+        class Gone:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith(("requests", "urllib3", "htlogging._delivery")):
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, Gone())
+        lost = []
+        client = Client("K", host="http://127.0.0.1:1", shutdown_timeout=0.2,
+                        on_error=lambda error, events: lost.extend(events))
+        assert client.track("user", "e")[0]
+        assert client.flush(0.1) is False
+        client.join()
+        assert (client.stats.failed, client.stats.queued, len(lost)) == (1, 0, 1)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(x[8:] for x in script.splitlines())],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=HANG,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "ModuleNotFoundError" in done.stderr
+
+
+class TestIdle:
+    def test_dropped_clients(self, make, collector):
+        """What nobody holds goes away: threads, connections and handlers."""
+        before = set(senders())
+        for n in range(30):
+            client = make()
+            client.logger.propagate = False  # pytest keeps the records it sees
+            client.track("user", "e", {"n": n})
+            assert client.flush(HANG)
+        handler = weakref.ref(client.logger.handlers[0])
+        del client
+
+        def gone():
+            gc.collect()
+            return handler() is None and not set(senders()) - before
+
+        wait_until(gone)
+        assert numbers(collector) == set(range(30))
+
+    def test_dropped_with_an_event(self, make, collector):
+        """A client that is dropped right after its event delivers it all the same."""
+        make(upload_interval=0.2).track("user", "e", {"n": 1})
+        gc.collect()
+        wait_until(lambda: numbers(collector) == {1})
+
+    @pytest.mark.slow
+    def test_idle_thread_ends(self, make, collector):
+        """A client that is held keeps no thread for nothing, and begins again."""
+        before = set(senders())
+        client = make()
+        client.track("user", "e", {"n": 1})
+        assert client.flush(HANG)
+        wait_until(lambda: not set(senders()) - before)
+        client.track("user", "e", {"n": 2})
+        wait_until(lambda: numbers(collector) == {1, 2})
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer")
+class TestPairs:
+    CALLS = ("track", "flush", "stats", "join")
+
+    @pytest.mark.parametrize(
+        ("outer", "inner"), list(itertools.product(CALLS, CALLS)), ids="-".join
+    )
+    def test_within_a_signal_handler(self, make, collector, outer, inner):
+        """Any call may be made in a signal handler that interrupts any other one."""
+        client = make(upload_interval=0.0, shutdown_timeout=HANG)
+        count = itertools.count()
+        answers = []
+
+        def do(call):
+            if call == "track":
+                return client.track("user", "e", {"n": next(count)})[0]
+            if call == "flush":
+                return client.flush(HANG)
+            return bool(client.stats) if call == "stats" else client.join() is None
+
+        before = signal.signal(signal.SIGALRM, lambda *_: answers.append(do(inner)))
+        try:
+            for n in range(60):
+                do("track")
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + n * 3e-6)
+                do(outer)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert all(answers)
+        assert client.flush(HANG)
+        assert numbers(collector) == set(range(next(count)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+class TestInterruptedExit:
+    SCRIPT = """
+import os, signal, socket, sys, threading
+from htlogging.htevents import Client
+silent = socket.create_server(("127.0.0.1", 0))
+url = "http://127.0.0.1:%d" % silent.getsockname()[1]
+def lost(error, events):
+    print(error.code, len(events), flush=True)
+clients = [Client(key, host=url, on_error=lost, shutdown_timeout=60) for key in "AB"]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+for client in clients:
+    for _ in range(51):
+        client.track("user", "e")
+number = getattr(signal, sys.argv[1])
+def strike(seconds=0.5):
+    # While the process ends: a thread would not live to do it.
+    if os.fork() == 0:
+        threading.Event().wait(seconds)
+        os.kill(os.getppid(), number)
+        os._exit(0)
+strike()
+"""
+
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+    def test_says_what_is_lost(self, name):
+        """A second Ctrl+C or SIGTERM ends the exit: a line, counts and on_error."""
+        done = subprocess.run(
+            [sys.executable, "-c", self.SCRIPT, name],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=HANG - 5,
+        )
+        assert sorted(done.stdout.split("\n")) == ["", "shutdown 51", "shutdown 51"]
+        assert done.stderr.count("51 events failed") == 2
+
+
+class TestPoison:
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    @pytest.mark.parametrize("bad", [0, 77, 199])
+    def test_holds_up_no_others(self, make, collector, way, bad):
+        """An event that the server fails at waits alone; later ones go as well."""
+        collector.always(
+            lambda r: (
+                500 if any(e["properties"]["n"] == bad for e in r.events) else None
+            )
+        )
+        client = make(way, max_retries=4)
+        for n in range(200):
+            client.track("user", "e", {"n": n})
+        wait_until(lambda: numbers(collector) == set(range(200)) - {bad})
+        for n in range(200, 210):
+            client.track("user", "e", {"n": n})
+        wait_until(lambda: numbers(collector) == set(range(210)) - {bad})
+
+    def test_lone_one(self, make, collector):
+        """One that is sent alone lets those go that come later."""
+        collector.always(
+            lambda r: 500 if any(e["properties"]["n"] == 0 for e in r.events) else None
+        )
+        client = make(upload_interval=0.0)
+        client.track("user", "e", {"n": 0})
+        assert collector.wait_for_requests(1, HANG)
+        for n in range(1, 50):
+            client.track("user", "e", {"n": n})
+        wait_until(lambda: numbers(collector) == set(range(1, 50)))
+
+    def test_is_given_up_alone(self, make, collector):
+        """After max_retries it is given up; on_error has it alone."""
+        collector.always(
+            lambda r: 500 if any(e["properties"]["n"] == 7 for e in r.events) else None
+        )
+        lost = []
+        client = make(max_retries=2, on_error=lambda _, events: lost.extend(events))
+        for n in range(100):
+            client.track("user", "e", {"n": n})
+        assert client.flush(HANG)
+        assert [event["properties"]["n"] for event in lost] == [7]
+        assert client.stats.delivered == 99
+
+    def test_outage_is_no_poison(self, make, collector):
+        """Where all is answered with 5xx, tries are as many as max_retries says."""
+        collector.always(Reply(500))
+        lost = []
+        client = make(max_retries=2, on_error=lambda *a: lost.append(a))
+        for n in range(50):
+            client.track("user", "e", {"n": n})
+        assert client.flush(HANG)
+        assert len(collector.requests) == 3
+        ((error, events),) = lost
+        assert (error.tries, len(events)) == (3, 50)
+
+
+class TestOnErrorThatWaits:
+    @pytest.mark.slow
+    def test_for_a_thread_that_flushes(self, make, collector):
+        """A flush does not wait for ever for an `on_error` that waits for it."""
+        done = []
+
+        def on_error(*_):
+            flusher = threading.Thread(target=lambda: done.append(client.flush()))
+            flusher.start()
+            flusher.join(HANG)
+
+        client = make(on_error=on_error)
+        collector.script(403)
+        client.track("user", "e", {"n": 0})
+        wait_until(lambda: done)
+
+
+class TestClock:
+    def test_time_that_stands_still(self, make, monkeypatch):
+        """Tools that stop `time.monotonic` in tests do not stop a wait."""
+        with Collector() as gone:
+            url = gone.url
+        client = make(host=url)
+        monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+        client.track("user", "e")
+        assert client.flush(0.1) is False
