@@ -25,7 +25,7 @@ from htlogging._event.record import (
     to_event,
 )
 from htlogging._figures import figures
-from htlogging._process import capturing, fork, logging_lock, shutdown
+from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
@@ -101,6 +101,7 @@ class HtEventsHandler(QueueHandler):
             show_debug()
         fork.register(self)
         shutdown.register(self)
+        hosts.keep_on_root()
         # dictConfig holds logging's lock, and its handlers are not in place yet: the
         # sending thread writes the line then.
         if self._settings.is_unencrypted() and not logging_lock.is_held():

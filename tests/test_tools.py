@@ -229,3 +229,37 @@ class TestThreeWaysAgree:
             assert event["anonymousId"] is None
         for event in identified:
             assert event["traits"] == {"email": "a@b", "plan": "pro"}
+
+
+class TestCeleryWorker:
+    @pytest.mark.parametrize("how", ["handler", "install"])
+    def test_handler_on_the_root_stays(self, collector, tmp_path, how):
+        """A worker removes all handlers of the root logger; ours is put back."""
+        pytest.importorskip("celery")
+        first, second = "from celery import Celery", "import htlogging"
+        if how == "install":
+            first, second = second, first
+        text = f"""
+            import logging
+            {first}
+            {second}
+            logging.getLogger().addHandler(htlogging.HtEventsHandler())
+            app = Celery("shop", broker="memory://")
+            if {how == "install"}:
+                from htlogging.integrations.celery import install
+                install(app)
+            app.Worker(pool="solo", loglevel="WARNING")
+            log = logging.getLogger("shop")
+            log.setLevel("INFO")
+            log.info("Order completed", extra={{"ht_user_id": "u"}})
+            assert htlogging.htevents.flush()
+        """
+        ended = run(
+            tmp_path,
+            text,
+            HTEVENTS_HOST=collector.url,
+            HTEVENTS_WRITE_KEY="KEY",
+            PYTHONWARNINGS="ignore",
+        )
+        assert ended.status == 0, ended.err
+        assert [event["event"] for event in collector.events] == ["Order completed"]

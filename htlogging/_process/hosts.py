@@ -9,6 +9,7 @@ without such a hook (Ray, Spark, RQ) need a line in the application: docs/server
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import weakref
@@ -62,6 +63,30 @@ def _celery(close: Close) -> None:
     if signal is not None:
         signal.connect(lambda **_: close(), weak=False, dispatch_uid="htlogging")
         _asked["celery"] = os.getpid()
+
+
+# Our handlers on the root logger when a Celery worker began, until its logging is set up.
+_on_root: list[logging.Handler] = []
+
+
+def keep_on_root() -> None:
+    """Keep our handlers on the root logger in a Celery worker, which removes them all."""
+    signals = sys.modules.get("celery.signals")
+    begins = getattr(signals, "celeryd_init", None)
+    is_set_up = getattr(signals, "after_setup_logger", None)
+    if begins is not None and is_set_up is not None:
+        begins.connect(_remember, weak=False, dispatch_uid="htlogging.root")
+        is_set_up.connect(_put_back, weak=False, dispatch_uid="htlogging.root")
+
+
+def _remember(**_: object) -> None:
+    _on_root[:] = [h for h in logging.root.handlers if hasattr(h, "makes_events")]
+
+
+def _put_back(**_: object) -> None:
+    for handler in _on_root:
+        logging.root.addHandler(handler)
+    _on_root.clear()
 
 
 class _Hook:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from celery import signals
 
+from htlogging._process import hosts
 from htlogging.integrations import _travel
 from htlogging.integrations._delivery import deliver
 
@@ -47,6 +48,7 @@ def install(app: Celery) -> None:
     """
     if not callable(getattr(app, "send_task", None)):
         raise TypeError(f"install() takes the Celery app, not {type(app).__name__}")
+    hosts.keep_on_root()
     for signal, receiver in (
         (signals.before_task_publish, _publish),
         (signals.task_prerun, _begin),
