@@ -191,10 +191,14 @@ class Settings:
     # The URL of Redis with its password, if `host` is one; `host` is without it.
     redis_url: str | None
 
-    __slots__ = (*DEFAULTS, "redis_url")
+    # The names of those that the code gave.
+    given: frozenset[str]
+
+    __slots__ = (*DEFAULTS, "given", "redis_url")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         check_names(given)
+        self.given = frozenset(n for n, v in given.items() if v not in (None, ""))
         for name, row in TABLE.items():
             setattr(self, name, _value(name, row, given.get(name)))
         # Stronger than the code: this process sends nothing.
@@ -227,6 +231,15 @@ class Settings:
         else:
             host = _checks.host_url(host)
         self.host = host
+
+    def origin(self, name: str) -> str:
+        """Return where a setting's value is from: `check` shows it."""
+        variable = TABLE[name].variable
+        said = bool(variable and os.environ.get(variable))
+        # HTEVENTS_SEND=0 is stronger than the code.
+        if said and (name not in self.given or (name == "send" and not self.send)):
+            return f"environment {variable}"
+        return "code" if name in self.given else "default"
 
     def __repr__(self) -> str:
         # Half made, when a setting is wrong, it has no host yet.

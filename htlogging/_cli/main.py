@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from htlogging._cli import collect, docs, run
+from htlogging._cli import collect, docs, run, track
+from htlogging._cli.check import command as check
 from htlogging._cli.relay import command as relay
 from htlogging._cli.send import command as send
 from htlogging._cli.spool import command as spool
 from htlogging._cli.terminal import console
+from htlogging._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.add_example(
         parser, "python -m htlogging demo", "python -m htlogging send --help"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND")
     for name, (summary, add_arguments, action) in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         add_arguments(command)
@@ -42,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["relay"] and not {*relay.ACTIONS, "-h", "--help"} & {*words[1:2]}:
         words.insert(1, "run")  # `relay URL` is its main job
     arguments = parser.parse_args(words)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        return 0
     return int(arguments.run(arguments))
 
 
@@ -64,6 +70,11 @@ _COMMANDS: dict[
         Callable[[argparse.Namespace], int],
     ],
 ] = {
+    "check": (
+        "Find out why events do not arrive: settings, loggers, the way to the server.",
+        check.add_arguments,
+        lambda arguments: console.run(check.run, arguments),
+    ),
     "collect": (
         "Receive events on this machine as Hightouch would, and print them.",
         collect.add_arguments,
@@ -98,5 +109,10 @@ _COMMANDS: dict[
         "Show, send again or remove what is in a spool's file.",
         spool.add_arguments,
         lambda arguments: console.run(spool.run, arguments),
+    ),
+    "track": (
+        "Send one event, from a shell or cron.",
+        track.add_arguments,
+        lambda arguments: console.run(track.run, arguments),
     ),
 }

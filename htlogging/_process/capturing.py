@@ -50,10 +50,12 @@ class Rule:
 
     Args:
         hold: Whether events that would leave the machine are held back.
+        everywhere: Whether those that would stay on it are held back, too.
     """
 
-    def __init__(self, *, hold: bool) -> None:
+    def __init__(self, *, hold: bool, everywhere: bool = False) -> None:
         self.hold = hold
+        self.everywhere = everywhere
 
 
 class _Lock:
@@ -131,7 +133,9 @@ def show(event: bytes, *, held: bool) -> None:
 
 def holds(destination: Destination) -> bool:
     """Return whether events for this destination are held back."""
-    return bool(_rules) and _rules[-1].hold and not _is_local(destination)
+    if not _rules or not _rules[-1].hold:
+        return False
+    return _rules[-1].everywhere or not _is_local(destination)
 
 
 def _is_local(destination: Destination) -> bool:

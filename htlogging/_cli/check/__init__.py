@@ -1,0 +1,1 @@
+"""`python -m htlogging check`: find out why events do not arrive."""

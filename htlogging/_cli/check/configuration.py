@@ -1,0 +1,122 @@
+"""The handlers that there are, their settings, and where each setting is from."""
+
+# This file reads what handlers and the facade keep for themselves.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import gc
+import logging
+
+from htlogging._event.origin import LOGGER
+from htlogging._handler import HtEventsHandler
+from htlogging._process.shutdown import living
+from htlogging._settings import DEFAULTS, Settings
+from htlogging._twice import reached_twice
+from htlogging.exceptions import HtLoggingError
+from htlogging.htevents import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from htlogging._cli.check.findings import Findings
+
+# Of these only is shown whether they are set.
+_SECRETS = ("write_key", "oauth_client_key", "proxies")
+
+
+def handlers(findings: Findings, *, facade: bool) -> list[HtEventsHandler]:
+    """
+    Return all handlers of the process; make the facade's if the application would.
+
+    Args:
+        findings: Where a wrong setting is told.
+        facade: Whether the application calls the facade.
+    """
+    from htlogging import htevents
+
+    found = living()
+    if facade or htevents._given() or _strays(htevents) or not found:
+        try:
+            htevents._client()
+        except HtLoggingError as exc:
+            if not any(text == str(exc) for text, _ in findings.problems):
+                findings.problem(str(exc), "set it, then check again")
+    names = [h for h in living() if isinstance(h, HtEventsHandler)]
+    return sorted(names, key=_order)
+
+
+def _strays(module: Any) -> bool:
+    return any(n not in module._NAMES and not n.startswith("__") for n in vars(module))
+
+
+def _order(handler: HtEventsHandler) -> tuple[bool, str]:
+    names = sorted(loggers_of(handler))
+    return (LOGGER not in names, ",".join(names))
+
+
+def loggers_of(handler: logging.Handler) -> list[str]:
+    """Return the names of the loggers that have this handler."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return [
+        logger.name
+        for logger in loggers
+        if isinstance(logger, logging.Logger) and handler in logger.handlers
+    ]
+
+
+def is_of_client(handler: HtEventsHandler) -> bool:
+    """Return whether it belongs to a `Client`, whose logger is in no list."""
+    return any(
+        handler in each._handlers
+        for each in gc.get_objects()
+        if type(each) is not type and isinstance(each, Client)
+    )
+
+
+def name_of(handler: HtEventsHandler) -> str:
+    """Return a handler's name for a line."""
+    names = [name or "root" for name in loggers_of(handler)]
+    if names:
+        return f"the handler of {', '.join(map(repr, names))}"
+    return "the handler of a Client" if is_of_client(handler) else "a handler"
+
+
+def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:
+    """Print every setting and where it is from; never a secret."""
+    settings = handler._settings
+    findings.section(f"Settings of {name_of(handler)}")
+    for name in DEFAULTS:
+        findings.fact(name, _shown(settings, name), settings.origin(name))
+    if not settings.send:
+        origin = settings.origin("send")
+        findings.problem(
+            f"send is False ({origin}): nothing is sent",
+            "remove send=False"
+            if origin == "code"
+            else "remove HTEVENTS_SEND from the environment",
+        )
+    if settings.debug:
+        findings.note("debug is on: the log htlogging has a line for each request")
+    if settings.is_unencrypted():
+        findings.problem(
+            f"the write key and all events go to {settings.host} unencrypted",
+            "use https://",
+        )
+    twice = reached_twice(handler, handler._is_like)
+    if twice is not None:
+        findings.problem(
+            f"two handlers: records of the logger {twice!r} reach two that send to "
+            f"{settings.host}, and each event is sent twice",
+            "remove one handler, or set propagate to False",
+        )
+
+
+def _shown(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    if name in _SECRETS:
+        return "(set, not shown)" if value else "(not set)"
+    if name == "on_error" and value is not None:
+        return getattr(value, "__qualname__", type(value).__name__)
+    return "(not set)" if value is None else str(value)

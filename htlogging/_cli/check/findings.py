@@ -1,0 +1,62 @@
+"""What a check has found: printed as it comes, and counted."""
+
+from __future__ import annotations
+
+from htlogging._cli.terminal.console import many, out
+
+# Columns of a fact's name.
+_NAME = 18
+
+
+class Findings:
+    """Prints findings, and keeps the problems for the end."""
+
+    def __init__(self) -> None:
+        self.problems: list[tuple[str, str]] = []
+
+    def section(self, title: str) -> None:
+        """Begin a section."""
+        out("")
+        out(title)
+
+    def fact(self, name: str, value: object, origin: str = "") -> None:
+        """Print a name and its value, and where that is from."""
+        text = f"  {name:<{_NAME}}  {value}"
+        out(f"{text:<60}  {origin}" if origin else text)
+
+    def ok(self, text: str) -> None:
+        """Print what is well."""
+        out(f"  ok       {text}")
+
+    def note(self, text: str) -> None:
+        """Print what is worth knowing, and may be meant."""
+        out(f"  note     {text}")
+
+    def problem(self, text: str, cure: str) -> None:
+        """
+        Print what is wrong, once.
+
+        Args:
+            text: What, and to what.
+            cure: What to do, an imperative sentence.
+        """
+        if (text, cure) not in self.problems:
+            self.problems.append((text, cure))
+            out(f"  PROBLEM  {text}")
+            out(f"           → {cure}")
+
+    def end(self) -> int:
+        """Print the sum; return the exit status."""
+        if not self.problems:
+            out("")
+            out("All well.")
+            return 0
+        count = len(self.problems)
+        out("")
+        out(f"{many(count, 'problem')}:")
+        for number, (text, cure) in enumerate(self.problems, 1):
+            out(f"  {number}. {text}")
+            out(f"     → {cure}")
+        out("")
+        out("More: python -m htlogging docs nothing-arrives")
+        return 1

@@ -1,0 +1,118 @@
+"""`python -m htlogging track USER EVENT`: one event, from a shell or cron."""
+
+from __future__ import annotations
+
+import argparse
+
+from htlogging._cli.terminal import console
+from htlogging._command_error import Failed, Misused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Seconds that the event may take.
+_TIMEOUT = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("user", metavar="USER", help="the user's id")
+    parser.add_argument("event", metavar="EVENT", help="the event's name")
+    parser.add_argument(
+        "-p",
+        "--property",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a property; a value that is JSON (12, true, [1]) is that, any other a text",
+    )
+    parser.add_argument(
+        "--anonymous", action="store_true", help="USER is an anonymous id"
+    )
+    parser.add_argument(
+        "--message-id",
+        metavar="ID",
+        help="an id of the event, so that sending it again does no harm",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=_TIMEOUT,
+        metavar="SECONDS",
+        help="how long to try (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--write-key",
+        metavar="KEY",
+        help="else HTEVENTS_WRITE_KEY; other users of the machine can see options",
+    )
+    parser.add_argument("--host", metavar="URL", help="else HTEVENTS_HOST")
+    console.add_example(
+        parser,
+        'python -m htlogging track user123 "Order completed" -p revenue=29.95',
+        'python -m htlogging track backup "Backup done" -p host="$(hostname)" -p ok=true',
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the event; return 0 when the server has taken it."""
+    from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
+    from htlogging.htevents import Client
+
+    properties = dict(map(_pair, arguments.property))
+    user = "anonymous_id" if arguments.anonymous else "user_id"
+    try:
+        client = Client(
+            arguments.write_key,
+            host=arguments.host,
+            shutdown_timeout=arguments.timeout,
+            max_retries=2**31,
+        )
+        client.track(
+            event=arguments.event,
+            properties=properties,
+            message_id=arguments.message_id,
+            **{user: arguments.user},
+        )
+    except (InvalidEvent, InvalidSetting) as exc:
+        raise Misused(str(exc)) from None
+    if not client.stats.accepted:
+        console.say(
+            "not sent: HTEVENTS_SEND or a test that is running holds events back"
+        )
+        return 0
+    try:
+        done = client.flush(arguments.timeout, check=True)
+    except DeliveryError as exc:
+        raise Failed(str(exc)) from None
+    handler = client.logger.handlers[0]
+    if not done:
+        # What is lost now is told by its own line.
+        handler.close()
+        raise Failed(f"the event was not delivered within {arguments.timeout:g} s")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    import json
+
+    key, equals, said = text.partition("=")
+    if not key or not equals:
+        raise Misused(f"a property is KEY=VALUE, not {text!r}")
+    try:
+        return key, json.loads(said)
+    except (ValueError, RecursionError):
+        return key, said
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:  # noqa: PLR2004  (False for NaN, too)
+        raise argparse.ArgumentTypeError(
+            "the timeout is a number of seconds up to 3600"
+        )
+    return seconds
