@@ -678,6 +678,7 @@ class TestFork:
             owner = file.new_owner()
             file.write(statements.insert, owner << 27 | 1, b"one")
             os.closerange(3, 256)
+            file._looked = 0  # more than a millisecond ago
             file.write(statements.insert, owner << 27 | 2, b"two")
             print(file.read(statements.last_of, owner), owner in file._lock.held)
         """
@@ -693,6 +694,7 @@ class TestFork:
             owner = file.new_owner()
             file.write(statements.insert, owner << 27 | 1, b"one")
             os.closerange(3, 256)
+            file._looked = 0  # more than a millisecond ago
             others = [os.open(f"{sys.argv[2]}-{n}", 66, 0o600) for n in range(10)]
             for n in (2, 3):
                 try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import suppress
 
 from htlogging._process import fork
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 WAL_PAGES = (64, 16_384)
 
 
+# Seconds between two looks whether someone closed all descriptors: a system call, of 0.4
+# to 3 us.
+_LOOK_EVERY = 0.001
+
+
 class ConnectionPair:
     """
     A file, open to write and to read in one process.
@@ -49,6 +55,7 @@ class ConnectionPair:
         self._lock = LockFile(f"{path}-lock")
         self._identity: tuple[int, int] | None = None  # of the file that is open
         self._descriptors: dict[int, tuple[int, int]] = {}  # SQLite's, and what of
+        self._looked = 0.0  # when the descriptors were last looked at
         self._was_held = (False, False)  # by who forks, before the fork
         self._is_left = False  # deleted, and what was in it is elsewhere
         self.was_taken_away = False  # there was a spool here, and it is empty or gone
@@ -123,7 +130,7 @@ class ConnectionPair:
         """
         with Translated():
             while True:
-                if self._pair is None or not self._lock.is_intact():
+                if self._pair is None or not self._is_intact():
                     with self.writing:
                         self._open()
                 with self._reading:
@@ -146,6 +153,15 @@ class ConnectionPair:
             raise
         except sqlite3.Error as exc:
             raise schema.translate(exc) from exc
+
+    def _is_intact(self) -> bool:
+        """Return whether our descriptors are ours still, as of a millisecond ago."""
+        now = time.monotonic()
+        if not self._looked <= now < self._looked + _LOOK_EVERY:
+            if not self._lock.is_intact():
+                return False
+            self._looked = now
+        return True
 
     def is_open(self) -> bool:
         """Return whether it is open in this process."""
@@ -203,7 +219,7 @@ class ConnectionPair:
         Args:
             nested: Whether this thread held it before: within a transaction, perhaps.
         """
-        if self._pair is None or not self._lock.is_intact():
+        if self._pair is None or not self._is_intact():
             self._open()
             assert self._pair is not None
         connection = self._pair[0]
@@ -218,7 +234,7 @@ class ConnectionPair:
     def _open(self) -> None:
         """Open both connections, with `writing` held: both are of one file."""
         if self._pair is not None:
-            if self._lock.is_intact():
+            if self._is_intact():
                 return
             self._drop_closed()
         location.check_link(self._name)

@@ -116,6 +116,13 @@ class Maintenance:
             with suppress(IndexError, ValueError):
                 self._gone.remove((ids, failure))
 
+    def note_own(self) -> None:
+        """Write down how many events there are, for whoever finds the file damaged."""
+        with self._file.writing:
+            own = self._ledger.own
+            if own is not None:
+                self._file.note(own.number, own.last, own.settled)
+
     def _note_settled(self, ids: Sequence[int]) -> None:
         # Before they leave the file: should this process die between, they are sent
         # again, and not taken for lost.
@@ -240,6 +247,7 @@ class Maintenance:
         self._repair.mend()
         try:
             self._repair.count_own()
+            self.note_own()
             self._free_finished()
             if adopt:
                 self._adopt()

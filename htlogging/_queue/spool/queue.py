@@ -161,6 +161,7 @@ class SpoolQueue:
                 self._ledger.pass_all(owner, last)
             ids += found.ids
             events += found.events
+        self._care.note_own()
         return self._ledger.claim(ids, events, holder) if ids else None
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:

@@ -141,7 +141,7 @@ class Repair:
         with suppress(SpoolUnavailable):
             if lost := self._file.count_lost():
                 self.lines["lost"] = (
-                    f"{lost} events of processes that died are lost: the spool was "
+                    f"at least {lost} events of processes that died are lost: the spool was "
                     "damaged, or what was written last did not reach the disk"
                 )
         self._was_checked = True
