@@ -105,7 +105,8 @@ class Report:
         with self._lock:
             if kind not in self._told and len(self._told) > MAX_KINDS:
                 kind = "rejected"
-        self.lost("rejected", 1, f"{why}; logged by {where}", kind)
+        why = f"{why}; logged by {where}, for {self._host}"
+        self.lost("rejected", 1, why, kind)
 
     def unknown_field(self, name: str, near: str, where: str) -> None:
         """
@@ -123,10 +124,11 @@ class Report:
             self._told[kind] = self._clock()
         hint = f"; did you mean {near}?" if near else ""
         _say(
-            "no such field: %s%s It was sent as a property; logged by %s",
+            "no such field: %s%s It was sent as a property; logged by %s, for %s",
             name[:40],
             hint or ".",
             where,
+            self._host,
         )
 
     def twice(self, logger: str) -> None:
@@ -270,7 +272,8 @@ class Report:
 
     def passed_over(self, why: str, where: str) -> None:
         """Report a record that looks like an event and is not one."""
-        _say("a record is no event: %s; logged by %s", why, where)
+        line = "a record is no event: %s; logged by %s, for %s"
+        _say(line, why, where, self._host)
 
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""

@@ -113,13 +113,13 @@ class TestRejected:
             report.rejected(f"too large: {n},{n}00 bytes", f"'shop' at a.py:{n}")
         report.rejected("no id", "'shop' at b.py:1")
         assert lines() == [
-            "1 event rejected: too large: 0,000 bytes; logged by 'shop' at a.py:0",
-            "1 event rejected: no id; logged by 'shop' at b.py:1",
+            "1 event rejected: too large: 0,000 bytes; logged by 'shop' at a.py:0, for HOST",
+            "1 event rejected: no id; logged by 'shop' at b.py:1, for HOST",
         ]
         clock.now += QUIET
         report.rejected("too large: 9 bytes", "'shop' at a.py:9")
         assert lines() == [
-            "40 events rejected: too large: 9 bytes; logged by 'shop' at a.py:9"
+            "40 events rejected: too large: 9 bytes; logged by 'shop' at a.py:9, for HOST"
         ]
 
     def test_kinds_are_bounded(self, report, lines):
@@ -137,7 +137,7 @@ class TestRejected:
         first, second = lines()
         assert first == (
             "no such field: ht_usr_id; did you mean ht_user_id? It was sent as a "
-            "property; logged by 'shop' at a.py:1"
+            "property; logged by 'shop' at a.py:1, for HOST"
         )
         assert second.startswith("no such field: ht_q. It was sent as a property; ")
 
