@@ -92,6 +92,28 @@ class TestLibraries:
         (parent,) = {number for number, name in connections if name == "parent"}
         assert child != parent
 
+    def test_unpacked_ca_bundle(self, collector, tmp_path):
+        """A child's exit does not take away what certifi has unpacked for its parent."""
+        script = """
+            import os, sys
+            from htlogging.htevents import Client
+            client = Client()
+            client.track("user123", "parent")
+            client.flush()
+            import certifi.core
+            class Unpacked:
+                def __exit__(self, *_):
+                    os.write(2, b"taken away by %d" % os.getpid())
+            certifi.core._CACERT_CTX = Unpacked()
+            pid = os.fork()
+            if not pid:
+                client.track("user123", "child")
+                sys.exit()
+            assert os.waitpid(pid, 0)[1] == 0
+            os._exit(0)
+        """
+        assert run_script(collector, tmp_path, script) == ["child", "parent"]
+
     @pytest.mark.slow
     def test_forks_under_load(self, collector, tmp_path):
         """However busy the threads are, each child delivers and ends."""

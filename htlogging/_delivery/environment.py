@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from importlib.util import find_spec
 
 from htlogging._delivery.retry import Unreachable
@@ -61,6 +63,22 @@ def check(found: Mapping[str, Any], url: str) -> None:
     if url.lower().startswith("https:"):
         _check_verify(found["verify"])
     _check_proxy(url, found["proxies"])
+
+
+def _leave_ca_bundle() -> None:
+    """
+    Leave the parent's CA bundle to the parent; in a forked child.
+
+    In a zip file certifi's is unpacked for the process, and taken away at exit.
+    """
+    hook = getattr(sys.modules.get("certifi.core"), "exit_cacert_ctx", None)
+    if hook is not None:
+        atexit.unregister(hook)
+
+
+# For each child, also when no sender lives at the fork: certifi's hook does.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_ca_bundle)
 
 
 def secrets(found: Mapping[str, Any]) -> list[str]:
