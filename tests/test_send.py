@@ -482,6 +482,92 @@ class TestResume:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the data are not beside the repository")
+class TestStateFile:
+    """A file is overwritten only if it is a state; whoever made it as a trap fails."""
+
+    FOREIGN = "my only copy\n"
+
+    def refused(self, collector, file, state, *more):
+        """Send with a state that must not be touched; return what was said."""
+        status, _, err = printed(send(collector, file, "--state", state, *more))
+        assert status == 1
+        assert "Traceback" not in err
+        assert collector.requests == []
+        return err
+
+    @pytest.mark.parametrize("more", [(), ("--resume",)])
+    def test_a_foreign_file(self, file, collector, tmp_path, more):
+        """A file that `send` has not written stays as it is."""
+        state = tmp_path / "notes.txt"
+        state.write_text(self.FOREIGN)
+        said = self.refused(collector, file, state, *more)
+        assert "not written by `send`" in said
+        assert state.read_text() == self.FOREIGN
+
+    def test_a_foreign_file_beside(self, file, collector):
+        """The file beside the input that is not ours stays, and sending goes on."""
+        beside = file.with_name(file.name + ".sent")
+        beside.write_text(self.FOREIGN)
+        status, _, err = printed(send(collector, file))
+        assert (status, "sending goes on" in err) == (0, True)
+        assert beside.read_text() == self.FOREIGN
+
+    def test_the_input(self, file, collector, tmp_path):
+        """The input is not its own state, by whatever name."""
+        before = file.read_bytes()
+        other = tmp_path / "hard"
+        other.hardlink_to(file)
+        for name in (file, other):
+            assert "this is the input" in self.refused(collector, file, name)
+        assert file.read_bytes() == before
+
+    def test_a_link(self, file, collector, tmp_path):
+        """A link is not followed."""
+        victim = tmp_path / "victim"
+        victim.write_text(self.FOREIGN)
+        link = tmp_path / "link"
+        link.symlink_to(victim)
+        assert "it is a link" in self.refused(collector, file, link)
+        assert victim.read_text() == self.FOREIGN
+
+    @pytest.mark.parametrize("kind", ["fifo", "folder"])
+    def test_no_file(self, file, collector, tmp_path, kind):
+        """What is no plain file is refused at once."""
+        state = tmp_path / "state"
+        state.mkdir() if kind == "folder" else os.mkfifo(state)
+        self.refused(collector, file, state)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"[" * 100_000,
+            b"\xff\xfe",
+            b"null",
+            b'{"version": 1}',
+            b'{"version":1,"lines":true,"sha256":"","delivered":0,"invalid":0,"refused":0}',
+            b'{"version":1,"lines":-1,"sha256":"","delivered":0,"invalid":0,"refused":0}',
+            b'{"version":1,"lines":1e3,"sha256":"","delivered":0,"invalid":0,"refused":0}',
+            b'{"version":1,"lines":9999999999999999999999,"sha256":"","delivered":0,"invalid":0,"refused":0}',
+            b'{"version":1,"lines":1,"sha256":7,"delivered":0,"invalid":0,"refused":0}',
+            b'{"version":1,"lines":1,"sha256":"","delivered":"x","invalid":0,"refused":0}',
+        ],
+    )
+    def test_malformed(self, file, collector, tmp_path, text):
+        """A state that was tampered with is one line, and no traceback."""
+        state = tmp_path / "state"
+        state.write_bytes(text)
+        self.refused(collector, file, state, "--resume")
+        assert state.read_bytes() == text
+
+    def test_is_private(self, file, collector, tmp_path):
+        """The state is its owner's alone; an empty file, as mktemp makes it, will do."""
+        state = tmp_path / "state"
+        state.touch(0o644)
+        assert send(collector, file, "--state", state).returncode == 0
+        assert state.stat().st_mode & 0o777 == 0o600
+        assert [path.name for path in tmp_path.glob("state*")] == ["state"]
+
+
 class TestRealEvents:
     def write(self, path):
         """Write all events of all files as plain JSON; return them by line."""

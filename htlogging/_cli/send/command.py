@@ -108,7 +108,7 @@ def _begin(arguments: argparse.Namespace, lines: LineQueue) -> None:
         lines.skip()
     elif not arguments.dry_run:
         try:
-            state.save()
+            state.begin(arguments.file)
         except Failed as exc:
             if arguments.state is not None:
                 raise

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
 
+# A character of an event may be written as an escape of so many bytes (`\u0061`).
+_ESCAPED = 6
+# Bytes of a line that are parsed all the same, for a better word on what is wrong.
+_LONG = 1_000_000
+
+
 class LineQueue:
     """
     A file's lines as a queue for one thread.
@@ -150,6 +156,12 @@ class LineQueue:
     def _event(self, line: Line) -> bytes:
         if line.text is None:
             raise LineError("it is far too long: more than 4 MiB")
+        if len(line.text) > max(_ESCAPED * self._limit, _LONG):
+            # Unread: what such a line holds may take 40 times as much memory.
+            raise LineError(
+                f"it is far too long: {len(line.text):,} bytes, and max_event_size is "
+                f"{self._limit:,} bytes"
+            )
         given, message_id = self._message_id(line)
         return event_of(line.text, given, message_id, time.time(), self._limit)
 

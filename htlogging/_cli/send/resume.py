@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
+import stat
 from contextlib import suppress
 
 from htlogging._command_error import Failed
@@ -16,7 +19,11 @@ if TYPE_CHECKING:
     from htlogging._cli.send.reader import Line
 
 
-_NAMES = {"lines", "sha256", "delivered", "invalid", "refused"}
+_COUNTS = ("lines", "delivered", "invalid", "refused")
+_MOST = 2**60
+
+# Bytes of a state file that are read; it has some 200.
+_LONGEST = 10_000
 
 
 class State:
@@ -57,19 +64,37 @@ class State:
             "invalid": self.invalid,
             "refused": self.refused,
         }
-        draft = f"{self.path}.{os.getpid()}"
         try:
-            with open(draft, "w", encoding="ascii") as file:
-                file.write(json.dumps(found) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self.path)
+            _replace(self.path, json.dumps(found).encode() + b"\n")
         except OSError as exc:
-            with suppress(OSError):
-                os.unlink(draft)
-            raise Failed(
-                f"{self.path}: cannot save the resume position: {exc.strerror}"
-            ) from None
+            raise self._unsaved(exc) from None
+
+    def begin(self, source: str) -> None:
+        """
+        Save that nothing is sent yet, over an earlier position or nothing.
+
+        Args:
+            source: The input file, which is never overwritten.
+
+        Raises:
+            Failed: It cannot be saved, or there is a file that `send` has not written.
+        """
+        if self.path is None:
+            return
+        with suppress(OSError):
+            if os.path.samefile(self.path, source):
+                raise Failed(f"{self.path}: this is the input; name another file")
+        try:
+            if _read(self.path):  # an empty file is what `mktemp` makes
+                self.load()
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise self._unsaved(exc) from None
+        self.save()
+
+    def _unsaved(self, exc: OSError) -> Failed:
+        return Failed(f"{self.path}: cannot save the resume position: {_why(exc)}")
 
     def load(self) -> dict[str, Any] | None:
         """
@@ -80,20 +105,60 @@ class State:
         """
         assert self.path is not None
         try:
-            with open(self.path, "rb") as file:
-                found: dict[str, Any] | None = json.loads(file.read())
+            said = _read(self.path)
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise Failed(f"{self.path}: {exc.strerror}") from None
-        except ValueError:
-            found = None
-        if (
-            not isinstance(found, dict)
-            or found.get("version") != 1
-            or not found.keys() >= _NAMES
-        ):
+            raise Failed(f"{self.path}: {_why(exc)}") from None
+        found = None
+        with suppress(ValueError, RecursionError):
+            found = json.loads(said)
+        if not _is_state(found):
             raise Failed(
                 f"{self.path}: not written by `send`; name another with --state"
             )
         return found
+
+
+def _why(exc: OSError) -> str | None:
+    return "it is a link" if exc.errno == errno.ELOOP else exc.strerror
+
+
+def _is_state(found: Any) -> bool:
+    """Return whether it is what `save` writes."""
+    return (
+        isinstance(found, dict)
+        and found.get("version") == 1
+        and all(
+            type(found.get(name)) is int and 0 <= found[name] < _MOST
+            for name in _COUNTS
+        )
+        and isinstance(found.get("sha256"), str)
+    )
+
+
+def _read(path: str) -> bytes:
+    """Return the beginning of a plain file; a link is not followed, a pipe not read."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return file.read(_LONGEST)
+
+
+def _replace(path: str, text: bytes) -> None:
+    """Write a file as a whole or not at all; only its owner may read it."""
+    # Made anew under a name that is not to be guessed: a link of that name, which would
+    # have another file overwritten, is an error.
+    draft = f"{path}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft)
+        raise
