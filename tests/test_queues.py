@@ -122,7 +122,7 @@ class TestCelery:
         with group(command, tmp_path / "log", env=environ) as worker:
             wait(tmp_path.joinpath("ready").exists)
             subprocess.run(
-                [sys.executable, "celery_identity.py", "40"],
+                [sys.executable, "celery_identity.py", "200"],
                 cwd=APPLICATIONS,
                 env=environ,
                 timeout=HANG,
@@ -130,7 +130,7 @@ class TestCelery:
             )
             worker.terminate()
             assert worker.wait(HANG) == 0
-        check(collector.events, 40)
+        check(collector.events, 200)
         early = [e for e in collector.events if int(e["userId"][1:]) % 2 == 0]
         assert {e["context"]["ip"] for e in early} == {"::1"}
 
@@ -203,8 +203,19 @@ class TestCelery:
 
 class TestRqJobs:
     @pytest.mark.slow
-    def test_work_horses(self, environ, collector, tmp_path, redis_url):
-        """Each job's process delivers before it ends by `os._exit`."""
+    @pytest.mark.parametrize(
+        "worker_class",
+        ["htlogging.integrations.rq.HtEventsWorker", "rq_workers.Worker"],
+    )
+    def test_work_horses(
+        self,
+        environ,
+        collector,
+        tmp_path,
+        redis_url,
+        worker_class,
+    ):
+        """Each job's process delivers before it ends by `os._exit`, forked or spawned."""
         pytest.importorskip("rq")
         subprocess.run(
             [sys.executable, "rq_identity.py", redis_url, "12"],
@@ -213,7 +224,6 @@ class TestRqJobs:
             timeout=HANG,
             check=True,
         )
-        worker_class = "htlogging.integrations.rq.HtEventsWorker"
         command = [sys.executable, "-m", "rq.cli", "worker", "--burst"]
         options = ["--url", redis_url, "--worker-class", worker_class]
         with group([*command, *options], tmp_path / "log", env=environ) as worker:
