@@ -29,7 +29,14 @@ from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report import Report, show_debug, unencrypted, what_is_wrong, where
+from htlogging._report import (
+    Report,
+    held_back,
+    show_debug,
+    unencrypted,
+    what_is_wrong,
+    where,
+)
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
 from htlogging._twice import reached_twice
@@ -412,6 +419,8 @@ class HtEventsHandler(QueueHandler):
             capturing.show(event, held=held or not self._settings.send)
         elif not held:
             self._free = generation
+        if held and capturing.inherited:
+            held_back(self._settings.host, capturing.VARIABLE)
         return held
 
     def _send_now(self, event: bytes) -> bool:

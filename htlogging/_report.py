@@ -332,6 +332,7 @@ def no_effect(what: str) -> None:
 # Hosts that a line was written about; two threads may write it twice. A forked child
 # inherits it, so that there is one line for all children.
 _unencrypted: set[str] = set()
+_held_back: set[str] = set()
 
 
 def unencrypted(host: str) -> None:
@@ -339,6 +340,14 @@ def unencrypted(host: str) -> None:
     if host not in _unencrypted:
         _unencrypted.add(host)
         _say("the write key and all events are sent to %s unencrypted; use https", host)
+
+
+def held_back(host: str, variable: str) -> None:
+    """Report, once for a host, that a test runner's process keeps events from it."""
+    if host not in _held_back:
+        _held_back.add(host)
+        line = "events for %s are held back: a test started this process (%s is set)"
+        _say(line, host, variable)
 
 
 def doubtful(host: str) -> None:

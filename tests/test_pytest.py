@@ -155,7 +155,12 @@ class TestNothingLeaves:
             import app, pytest
 
             def test_other():
-                subprocess.run([sys.executable, "-c", "import app; app.order()"], check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", "import app; app.order(); app.order()"],
+                    check=True, capture_output=True, text=True,
+                )
+                for host in ("https://us-east-1.hightouch-events.com", "https://elsewhere"):
+                    assert done.stderr.count(f"events for {host}") == 1
 
             @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
             def test_child(method):

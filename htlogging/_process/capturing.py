@@ -180,5 +180,8 @@ def _proxies_of_environment(
     return [] if all(passed) else found
 
 
-if os.environ.get(VARIABLE) == "1":
+# Whether a test runner in another process, the parent, holds events back here.
+inherited = os.environ.get(VARIABLE) == "1"
+
+if inherited:
     begin(Rule(hold=True))
