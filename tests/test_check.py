@@ -211,14 +211,25 @@ class TestMistakes:
             assert word in said
         assert not collector.events
 
-    def test_loguru_sink(self, check):
-        """Loguru's fields make no event."""
+    @pytest.mark.parametrize(
+        ("options", "status", "words"),
+        [
+            ("", 1, "a handler of ours is a loguru sink: an event's name is the whole"),
+            (
+                ", format='{message}'",
+                0,
+                "a loguru sink: records with a bound ht_ field",
+            ),
+        ],
+    )
+    def test_loguru_sink(self, check, options, status, words):
+        """Loguru's line would be the event's name."""
         pytest.importorskip("loguru")
-        status, said = check(
+        found, said = check(
             "from loguru import logger\nimport htlogging\n"
-            "logger.add(htlogging.HtEventsHandler())"
+            f"logger.add(htlogging.HtEventsHandler(){options})"
         )
-        assert (status, "is a loguru sink" in said) == (1, True), said
+        assert (found, words in said) == (status, True), said
 
     @pytest.mark.parametrize(
         ("configure", "status", "words"),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from htlogging._cli.check.findings import Findings
     from htlogging._cli.check.sources import Call, Sources
 
-_SEND_BY_LOGGING = "log on logging.getLogger('htevents'), or call htevents.track"
-
 
 def tell(
     handlers: Sequence[HtEventsHandler], sources: Sources, findings: Findings
@@ -212,10 +210,13 @@ def _in_loguru(
         handler = getattr(getattr(sink, "_sink", None), "_handler", None)
         if isinstance(handler, HtEventsHandler) and handler in handlers:
             yield handler
+            if str(getattr(sink, "_decolorized_format", "")).startswith("{message}"):
+                findings.ok("a loguru sink: records with a bound ht_ field are events")
+                continue
             findings.problem(
-                "a handler of ours is a loguru sink: loguru puts fields inside 'extra', "
-                "where they make no event",
-                _SEND_BY_LOGGING,
+                "a handler of ours is a loguru sink: an event's name is the whole line "
+                "that loguru formats, with its time",
+                'add it as logger.add(handler, format="{message}")',
             )
 
 
