@@ -306,22 +306,52 @@ class HtEventsHandler(QueueHandler):
         """Make an event of the record and accept it; raise nothing."""
         call = origin.call_of(record)
         try:
-            queued = self.enqueue(self.prepare(record))
-        except DeliveryError as exc:  # of sync_mode: counted and reported already
-            if call is not None:
-                call.error = exc
+            encoded = self.prepare(record)
         except InvalidEvent as exc:
             if call is None:
                 self.reject(record)
             else:
                 self._count_rejected(exc)
                 call.error = exc
-        except Exception:  # noqa: BLE001  (as every handler's emit)
-            # From a formatter's hook, for example: not a mistake of the caller.
+            return
+        except Exception as exc:
+            # From a formatter's hook, for example: not a mistake of the caller. Where no
+            # code of the application's runs, a signal handler has raised it.
+            if self._is_foreign(exc, record):
+                raise
+            self.reject(record)
+            return
+        # Not inside the `try`: an event that is queued must not be made again.
+        self._accept(encoded, record, call)
+
+    def _accept(
+        self, encoded: bytes, record: logging.LogRecord, call: origin.Call | None
+    ) -> None:
+        try:
+            queued = self.enqueue(encoded)
+        except DeliveryError as exc:  # of sync_mode: counted and reported already
+            if call is not None:
+                call.error = exc
+        except Exception as exc:
+            if self._is_foreign(exc, record):
+                raise
             self.reject(record)
         else:
             if call is not None:
                 call.queued = queued
+
+    def _is_foreign(self, exc: Exception, record: logging.LogRecord) -> bool:
+        """
+        Return whether an exception goes to the caller as it is.
+
+        A call of the facade raises what a signal handler raises in it. Plain logging does
+        what every handler of the standard library does: `handleError` has it.
+        """
+        if origin.call_of(record) is None or isinstance(
+            exc, (RecursionError, MemoryError)
+        ):
+            return False
+        return self.formatter is None
 
     def prepare(self, record: logging.LogRecord) -> bytes:
         """

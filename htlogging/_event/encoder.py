@@ -41,6 +41,19 @@ class _NotPlain(Exception):
     """Not an error: it makes `encode` take the slow way."""
 
 
+# What encoders and checks raise of values that are not plain.
+_NOT_PLAIN = (
+    _NotPlain,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RuntimeError,  # a dict that changes; too little stack
+    MemoryError,
+)
+
+
 def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     """
     Encode an event: these bytes are its snapshot.
@@ -66,9 +79,9 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
         parts = [event]
     try:
         data = _dumps(event) if _check(parts, limit) else _stdlib_dumps(event)
-    except Exception:  # noqa: BLE001
+    except _NOT_PLAIN:
         # Not plain, or another thread changed a dict meanwhile. The slow way handles
-        # both.
+        # both. What else there is a signal handler has raised.
         with fork.importing:
             from htlogging._event import coercion
 

@@ -264,8 +264,16 @@ def _noting(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Log
                     note(record, logger, extra.copy(), current(), True)  # noqa: FBT003
                 else:
                     _consider(record, self, name, extra)
-            except Exception:  # noqa: BLE001, S110
+            except (
+                TypeError,
+                ValueError,
+                AttributeError,
+                LookupError,
+                RuntimeError,
+                MemoryError,
+            ):
                 # For example an `extra` of an unusual type, which logging itself can use.
+                # What else there is a signal handler has raised.
                 pass
         return record
 

@@ -329,8 +329,9 @@ class Client:
             event, encoded = handler.make_event(given)
         except InvalidEvent as exc:
             return self._excuse(exc, handler)
-        except Exception:  # noqa: BLE001
-            # Too little stack, for example: the way by a record reports it.
+        except (RecursionError, MemoryError):
+            # Too little stack or memory: the way by a record reports it. All else comes
+            # from a signal handler that has interrupted this, and goes to the caller.
             return self._log_record(fields_of(*given))
         # Not inside the `try`: an event that is queued must not be made again.
         return handler.enqueue(encoded), event
