@@ -18,9 +18,9 @@ def unreachable(exc: Exception, *, used: bool) -> Unreachable:
     """
     # A function of its own: an error in a local variable of `post` would make a cycle, and
     # its connection would stay open until the garbage collector runs.
-    causes = _causes(exc)
-    stale = used and isinstance(causes[-1], _disconnects())
-    return Unreachable(_reason(causes), stale=stale)
+    chain = causes(exc)
+    stale = used and isinstance(chain[-1], _disconnects())
+    return Unreachable(_reason(chain), stale=stale)
 
 
 def _disconnects() -> tuple[type[Exception], ...]:
@@ -36,7 +36,7 @@ def _disconnects() -> tuple[type[Exception], ...]:
     )
 
 
-def _causes(exc: BaseException) -> list[BaseException]:
+def causes(exc: BaseException) -> list[BaseException]:
     """Return an error and its causes, the innermost last."""
     chain = [exc]
     # urllib3 keeps the cause in `reason`, or as the last argument of the error that is the

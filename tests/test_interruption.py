@@ -1,0 +1,110 @@
+"""What a signal handler raises into a request comes out as it came."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+
+import pytest
+
+from htlogging._process.interruption import by_signal
+from htlogging.collector import Reply
+from htlogging.htevents import Client
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="no timers by signals here"
+)
+
+
+class TimeLimit(Exception):
+    """An application's own, as Celery's SoftTimeLimitExceeded is."""
+
+
+class Handler:
+    """A handler that is an object, with a method that is one."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, *_):
+        """Raise it."""
+        raise self.error
+
+    def method(self, *_):
+        """Raise it."""
+        raise self.error
+
+
+def handlers(error):
+    """Return handlers of each kind that raise this."""
+
+    def function(*_):
+        raise error
+
+    return {
+        "function": function,
+        "object": Handler(error),
+        "method": Handler(error).method,
+        "partial": functools.partial(function, 1),
+    }
+
+
+@pytest.fixture
+def alarm():
+    """Return a function that sets a handler, to be called soon."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def set_alarm(handler, seconds):
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class TestRequest:
+    @pytest.mark.parametrize("kind", ["function", "object", "method", "partial"])
+    @pytest.mark.parametrize("error", [TimeLimit, TimeoutError, ConnectionResetError])
+    def test_time_limit(self, collector, alarm, kind, error):
+        """A time limit in the middle of a request is no fault of the network."""
+        client = Client("KEY", host=collector.url, sync_mode=True)
+        client.track("user123", "before")
+        collector.script(Reply(delay=30))
+        raised = error("the application's")
+        alarm(handlers(raised)[kind], 0.2)
+        with pytest.raises(error) as caught:
+            client.track("user123", "interrupted")
+        assert caught.value is raised
+        client.track("user123", "after")
+        assert [e["event"] for e in collector.events][-1] == "after"
+        client.join()
+        stats = client.stats
+        assert stats.accepted == stats.delivered + stats.failed + stats.queued
+
+    def test_body_of_an_answer(self, collector, alarm):
+        """Nor while an answer's body is read."""
+        client = Client("KEY", host=collector.url, sync_mode=True)
+        collector.script(Reply(drip=0.02, body=b" " * 1000))
+        alarm(handlers(TimeLimit())["function"], 3)
+        with pytest.raises(TimeLimit):
+            client.track("user123", "interrupted")
+        client.join()
+
+
+class TestBySignal:
+    def test_of_the_network(self):
+        """Another error is none of it."""
+        with pytest.raises(FileNotFoundError) as caught:
+            os.stat("/nowhere/at/all")
+        assert by_signal([caught.value]) is None
+
+    def test_on_another_thread(self):
+        """Handlers run on the main thread alone."""
+        found = []
+        thread = threading.Thread(target=lambda: found.append(by_signal([OSError()])))
+        thread.start()
+        thread.join()
+        assert found == [None]
