@@ -65,6 +65,7 @@ class Events(list["dict[str, Any]"]):
         Raises:
             AssertionError: There is none, or more than one. The message shows the events.
         """
+        __tracebackhide__ = True  # pytest shows the test's line, not ours
         found = [e for e in self.named(name) if _has(e, properties)]
         if len(found) == 1:
             return found[0]

@@ -8,16 +8,15 @@ from contextvars import Context
 from dataclasses import replace
 from http import HTTPStatus
 
-from htlogging._event import validation
 from htlogging._process import fork
-from htlogging.collector import _guard, _http, _protocol
+from htlogging.collector import _guard, _http
 from htlogging.collector._faults import Dial
+from htlogging.collector._judge import judge, request_of
 from htlogging.collector._log import Log
 from htlogging.collector._messages import (
     Problem,
     Reply,
     Request,
-    answer_body,
     as_reply,
     is_success,
     merge,
@@ -237,96 +236,31 @@ class Collector:
 
     def _receive(self, arrival: Arrival, scripted: Reply | None) -> Reply:
         """Keep a request, and return its answer."""
-        if self._tokens is not None and self._is_for_token(arrival.path):
+        request = request_of(arrival)
+        allowed = _guard.why_refused(request.headers, same_origin=False) is None
+        if self._tokens is not None and allowed and self._is_for_token(arrival.path):
             return self._tokens.receive(arrival)
-        request = _request(arrival)
         if scripted is not None and scripted.drop == "before":
             return self._keep(request, scripted)
-        natural = self._judge(request, complete=arrival.complete)
+        natural = judge(
+            request, self._write_key, self._tokens, complete=arrival.complete
+        )
         request.status = natural.status
         if request.method == "OPTIONS" and natural.status == HTTPStatus.NO_CONTENT:
             return natural  # a browser asks whether it may: no request of the SDK's
         if scripted is None and request.method == "POST":
             scripted = self._decide(request) or self._dial.reply()
         reply = merge(natural, scripted)
-        if _guard.why_refused(request.headers, same_origin=False) is None:
+        if allowed:
             headers = {**_guard.cors(request.headers), **reply.headers}
             reply = replace(reply, headers=headers)
         return self._keep(request, reply)
 
     def _opened(self, arrival: Arrival) -> None:
         """Keep a request for the page, which a script may make to see who is there."""
-        request = _request(arrival)
+        request = request_of(arrival)
         request.status = 200
         self._keep(request, Reply(200))
-
-    def _judge(self, request: Request, *, complete: bool) -> Reply:
-        """Fill in the request's fields, and return its usual answer."""
-        try:
-            try:
-                if self._is_preflight(request):
-                    headers = _guard.cors(request.headers, preflight=True)
-                    return Reply(204, headers=headers)
-                self._read(request, complete=complete)
-            except RecursionError:
-                message = "the body is nested too deeply"
-                raise _protocol.Refused(400, "invalid_json", message) from None
-        except _protocol.Refused as exc:
-            request.problems.append(Problem(f"{exc.code}: {exc.message}"))
-            body = answer_body(exc.status, exc.code, exc.message)
-            headers = (
-                {"Allow": "POST"} if exc.status == HTTPStatus.METHOD_NOT_ALLOWED else {}
-            )
-            return Reply(exc.status, body=body, headers=headers)
-        return Reply(200, body=answer_body(200))
-
-    def _is_preflight(self, request: Request) -> bool:
-        """Return whether a browser asks if it may send; refuse who must not."""
-        why = _guard.why_refused(request.headers, same_origin=False)
-        if why is not None:
-            raise _protocol.Refused(403, "forbidden", why)
-        return (
-            request.method == "OPTIONS"
-            and request.headers.get("Access-Control-Request-Method") == "POST"
-            and _protocol.endpoint(request.path) is not None
-        )
-
-    def _read(self, request: Request, *, complete: bool) -> None:
-        kind = _protocol.endpoint(request.path)
-        if kind is None:
-            raise _protocol.Refused(404, "not_found", "the path is unknown")
-        if request.method != "POST":
-            raise _protocol.Refused(405, "method_not_allowed", "send events with POST")
-        if not complete:
-            raise _protocol.Refused(
-                411,
-                "length_required",
-                "the request needs a length, and that many bytes",
-            )
-        headers = request.headers
-        if _guard.is_simple(headers):
-            why = "a page must send application/json, which browsers ask for first"
-            raise _protocol.Refused(403, "forbidden", why)
-        request.body = _protocol.decompress(
-            request.raw, headers.get("Content-Encoding")
-        )
-        said = _protocol.parse(request.body)
-        request.write_key = _protocol.write_key(headers.get("Authorization"), said)
-        if self._write_key not in (None, request.write_key):
-            raise _protocol.Refused(401, "unauthorized", "the write key is wrong")
-        if self._tokens and not self._tokens.knows(headers.get("Authorization")):
-            raise _protocol.Refused(401, "unauthorized", "the token is not valid")
-        events = _protocol.events(kind, said, request.body)
-        request.events = events[: validation.MAX_REQUEST_EVENTS]
-        sent_at = said.get("sentAt")
-        request.sent_at = sent_at if isinstance(sent_at, str) else None
-        texts = validation.request_problems(
-            len(events), sent_at, headers.get("Content-Type")
-        )
-        request.problems += [Problem(text) for text in texts]
-        for event in request.events:
-            texts = validation.problems(event, kind)
-            request.problems += [Problem(text, event) for text in texts]
 
     def _decide(self, request: Request) -> Reply | None:
         decide = self._always
@@ -357,14 +291,3 @@ class Collector:
         if self._on_request is not None:
             self._on_request(request)
         return reply
-
-
-def _request(arrival: Arrival) -> Request:
-    return Request(
-        arrival.method,
-        arrival.path,
-        arrival.headers,
-        arrival.raw,
-        arrival.arrived,
-        arrival.connection,
-    )
