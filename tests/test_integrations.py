@@ -389,6 +389,57 @@ class TestScope:
         assert htlogging.get() == {}
 
 
+class TestBody:
+    """A WSGI response that is made part by part."""
+
+    def run(self, body):
+        """Return the middleware's body, and the context that the application had."""
+        kept = []
+
+        def app(_environ, _start_response):
+            htlogging.bind(a=1)
+            kept.append(contextvars.copy_context())
+            return body
+
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+        return wsgi.HtEventsMiddleware(app)(environ, None), kept[0]
+
+    def test_a_list_stays_one(self):
+        """Servers look at its length; the scope has ended."""
+        body, kept = self.run([b"a"])
+        assert body == [b"a"]
+        assert kept.run(htlogging.get) == {}
+
+    @pytest.mark.parametrize("make", [iter, lambda parts: (part for part in parts)])
+    def test_whoever_does_not_close(self, make):
+        """The last part ends the scope where there is nothing to close."""
+        body, kept = self.run(make([b"a", b"b"]))
+        assert next(body) == b"a"
+        assert kept.run(htlogging.get)["a"] == 1
+        assert list(body) == [b"b"]
+        assert kept.run(htlogging.get) == {}
+        body.close()
+
+    def test_close_is_of_the_request(self):
+        """What is to be closed has its last part in the scope, and is closed."""
+
+        class Body:
+            seen = None
+
+            def __iter__(self):
+                return iter([b"a"])
+
+            def close(self):
+                self.seen = htlogging.get()["a"]
+
+        given = Body()
+        body, kept = self.run(given)
+        assert list(body) == [b"a"]
+        body.close()
+        assert given.seen == 1
+        assert kept.run(htlogging.get) == {}
+
+
 class TestOptions:
     @pytest.mark.parametrize(
         "option",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import GeneratorType
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -27,6 +29,12 @@ class ScopedBody:
             if self._parts is None:
                 self._parts = iter(self._body)
             return next(self._parts)
+        except StopIteration:
+            # Not every caller closes; here nothing of the application's is left to run.
+            body = self._body
+            if type(body) is GeneratorType or not hasattr(body, "close"):
+                self._block.end()
+            raise
         finally:
             self._block.pause()
 
