@@ -689,8 +689,16 @@ def _seconds(timeout: float | None) -> float:
 
 
 def _in_event_loop() -> bool:
+    """Return whether an event loop runs on this thread, asyncio's or trio's."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
+        return True
+    trio = sys.modules.get("trio.lowlevel")
+    try:
+        # Raises RuntimeError where trio does not run.
+        return trio is not None and bool(trio.current_trio_token())
+    except RuntimeError:
+        return False
 
 
 def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:

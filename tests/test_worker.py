@@ -737,6 +737,18 @@ class TestOverflow:
         assert balanced(handler)["dropped"] == 1
         gate.set()
 
+    def test_block_does_not_block_trio(self, attach, gate):
+        """Nor does it block trio's loop."""
+        trio = pytest.importorskip("trio")
+        log, handler = attach(max_queue_size=1, overflow="block", timeout=NEVER)
+
+        async def main():
+            events(log, 2)
+
+        trio.run(main)
+        assert balanced(handler)["dropped"] == 1
+        gate.set()
+
 
 class TestSyncMode:
     def test_sends_on_the_callers_thread(self, attach, collector):
