@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from htlogging._delivery import request
 from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._delivery.sender import Delivery
 from htlogging._queue.memory import MemoryQueue
@@ -23,6 +24,10 @@ class Transport:
         self.bodies = []
         self.compressed = []
         self.timeouts = []
+
+    def body(self, events):
+        """Return a request's JSON, as HTTP has it."""
+        return request.body(events, "KEY")
 
     def post(self, body, *, compress, timeout):
         """Note the body; return or raise the script's next step."""
