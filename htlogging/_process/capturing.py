@@ -9,6 +9,7 @@ pytest plugin set it.
 from __future__ import annotations
 
 import os
+import re
 import threading
 
 from htlogging._process import fork
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 
 # Set to 1 while only loopback may be sent to, so that processes started by a test obey, too.
 VARIABLE = "HTEVENTS_LOOPBACK_ONLY"
+
+# A URL, its scheme may be missing, of a name that never leaves this machine (RFC 6761,
+# 6.3) or an address of its loopback.
+_LOOPBACK = (
+    r"(?:[a-z][a-z0-9+.-]*:)?(?://)?(?:[^/?#\\@]*@)?"
+    r"(?:(?:[a-z0-9_-]+\.)*localhost\.?"
+    r"|127(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}\.?"
+    r"|\[(?:::|(?:0{1,4}:){7})0{0,3}1\])"
+    r"(?::[0-9]*)?(?:[/?#].*)?"
+)
 
 # Replaced with every change below, so that a handler can see whether anything has changed.
 generation = 0
@@ -151,18 +162,15 @@ def _is_local(destination: Destination) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL leads to this machine, by its name alone."""
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
+    """
+    Return whether a URL leads to this machine, by its name alone.
 
-    name = urlsplit(url if "://" in url else f"//{url}").hostname or ""
-    name = name.rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    Imports nothing: a signal handler may log while this thread is in here, and would find
+    a module half imported. What it does not understand is another machine.
+    """
+    return (
+        re.fullmatch(_LOOPBACK, url, re.IGNORECASE | re.ASCII | re.DOTALL) is not None
+    )
 
 
 def _proxies_of_environment(
