@@ -254,7 +254,6 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            ([], "the following arguments are required: COMMAND"),
             (["collect", "--port", "65536"], "a port is a number from 0 to 65535"),
             (["collect", "--port", "x"], "a port is a number from 0 to 65535"),
         ],
@@ -269,6 +268,16 @@ class TestArguments:
         )
         assert ended.returncode == 2
         assert text in ended.stderr.decode()
+
+    def test_bare(self):
+        """Without a command it shows the help, which is no mistake."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "htlogging"],
+            capture_output=True,
+            timeout=HANG,
+            check=True,
+        )
+        assert b"collect" in ended.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
