@@ -337,7 +337,7 @@ class TestCommands:
     @pytest.mark.parametrize("ending", ["htlogging demo", "pytest"])
     def test_set_up(self, ending):
         """The two commands stand alone on a line, for people and for `.ci/run`."""
-        found = re.findall(rf"(?m)^python3 -m venv .* -m {ending}$", README)
+        found = re.findall(rf"(?m)^python3 -m venv .* -m {ending}( -n auto)?$", README)
         assert len(found) == 1
 
     def test_collect(self, tmp_path):
