@@ -25,6 +25,7 @@ from htlogging._event.record import (
     to_event,
 )
 from htlogging._figures import figures
+from htlogging._placement import oddities
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
@@ -210,6 +211,13 @@ class HtEventsHandler(QueueHandler):
         twice = reached_twice(self, self._is_like)
         if twice is not None:
             self._report.twice(twice)
+        self._look_at_loggers()
+
+    def _look_at_loggers(self) -> None:
+        """Report loggers that have dropped what was meant as an event."""
+        if self._settings.send:
+            for line in oddities(self):
+                self._report.misplaced(line)
 
     def _is_like(self, other: logging.Handler) -> bool:
         """Return whether another handler sends to the same place with the same key."""
@@ -558,6 +566,8 @@ class HtEventsHandler(QueueHandler):
         if shutdown.is_exiting():
             # Nothing flushes after this: a later event is sent on its caller's thread.
             self._direct = True
+            # Where no event came, no thread has looked.
+            self._look_at_loggers()
         self._report.hold(deadline + _LATER)
         # Also in a process without events: send what dead processes left in the spool.
         self._worker.maintain(at_once=True)

@@ -144,6 +144,14 @@ class Report:
             self._host,
         )
 
+    def misplaced(self, line: str) -> None:
+        """Report, once, a logger that drops what is meant as an event."""
+        with self._lock:
+            if line in self._told:
+                return
+            self._told[line] = self._clock()
+        _say("%s (events go to %s)", line, self._host)
+
     def delivered(self, count: int) -> None:
         """Report the first delivery of this process, at INFO."""
         global _delivered  # noqa: PLW0603

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -211,3 +214,76 @@ class TestConfiguration:
         log = attach("signs.shop")
         log.info("Order", extra={"fields": {"ht_user_id": "u"}})
         sign("a record is no event", "inside 'fields'", "'signs.shop' at")
+
+
+class TestLoggers:
+    """What no handler sees: told with the next event, or at exit."""
+
+    SCRIPT = """
+import logging, logging.handlers, queue, sys
+import htlogging
+handler = htlogging.HtEventsHandler()
+log = logging.getLogger("htevents")
+log.addHandler(handler)
+"""
+
+    def lines(self, script, collector):
+        """Return what a script writes to stderr."""
+        env = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "K"}
+        done = subprocess.run(
+            [sys.executable, "-c", self.SCRIPT + script],
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=HANG,
+            check=True,
+        )
+        return done.stderr
+
+    @pytest.mark.parametrize(
+        ("script", "words"),
+        [
+            (
+                "log.info('Order', extra={'ht_user_id': 'u'})",
+                "the logger 'htevents' has no level, and WARNING",
+            ),
+            (
+                "log.setLevel('DEBUG'); log.debug('noise', extra={'ht_user_id': 'u'})",
+                "the logger 'htevents' is at level DEBUG",
+            ),
+            (
+                "logging.getLogger('ht_events').info('e', extra={'ht_user_id': 'u'})",
+                "the logger 'ht_events' has no HtEventsHandler, and 'htevents' has",
+            ),
+        ],
+    )
+    def test_is_told(self, collector, script, words):
+        """One line, with the host, though no event came."""
+        (line,) = self.lines(script, collector).splitlines()
+        assert words in line
+        assert collector.url in line
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no QueueHandler.listener")
+    def test_listener_that_is_not_started(self, collector):
+        """A queue that nothing reads."""
+        script = """
+q = logging.handlers.QueueHandler(queue.Queue())
+q.listener = logging.handlers.QueueListener(q.queue, handler)
+log.removeHandler(handler); log.addHandler(q); log.warning("e")
+"""
+        assert "whose listener is not started" in self.lines(script, collector)
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "",
+            "htlogging.htevents.track('u', 'e')",
+            "log.setLevel('WARNING'); log.info('e')",
+            "log.setLevel('INFO'); log.debug('e'); log.info('e', extra={'ht_user_id': 1})",
+            "logging.getLogger('events').info('e'); logging.getLogger('htevents.x')",
+            "log.warning('e', extra={'ht_user_id': 'u'})",
+        ],
+    )
+    def test_nothing_to_tell(self, collector, script):
+        """Without a call that was dropped there is no line."""
+        assert self.lines(script, collector) == ""

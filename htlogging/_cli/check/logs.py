@@ -10,6 +10,7 @@ from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._placement import is_near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,23 +122,14 @@ def reaches(
 
 
 def _tell_names(told: set[str | None], findings: Findings) -> None:
-    """Name loggers that are spelt almost like one with a handler of ours."""
-    from difflib import get_close_matches
-
-    loggers = dict(logging.root.manager.loggerDict)
-    good = {LOGGER} | {
-        name
-        for name, logger in loggers.items()
-        if isinstance(logger, logging.Logger) and list(reaches(logger))
-    }
-    for name, logger in loggers.items():
-        if name in good or name in told or not isinstance(logger, logging.Logger):
+    """Name loggers that are spelt almost like that of the facade."""
+    for name, logger in dict(logging.root.manager.loggerDict).items():
+        if name in told or not isinstance(logger, logging.Logger):
             continue
-        near = get_close_matches(name.lower(), sorted(good), 1, 0.8)
-        if name != "htlogging" and near and not name.startswith("htlogging."):
+        if is_near(name) and not list(reaches(logger)):
             findings.problem(
-                f"wrong logger? {name!r} has no HtEventsHandler, and {near[0]!r} has",
-                f"write logging.getLogger({near[0]!r})",
+                f"wrong logger? {name!r} has no HtEventsHandler, and {LOGGER!r} has",
+                f"write logging.getLogger({LOGGER!r})",
             )
 
 

@@ -1,0 +1,97 @@
+"""Loggers that drop what is meant as an event: signs where no handler sees a record."""
+
+from __future__ import annotations
+
+import logging
+from logging.handlers import QueueHandler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The logger of the facade. Other names may be alike on purpose: `order` and `orders`.
+NAME = "htevents"
+
+# The share of letters that two names have in common, in order.
+_ALIKE = 0.8
+
+# Letters by which the length of a misspelt name may differ.
+_MORE = 2
+
+
+def oddities(handler: logging.Handler) -> Iterator[str]:
+    """
+    Yield a line for each mistake that has cost a record.
+
+    A logger remembers for which levels it was asked (`Logger._cache`, since CPython 3.7),
+    so a call that was dropped can be told from one that never came.
+
+    Args:
+        handler: A handler of ours.
+    """
+    # A copy: other threads may make loggers meanwhile.
+    loggers = [
+        logger
+        for logger in list(logging.root.manager.loggerDict.values())
+        if isinstance(logger, logging.Logger)
+    ]
+    own = [logger for logger in loggers if handler in logger.handlers]
+    for logger in own:
+        yield from _of_level(logger)
+    if any(logger.name == NAME for logger in own):
+        yield from _of_name(loggers)
+    for logger in (logging.root, *loggers):
+        yield from _of_queue(logger, handler)
+
+
+def _asked(logger: logging.Logger, level: int) -> bool | None:
+    """Return how a logger answered whether this level passes; `None`: it was not asked."""
+    cache: dict[int, bool] = getattr(logger, "_cache", {})
+    return cache.get(level)
+
+
+def _of_level(logger: logging.Logger) -> Iterator[str]:
+    level = logging.getLevelName(logger.getEffectiveLevel())
+    if not logger.level and _asked(logger, logging.INFO) is False:
+        yield (
+            f"the logger {logger.name!r} has no level, and {level} of a logger above it "
+            "holds: what is logged with info() is dropped; set its level to INFO"
+        )
+    if _asked(logger, logging.DEBUG):
+        yield (
+            f"the logger {logger.name!r} is at level {level}: what is logged with debug() "
+            "becomes an event, too; set its level to INFO"
+        )
+
+
+def _of_name(loggers: list[logging.Logger]) -> Iterator[str]:
+    for logger in loggers:
+        if is_near(logger.name) and _asked(logger, logging.INFO) is not None:
+            yield (
+                f"the logger {logger.name!r} has no HtEventsHandler, and {NAME!r} has: "
+                "is the name right?"
+            )
+
+
+def is_near(name: str) -> bool:
+    """Return whether a logger's name looks like a misspelt `htevents`."""
+    if name == NAME or name[:1] not in "hH" or abs(len(name) - len(NAME)) > _MORE:
+        return False
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, name.lower(), NAME).ratio() > _ALIKE
+
+
+def _of_queue(logger: logging.Logger, handler: logging.Handler) -> Iterator[str]:
+    for each in logger.handlers:
+        listener = getattr(each, "listener", None)  # from CPython 3.12 on
+        if (
+            isinstance(each, QueueHandler)
+            and handler in getattr(listener, "handlers", ())
+            and getattr(listener, "_thread", None) is None
+        ):
+            yield (
+                f"the handler of {logger.name!r} is behind a queue whose listener is not "
+                "started: no event reaches it; call listener.start(), or put it on the "
+                "logger itself"
+            )
