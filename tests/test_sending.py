@@ -5,6 +5,7 @@ import gc
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import weakref
 
 import pytest
 
+from htlogging import DeliveryError
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 
@@ -298,3 +300,18 @@ class TestClock:
         monkeypatch.setattr(time, "monotonic", lambda: 0.0)
         client.track("user", "e")
         assert client.flush(0.1) is False
+
+
+class TestResolution:
+    @pytest.mark.htevents(send=True)
+    def test_that_hangs(self, make, monkeypatch):
+        """A caller's thread waits for a name no longer than for an answer."""
+        opened = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: opened.wait(HANG))
+        client = make(host="http://slow.example", sync_mode=True, timeout=0.1)
+        try:
+            with pytest.raises(DeliveryError, match="not resolved in time"):
+                client.track("user", "e")
+            assert client.stats.failed == 1
+        finally:
+            opened.set()

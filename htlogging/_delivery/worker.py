@@ -211,7 +211,7 @@ class Worker:
         holder = threading.Lock()
         if not hasattr(self._own, "transport"):
             try:
-                self._own.transport = self.make_transport()
+                self._own.transport = self._callers_transport()
             except ImportError as exc:
                 with holder:
                     batch = self.queue.claim_new(event, holder)
@@ -227,6 +227,11 @@ class Worker:
         finally:
             if self.queue.recover():
                 self.wake()  # something has cut this short: a thread sends it
+
+    def _callers_transport(self) -> Transport:
+        from htlogging._delivery.resolution import Resolved
+
+        return Resolved(self.make_transport(), self._settings)
 
     def put_when_room(self, event: bytes, deadline: float) -> int:
         """Put an event as soon as there is room; 0: there was none by the deadline."""
@@ -339,7 +344,7 @@ class Worker:
     def _send_here(self, mark: Any, deadline: float) -> bool:
         """Send on this thread, for want of others; `False`: it is of no use in time."""
         try:
-            transport = self.make_transport()
+            transport = self._callers_transport()
         except ImportError as exc:
             self.delivery.cannot_send(exc)
             return False

@@ -1,0 +1,76 @@
+"""
+A transport for a caller's thread, which must not wait for a name server.
+
+The system's name resolution cannot be interrupted, and takes 20 s or more where no name
+server answers. So another thread does it first, and the caller waits no longer than it may.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.signals import Waiter
+from htlogging._process.clock import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from htlogging._delivery.retry import Answer
+    from htlogging._delivery.sender import Transport
+    from htlogging._settings import Settings
+
+# Seconds for which a name that was resolved is taken to be resolved quickly again.
+KNOWN_SECONDS = 60.0
+
+
+class Resolved:
+    """
+    A transport whose host's name is resolved in time, or that raises `Unreachable`.
+
+    Behind a proxy it is as it was: the proxy resolves the name.
+
+    Args:
+        transport: The caller's.
+        settings: Where it sends.
+    """
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        url = urlsplit(settings.host)
+        self._name = url.hostname or ""
+        self._port = url.port or (443 if url.scheme == "https" else 80)
+        self._is_direct = url.scheme in ("http", "https") and not settings.proxies
+        self._known_until = -math.inf
+        self.body = transport.body
+        self.open = transport.open
+        self.close = transport.close
+
+    def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
+        """Send a body once, or raise `Unreachable`."""
+        began = clock.monotonic()
+        if self._is_direct and began > self._known_until:
+            self._resolve(timeout)
+        left = max(timeout - (clock.monotonic() - began), 0.001)
+        return self._transport.post(body, compress=compress, timeout=left)
+
+    def _resolve(self, timeout: float) -> None:
+        waiter = Waiter()
+
+        def resolve() -> None:
+            with suppress(OSError, UnicodeError):  # `post` says what is wrong
+                socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
+            waiter.call()
+
+        try:
+            threading.Thread(
+                target=resolve, name="htlogging-resolver", daemon=True
+            ).start()
+        except RuntimeError:
+            return  # no thread to be had: at the interpreter's end, for example
+        if not waiter.wait(timeout):
+            raise Unreachable("the host's name was not resolved in time")
+        self._known_until = clock.monotonic() + KNOWN_SECONDS
