@@ -268,7 +268,7 @@ class _Walk:
         return self.string(self.once(value, defaults.unknown_default))
 
     def ensure_room(self, size: int) -> None:
-        """Raise if so many bytes are over the budget."""
+        """Raise if the bytes are over the budget."""
         if size > self.left:
             raise EventTooLarge(None, self.limit)
 

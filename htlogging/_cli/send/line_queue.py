@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
 
-# A character of an event may be written as an escape of so many bytes (`\u0061`).
+# A character of an event may be written as an escape of this many bytes (`\u0061`).
 _ESCAPED = 6
 # Bytes of a line that are parsed all the same, for a better word on what is wrong.
 _LONG = 1_000_000
