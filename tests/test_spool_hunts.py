@@ -26,6 +26,8 @@ def load(name):
     "coverage" in sys.modules, reason="coverage's lock is not re-entrant"
 )
 class TestInterruptions:
+    # Raised in a callback of the garbage collector, it cannot be caught.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_in_track(self, tmp_path):
         """An exception at any bytecode of `track` loses nothing but, perhaps, itself."""
         assert "interruptions" in load("spool_interruptions").hunt(tmp_path, 3)

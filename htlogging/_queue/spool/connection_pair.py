@@ -55,6 +55,7 @@ class ConnectionPair:
         self._lock = LockFile(f"{path}-lock")
         self._identity: tuple[int, int] | None = None  # of the file that is open
         self._descriptors: dict[int, tuple[int, int]] = {}  # SQLite's, and what of
+        self.is_note_due = False  # a millisecond has gone by since counts were noted
         self._looked = 0.0  # when the descriptors were last looked at
         self._was_held = (False, False)  # by who forks, before the fork
         self._is_left = False  # deleted, and what was in it is elsewhere
@@ -161,6 +162,7 @@ class ConnectionPair:
             if not self._lock.is_intact():
                 return False
             self._looked = now
+            self.is_note_due = True
         return True
 
     def is_open(self) -> bool:

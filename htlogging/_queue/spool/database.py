@@ -110,6 +110,7 @@ class SpoolFile(ConnectionPair):
                 here = self.read(statements.sum_of_owner, owner).events
                 lost += max(accepted - settled - here, 0)
                 if here:
+                    accepted = max(accepted, settled + here)
                     self._lock.note(owner, accepted, accepted - here)
                 else:
                     self._lock.forget(owner)

@@ -131,20 +131,19 @@ class Repair:
                 recent.popleft()
 
     def check(self) -> None:
-        """Look for damage, once for a file; whoever used it may have died with the disk."""
-        if self._was_checked:
-            return
-        if self._file.read(statements.next_owner, 0) is not None and (
-            complaint := self._file.read(statements.complaints)
-        ):
-            raise SpoolUnavailable(complaint, damaged=True)
+        """Look for damage; whoever used the file may have died with the disk."""
+        if not self._was_checked:
+            if self._file.read(statements.next_owner, 0) is not None and (
+                complaint := self._file.read(statements.complaints)
+            ):
+                raise SpoolUnavailable(complaint, damaged=True)
+            self._was_checked = True
         with suppress(SpoolUnavailable):
             if lost := self._file.count_lost():
                 self.lines["lost"] = (
-                    f"at least {lost} events of processes that died are lost: the spool was "
-                    "damaged, or what was written last did not reach the disk"
+                    f"at least {lost} events of processes that died are lost: the spool "
+                    "was damaged, or what was written last did not reach the disk"
                 )
-        self._was_checked = True
 
     def move_out(self) -> list[tuple[int, bytes]] | None:
         """

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.outage import Outage
 
-# A mask: every 32nd event has the count of its owner's events written down, which takes
-# a fifth of a call's time. The sender does it more often.
+# A mask: later, in a burst, every 32nd event has the count of its owner's events written down,
+# which takes a fifth of a call's time.
 _NOTE_EVERY = 31
+
+# The first events of a process are noted one by one.
+_NOTE_FIRST = 64
 
 # Seconds that a signal handler waits to write when its thread was reading.
 _HANDLER_WAIT = 1.0
@@ -87,7 +90,8 @@ class Writer:
                 owner.last = max(owner.last, last, seq)
                 continue
             owner.last = max(owner.last, seq)
-            if not seq & _NOTE_EVERY:
+            if seq <= _NOTE_FIRST or self._file.is_note_due or not seq & _NOTE_EVERY:
+                self._file.is_note_due = False
                 self._file.note(owner.number, owner.last, owner.settled)
             if not direct:
                 self._ledger.recent.append((id_of(owner.number, seq), event))
