@@ -21,7 +21,7 @@ from htlogging.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging import htevents
+    from htlogging import htevents, metrics
     from htlogging._formatter import HtEventsFormatter
     from htlogging._health import Health, health
 
@@ -42,6 +42,7 @@ __all__ = [
     "get",
     "health",
     "htevents",
+    "metrics",
     "scope",
     "unbind",
 ]

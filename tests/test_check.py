@@ -12,10 +12,11 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from redis_server import REDIS, RedisServer
 
 from htlogging._cli.check.sources import Sources
 from htlogging._settings import DEFAULTS, Settings
-from htlogging.collector import Collector
+from htlogging.collector import Collector, Tokens
 
 HANG = 60  # seconds: the guard, not a measurement
 
@@ -262,6 +263,15 @@ class TestMistakes:
         )
         assert (found, words in said) == (status, True), said
 
+    def test_lazy_objects_stay_lazy(self, check):
+        """Looking for objects evaluates none: frameworks have proxies of what is not yet."""
+        status, said = check(
+            f"{GOOD}\nclass Lazy:\n    @property\n"
+            "    def __class__(self): raise RuntimeError('outside of a request')\n"
+            "lazy = Lazy()"
+        )
+        assert status == 0, said
+
     def test_no_key(self, check):
         """It says what to set, once."""
         status, said = check(None, HTEVENTS_WRITE_KEY="")
@@ -332,6 +342,63 @@ class TestRoute:
             check(None, HTEVENTS_HOST=url)
             assert server.heads
             assert not any("Authorization" in head for head in server.heads)
+
+
+class TestOAuth:
+    @pytest.mark.parametrize(
+        ("key", "status", "words"),
+        [
+            ("mine", 0, "OAuth: a token, valid for 600 s"),
+            ("other", 1, "no OAuth token from http://127.0.0.1:"),
+        ],
+    )
+    def test_token(self, check, tmp_path, key, status, words):
+        """A token is fetched, and its life is told; never the key or the token."""
+        pytest.importorskip("cryptography")
+        from cryptography.hazmat.primitives import serialization as form
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        keys = {name: rsa.generate_private_key(65537, 2048) for name in ("mine", key)}
+        pem = keys[key].private_bytes(
+            form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
+        )
+        (tmp_path / "key.pem").write_bytes(pem)
+        public = keys["mine"].public_key()
+        shown = public.public_bytes(
+            form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+        )
+        tokens = Tokens(shown.decode(), client_id="client", key_id="key", life=600)
+        with Collector(tokens=tokens) as server:
+            found, said = check(
+                "from htlogging.htevents import Client\n"
+                "client = Client(oauth_client_id='client', oauth_key_id='key', "
+                f"oauth_client_key='key.pem', oauth_auth_server={server.url!r})",
+                "--send",
+                HTEVENTS_HOST=server.url,
+            )
+            assert (found, words in said) == (status, True), said
+            assert len(server.events) == 1 - status
+            assert "key.pem" not in said
+
+
+class TestRedis:
+    def test_away(self, check, free_port):
+        """A Redis that does not answer is named without its password."""
+        pytest.importorskip("redis")
+        host = f"redis://user:PASSWORD@127.0.0.1:{free_port}/0"
+        status, said = check(None, HTEVENTS_HOST=host, HTEVENTS_WRITE_KEY="")
+        assert status == 1
+        assert f"no connection to Redis at redis://127.0.0.1:{free_port}" in said
+        assert "PASSWORD" not in said
+
+    @pytest.mark.skipif(REDIS is None, reason="needs redis-server")
+    def test_answers(self, check, tmp_path):
+        """A Redis that answers is well; no write key is needed."""
+        pytest.importorskip("redis")
+        with RedisServer(tmp_path / "redis") as server:
+            host = f"redis://127.0.0.1:{server.port}/0"
+            status, said = check(None, HTEVENTS_HOST=host, HTEVENTS_WRITE_KEY="")
+        assert (status, "Redis answers" in said) == (0, True), said
 
 
 class TestMisuse:

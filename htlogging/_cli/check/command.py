@@ -68,7 +68,7 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
         handlers = configuration.handlers(findings, facade=read.uses_facade)
         sources.tell_strays(read, findings)
         for line in dict.fromkeys(lines):
-            findings.problem(line, "this is what the log htlogging says")
+            findings.problem(line, "the log htlogging says this at run time, too")
         for handler in handlers:
             configuration.tell_settings(handler, findings)
         logs.tell(handlers, read, findings)

@@ -18,9 +18,12 @@ from htlogging.htevents import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import Any, TypeVar
 
     from htlogging._cli.check.findings import Findings
+
+    T = TypeVar("T")
 
 # Of these only is shown whether they are set.
 _SECRETS = ("write_key", "oauth_client_key", "proxies")
@@ -66,13 +69,17 @@ def loggers_of(handler: logging.Handler) -> list[str]:
     ]
 
 
+def objects_of(kind: type[T]) -> Iterator[T]:
+    """Yield all objects of a class that there are."""
+    for each in gc.get_objects():
+        # By its type: `isinstance` asks `__class__`, by which a lazy object would be made.
+        if issubclass(type(each), kind):
+            yield each
+
+
 def is_of_client(handler: HtEventsHandler) -> bool:
     """Return whether it belongs to a `Client`, whose logger is in no list."""
-    return any(
-        handler in each._handlers
-        for each in gc.get_objects()
-        if type(each) is not type and isinstance(each, Client)
-    )
+    return any(handler in client._handlers for client in objects_of(Client))
 
 
 def name_of(handler: HtEventsHandler) -> str:

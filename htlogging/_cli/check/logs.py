@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from logging.handlers import MemoryHandler, QueueHandler, QueueListener
@@ -162,18 +161,19 @@ def _behind(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
     """Yield handlers that get their records from a queue or a buffer, and tell of them."""
-    for each in gc.get_objects():
-        if isinstance(each, QueueListener):
-            found = [h for h in handlers if h in each.handlers]
-            for handler in found:
+    for listener in configuration.objects_of(QueueListener):
+        for handler in handlers:
+            if handler in listener.handlers:
                 yield handler
-                _tell_queue(each, findings)
-        elif isinstance(each, MemoryHandler) and each.target in handlers:
-            yield next(h for h in handlers if h is each.target)
-            findings.note(
-                "a handler behind a MemoryHandler: events wait for its flush; it is not "
-                "needed, the handler has a queue of its own"
-            )
+                _tell_queue(listener, findings)
+    for buffer in configuration.objects_of(MemoryHandler):
+        for handler in handlers:
+            if handler is buffer.target:
+                yield handler
+                findings.note(
+                    "a handler behind a MemoryHandler: events wait for its flush; it is "
+                    "not needed, the handler has a queue of its own"
+                )
 
 
 def _tell_queue(listener: Any, findings: Findings) -> None:

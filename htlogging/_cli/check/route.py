@@ -242,6 +242,6 @@ def _tell_redis(settings: Settings, findings: Findings, *, send: bool) -> None:
         return
     findings.ok("Redis answers")
     findings.note(
-        "a relay sends from there: python -m htlogging relay status"
+        f"a relay sends from there: python -m htlogging relay status {settings.host}"
         + ("; --send sends nothing by Redis" if send else "")
     )
