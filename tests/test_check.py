@@ -201,6 +201,13 @@ class TestMistakes:
                 CONFIG % (', "send": False', ', "level": "INFO"'),
                 ["send is False (code): nothing is sent"],
             ),
+            (
+                "import logging\nlogging.getLogger('shop')\n"
+                + (CONFIG % ("", ', "level": "INFO"')).replace("False", "True", 1)
+                + "logging.root.addHandler(logging.getLogger('htevents').handlers[0])"
+                + LOG.format("shop", "warning", {"ht_user_id": 1}),
+                ["logs an event on 'shop', which is disabled"],
+            ),
             ("1 / 0", ["cannot be imported: ZeroDivisionError"]),
         ],
     )
@@ -259,9 +266,18 @@ class TestMistakes:
         pytest.importorskip("structlog")
         found, said = check(
             f"{GOOD}\nimport structlog\n{configure}\nlog = structlog.get_logger()\n"
-            "def view(): log.info('Order', ht_user_id='u')"
+            "def view(): log.info('Order', ht_user_id='u')\n"
+            "def bound(): log.bind(ht_user_id='u').info('Order')"
         )
         assert (found, words in said) == (status, True), said
+
+    def test_environment_variable(self, check):
+        """One that is misspelt has no effect, and gives no other sign."""
+        status, said = check(None, HTEVENTS_WRITEKEY="K", HTEVENT_DEBUG="1")
+        assert status == 1
+        assert "HTEVENTS_WRITEKEY has no effect" in said
+        assert "write HTEVENTS_WRITE_KEY" in said
+        assert "write HTEVENTS_DEBUG" in said
 
     def test_lazy_objects_stay_lazy(self, check):
         """Looking for objects evaluates none: frameworks have proxies of what is not yet."""

@@ -66,6 +66,7 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
         files = application.load(arguments.app, arguments.django, findings)
         read = sources.Sources(files)
         handlers = configuration.handlers(findings, facade=read.uses_facade)
+        configuration.tell_environment(findings)
         sources.tell_strays(read, findings)
         for line in dict.fromkeys(lines):
             findings.problem(line, "the log htlogging says this at run time, too")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
-from htlogging._settings import DEFAULTS, Settings
+from htlogging._settings import DEFAULTS, TABLE, Settings
 from htlogging._twice import reached_twice
 from htlogging.exceptions import HtLoggingError
 from htlogging.htevents import Client
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from htlogging._cli.check.findings import Findings
 
     T = TypeVar("T")
+
+# How a variable begins that is meant for this package.
+_PREFIXES = ("HTEVENT", "HT_EVENT", "HTLOGGING")
 
 # Of these only is shown whether they are set.
 _SECRETS = ("write_key", "oauth_client_key", "proxies")
@@ -88,6 +93,21 @@ def name_of(handler: HtEventsHandler) -> str:
     if names:
         return f"the handler of {', '.join(map(repr, names))}"
     return "the handler of a Client" if is_of_client(handler) else "a handler"
+
+
+def tell_environment(findings: Findings) -> None:
+    """Name environment variables that look like ours and are not read."""
+    from difflib import get_close_matches
+
+    known = {row.variable for row in TABLE.values() if row.variable}
+    for name in sorted(os.environ):
+        if not name.upper().startswith(_PREFIXES) or name in (*known, VARIABLE):
+            continue
+        near = get_close_matches(name.upper(), sorted(known), 1)
+        findings.problem(
+            f"the environment variable {name} has no effect: it is not read",
+            f"write {near[0]}" if near else f"use one of {', '.join(sorted(known))}",
+        )
 
 
 def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:

@@ -144,6 +144,12 @@ def _tell_call(
             "HtEventsHandler",
             "log on 'htevents', or give this logger the handler",
         )
+    elif logger.disabled:
+        findings.problem(
+            f"{call.place} logs an event on {name!r}, which is disabled, by a dictConfig "
+            "that does not name it",
+            "set disable_existing_loggers to False",
+        )
     elif logging.getLevelName(call.level) < logger.getEffectiveLevel():
         if call.level != "DEBUG" and any(
             isinstance(handler, HtEventsHandler) for handler in logger.handlers

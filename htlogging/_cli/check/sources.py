@@ -92,6 +92,7 @@ class Sources:
             if name in _BINDERS:
                 extra += words
             elif name in METHODS:
+                words += _bound_before(node.func)
                 fields = [word for word in words if word in FIELDS]
                 if fields or any(key in FIELDS or _is_stray(key) for key in extra):
                     logger = _logger_of(node.func, names)
@@ -111,6 +112,14 @@ def tell_strays(sources: Sources, findings: Findings) -> None:
         )
         hint = f"write {meant}" if meant else f"use one of {', '.join(sorted(FIELDS))}"
         findings.problem(f"no such field: {name}, at {place}", hint)
+
+
+def _bound_before(function: ast.expr) -> list[str]:
+    """Return the fields of `logger.bind(…)` in `logger.bind(…).info`."""
+    inner = function.value if isinstance(function, ast.Attribute) else None
+    if not isinstance(inner, ast.Call) or _last(inner.func) not in _BINDERS:
+        return []
+    return [word.arg for word in inner.keywords if word.arg]
 
 
 def _is_stray(name: str) -> bool:
