@@ -179,6 +179,24 @@ class TestPairs:
         assert client.flush(HANG)
         assert numbers(collector) == set(range(next(count)))
 
+    def test_flush_within_a_durable_call(self, make, collector):
+        """Who writes the spool's file may be stopped: a flush meanwhile is answered."""
+        client = make("spool", upload_interval=0.0)
+        answers = []
+        handle = lambda *_: answers.append(client.flush(HANG / 2))  # noqa: E731
+        before = signal.signal(signal.SIGALRM, handle)
+        try:
+            for n in range(40):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + n * 10e-6)
+                client.track("user", "e", {"n": n})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert answers
+        assert all(answers)
+        assert client.flush(HANG)
+        assert numbers(collector) == set(range(40))
+
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 class TestInterruptedExit:

@@ -44,6 +44,9 @@ _BUSY_ROUNDS, _IDLE_ROUNDS = 1, 1_024
 TOO_OLD = "too old"
 TOO_LARGE = "spool_max_bytes is reached"
 
+# Seconds for which a sender waits to take a settled batch out of the file.
+_WAIT = 0.1
+
 
 class Maintenance:
     """
@@ -100,8 +103,14 @@ class Maintenance:
     def remove(self, batch: Batch, failure: DeliveryError | None) -> None:
         """Take settled events out of the file, now or later."""
         self._gone.append((batch.ids, failure))
-        if not self.no_writes.is_on():
-            self._try(self._remove_gone)
+        # Not for long: a signal handler may have stopped the thread that writes, and
+        # wait in `flush` for this batch. Then a later one takes these out as well.
+        writing = self._file.writing
+        if not self.no_writes.is_on() and writing.acquire(timeout=_WAIT):
+            try:
+                self._try(self._remove_gone)
+            finally:
+                writing.release()
 
     def _remove_gone(self) -> None:
         # Should this process die before, they are sent again, under their ids.
@@ -118,10 +127,15 @@ class Maintenance:
 
     def note_own(self) -> None:
         """Write down how many events there are, for whoever finds the file damaged."""
-        with self._file.writing:
+        writing = self._file.writing
+        if not writing.acquire(timeout=_WAIT):
+            return  # as in `remove`; the next claim does it
+        try:
             own = self._ledger.own
             if own is not None:
                 self._file.note(own.number, own.last, own.settled)
+        finally:
+            writing.release()
 
     def _note_settled(self, ids: Sequence[int]) -> None:
         # Before they leave the file: should this process die between, they are sent
