@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from htlogging._bindings import current
 from htlogging._event import builder
 from htlogging._event.encoder import encode, prefer_orjson
 from htlogging._event.record import STANDARD, given
 from htlogging._process import fork
+from htlogging._scopes.bindings import current
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 from htlogging.exceptions import InvalidSetting
 

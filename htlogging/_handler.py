@@ -10,7 +10,6 @@ import time
 import weakref
 from logging.handlers import QueueHandler
 
-from htlogging._bindings import current
 from htlogging._delivery.gate import Gate
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
@@ -38,6 +37,7 @@ from htlogging._report import (
     what_is_wrong,
     where,
 )
+from htlogging._scopes.bindings import current
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
 from htlogging._twice import reached_twice

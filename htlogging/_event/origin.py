@@ -17,10 +17,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
 from htlogging._process import fork
+from htlogging._scopes.bindings import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._bindings import current
 from htlogging._event import builder, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
+from htlogging._scopes.bindings import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

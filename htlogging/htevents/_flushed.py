@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from htlogging._block import Block
+from htlogging._scopes.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
     from typing import Any
 
-    from htlogging._bindings import ScopeBlock
+    from htlogging._scopes.bindings import ScopeBlock
 
 
 class ScopedBody:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 
-from htlogging._bindings import ScopeBlock, current
 from htlogging._event import bindable
+from htlogging._scopes.bindings import ScopeBlock, current
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False

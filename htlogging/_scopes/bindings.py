@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import ContextVar
 
-from htlogging._block import Block
+from htlogging._scopes.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
