@@ -316,6 +316,21 @@ class TestRoute:
             status, said = check(None, HTEVENTS_HOST=other.url)
             assert (status, "--send" in said) == (0, True), said
 
+    def test_send_in_a_test(self, check):
+        """While a test runs, no test event leaves the machine; the route is looked at."""
+        with server() as url:
+            host = "http://shop.example"
+            _, said = check(
+                *(None, "--send"),
+                HTEVENTS_HOST=host,
+                HTEVENTS_LOOPBACK_ONLY="1",
+                HTTP_PROXY=url,
+                NO_PROXY="",
+            )
+        assert "no test event leaves the machine" in said
+        assert "an answer after" in said
+        assert "the test event" not in said
+
     def test_wrong_region(self, check):
         """A host name that is not known."""
         host = "https://eu-moon-9.hightouch-events.com.invalid"

@@ -142,9 +142,14 @@ def show(event: bytes, *, held: bool) -> None:
         observer(event, held)
 
 
+def is_in_force() -> bool:
+    """Return whether events that would leave the machine are held back."""
+    return bool(_rules) and _rules[-1].hold
+
+
 def holds(destination: Destination) -> bool:
     """Return whether events for this destination are held back."""
-    if not _rules or not _rules[-1].hold:
+    if not is_in_force():
         return False
     return _rules[-1].everywhere or not _is_local(destination)
 

@@ -57,8 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace, findings: Findings) -> None:
     from htlogging._cli.check import application, configuration, logs, route, sources
+    from htlogging._process import capturing
+    from htlogging._process.capturing import is_loopback
     from htlogging._version import __version__
 
+    # Before ours: whether a test has started this process.
+    testing = capturing.is_in_force()
     python = ".".join(map(str, sys.version_info[:3]))
     console.out(f"htlogging {__version__}, Python {python}")
     with application.held_back() as lines:
@@ -79,4 +83,7 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
             if each._settings.send  # noqa: SLF001
         }
         for settings in routes.values():
-            route.tell(settings, findings, send=arguments.send)
+            held = testing and not is_loopback(settings.host)
+            if held and arguments.send:
+                findings.note("a test is running: no test event leaves the machine")
+            route.tell(settings, findings, send=arguments.send and not held)
