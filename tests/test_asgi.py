@@ -124,6 +124,16 @@ class TestOtherScopes:
         asyncio.run(HtEventsMiddleware(app)(scope, 1, 2))
         assert seen == [(scope, 1, 2)]
 
+    def test_a_bare_one(self, ht_events):
+        """A scope that has the least still makes an event, with nothing made up."""
+
+        async def app(_scope, _receive, _send):
+            htevents.track("u", "e")
+
+        scope = {"type": "http", "path": "/", "server": ("/run/shop.sock", None)}
+        asyncio.run(HtEventsMiddleware(app)(scope, None, None))
+        assert ht_events[0]["context"]["page"] == {"path": "/"}
+
     def test_a_mounted_application(self, ht_events):
         """The service's path is below the mount, the event's is the whole one."""
         sent = []

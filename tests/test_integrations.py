@@ -176,6 +176,8 @@ class TestContext:
             (1, "198.51.100.1:4711", "198.51.100.1"),
             (1, "2001:db8::1", "2001:db8::1"),
             (1, "::ffff:198.51.100.1", "198.51.100.1"),
+            (1, "fe80::1%eth0", "fe80::1"),
+            (1, "::1%<script>", "::1"),
             (1, "unknown", None),
             (1, "<script>", None),
         ],
@@ -194,6 +196,11 @@ class TestContext:
         assert event(**forwarded)["context"]["page"]["url"] == "http://shop.example/"
         made = event({"trusted_proxies": 1}, **forwarded)
         assert made["context"]["page"]["url"] == "https://www.shop.example/"
+
+    def test_url_of_a_scheme_that_a_proxy_made_up(self, event):
+        """A scheme that is none of HTTP's is not put into the URL."""
+        made = event({"trusted_proxies": 1}, x_forwarded_proto="javascript")
+        assert made["context"]["page"]["url"] == "http://shop.example/"
 
     def test_what_is_endless_is_cut(self, event):
         """A client cannot make an event too large to be sent."""
@@ -447,8 +454,14 @@ class TestOptions:
             *[{"trusted_proxies": n} for n in (-1, True, "1", None)],
             *[{"query": n} for n in (1, "yes", None)],
             *[{"user_id": n} for n in ("user_id", 1)],
-            *[{"cookie_service": n} for n in ("ht", "/", "", "/a?b", 1)],
-            *[{"cookie_domain": n} for n in ("", ".", "a;b", "http://a", 1)],
+            *[
+                {"cookie_service": n}
+                for n in ("ht", "/", "", "/a?b", "/a\x00", "/ä", "//", 1)
+            ],
+            *[
+                {"cookie_domain": n}
+                for n in ("", ".", "a;b", "a\nb", "a\x00b", "ä.example", "http://a", 1)
+            ],
         ],
         ids=repr,
     )

@@ -104,6 +104,13 @@ class TestApi:
         shown = ask(collector, f"/_/events?{query}").json()
         assert [e["event"]["messageId"] for e in shown] == found
 
+    def test_numbers_without_end(self, collector):
+        """A number of thousands of digits counts as none: there is an answer."""
+        send(collector, event())
+        digits = "9" * 5_000
+        assert len(ask(collector, f"/_/events?limit={digits}").json()) == 1
+        assert ask(collector, f"/_/source?id={digits}").status_code == 404
+
     def test_counts(self, collector):
         """Counts go on when events are no longer kept."""
         send(collector, event(), event(userId=None))
@@ -279,6 +286,8 @@ class TestFaults:
         "said",
         [
             {"fault": "fire"},
+            {"fault": ["500"]},
+            {"fault": {"500": 1}},
             {"fault": "slow", "seconds": -1},
             {"fault": "slow", "seconds": "2"},
             {"fault": "slow", "seconds": True},
@@ -334,6 +343,7 @@ class TestWhoMayAsk:
         for headers in (
             {"Origin": "https://attacker.example"},
             {"Origin": collector.url, "Content-Type": "text/plain"},
+            {"Content-Type": "text/plain"},
         ):
             answer = requests.post(
                 collector.url + path,

@@ -181,6 +181,30 @@ class TestCelery:
         assert seen[:2] == [{"a": 1, "b": 2}] * 2
         assert seen[2] == {"b": 2}
 
+    def test_a_retry(self, ht_events):
+        """It carries what the job came with, and nothing of the try that failed."""
+        celery = pytest.importorskip("celery")
+        from celery.contrib.testing.worker import start_worker
+
+        from htlogging.integrations import celery as integration
+
+        app = celery.Celery("retries", broker="memory://", backend="cache+memory://")
+        integration.install(app)
+
+        @app.task(bind=True, max_retries=1, name="retries.work")
+        def work(self):
+            htevents.track(event="Tried")
+            htlogging.bind(failed=1)
+            if not self.request.retries:
+                raise self.retry(countdown=0)
+
+        with start_worker(app, pool="solo", perform_ping_check=False):
+            with htlogging.scope(ht_user_id="u"):
+                result = work.delay()
+            result.get(timeout=HANG)
+        found = [(e["userId"], e["properties"]) for e in ht_events.named("Tried")]
+        assert found == [("u", {}), ("u", {})]
+
     def test_called_as_a_function(self, app):
         """Then it is one, and runs in its caller's scope."""
 
@@ -395,6 +419,27 @@ class TestTaskiq:
 
         asyncio.run(main())
         assert ht_events.one("In the task")["userId"] == "job"
+
+    def test_a_retry(self, ht_events):
+        """It carries what the task came with, and nothing of the try that failed."""
+        taskiq = pytest.importorskip("taskiq")
+        from htlogging.integrations.taskiq import HtEventsMiddleware
+
+        broker = taskiq.InMemoryBroker(await_inplace=True).with_middlewares(
+            taskiq.SimpleRetryMiddleware(default_retry_count=2), HtEventsMiddleware()
+        )
+
+        @broker.task(retry_on_error=True)
+        async def work():
+            htevents.track(event="Tried", anonymous_id="a")
+            htlogging.bind(failed=1)
+            raise LookupError
+
+        async def main():
+            await work.kiq()
+
+        asyncio.run(main())
+        assert [e["properties"] for e in ht_events.named("Tried")] == [{}, {}]
 
     def test_the_brokers_end_delivers(self, broker, collector):
         """What waits is delivered, a sender's too."""

@@ -57,7 +57,7 @@ class Dial:
         if not isinstance(said, dict):
             raise InvalidFault('a dial is set with {"fault": NAME}')
         fault = said.get("fault")
-        if fault is not None and fault not in FAULTS:
+        if fault is not None and not (isinstance(fault, str) and fault in FAULTS):
             raise InvalidFault(f"fault must be null or one of {', '.join(FAULTS)}")
         seconds, every = said.get("seconds", 2), said.get("every", 1)
         if not _is_number(seconds) or not 0 <= seconds <= _MAX_SECONDS:

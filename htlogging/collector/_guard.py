@@ -56,8 +56,13 @@ def why_refused(headers: Message, *, same_origin: bool) -> str | None:
 
 def is_simple(headers: Message) -> bool:
     """Return whether a page sends what browsers send anywhere without asking first."""
+    return headers.get("Origin") is not None and not is_json(headers)
+
+
+def is_json(headers: Message) -> bool:
+    """Return whether a request says that its body is JSON."""
     kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return headers.get("Origin") is not None and kind != "application/json"
+    return kind == "application/json"
 
 
 def cors(headers: Message, *, preflight: bool = False) -> dict[str, str]:

@@ -40,6 +40,9 @@ _HEARTBEAT = 15.0
 # The most events that `/_/events` returns without a limit.
 _LIMIT = 1_000
 
+# Digits of a number in a request; int() refuses very long ones.
+_MAX_DIGITS = 18
+
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -84,7 +87,9 @@ class Page:
         if arrival.method in ("GET", "HEAD"):
             return self._get(name, asked, arrival)
         if arrival.method == "POST" and name in ("reset", "faults"):
-            if _guard.is_simple(arrival.headers):
+            # Without a body there is nothing to read, so a plain `curl -X POST` will do.
+            unread = arrival.raw and not _guard.is_json(arrival.headers)
+            if unread or _guard.is_simple(arrival.headers):
                 return _error(HTTPStatus.FORBIDDEN, "Content-Type is not JSON")
             return self._post(name, arrival.raw)
         return _error(HTTPStatus.METHOD_NOT_ALLOWED, "this is read with GET")
@@ -124,8 +129,8 @@ class Page:
             )
         if name == "export":
             return self._export()
-        if name == "source" and (number := asked.get("id", "")).isdecimal():
-            source = self._log.source(int(number))
+        if name == "source" and (number := _whole(asked.get("id", ""))) is not None:
+            source = self._log.source(number)
             if source is not None:
                 headers = {"Content-Type": "application/json", **_SAFE}
                 return Answer(200, headers, [source.encode()])
@@ -151,8 +156,8 @@ class Page:
             for event in entry.events()
             if _is_asked(event, name, asked)
         ]
-        limit = asked.get("limit", "")
-        return found[-(int(limit) if limit.isdecimal() else _LIMIT) or len(found) :]
+        limit = _whole(asked.get("limit", ""))
+        return found[-(_LIMIT if limit is None else limit) or len(found) :]
 
     def _export(self) -> Answer:
         lines = [
@@ -176,7 +181,7 @@ class Page:
             last: The last id that the page has seen, `RUN-NUMBER`, or nothing.
         """
         run, _, number = last.partition("-")
-        after = int(number) if run == self._log.run and number.isdecimal() else 0
+        after = (_whole(number) or 0) if run == self._log.run else 0
         run = self._log.run
         if after == 0:
             yield _message("reset", f"{run}-0", {"run": run})
@@ -194,6 +199,11 @@ class Page:
             for entry in entries:
                 after = entry.number
                 yield _message("request", f"{run}-{after}", _shown(entry))
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number; `None` if it is none, or has more digits than any of ours."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _shown(entry: Entry) -> dict[str, Any]:

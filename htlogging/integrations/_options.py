@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 from htlogging.exceptions import InvalidSetting
+
+# Both stand in headers or are compared with decoded paths: nothing that needs a code.
+_PREFIX = re.compile(r"(?:/[\w.~-]+)+", re.ASCII)
+_DOMAIN = re.compile(r"\.?\w[\w.-]*", re.ASCII)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +83,7 @@ def _prefix(path: str | None) -> str | None:
     if path is None:
         return None
     prefix = path.rstrip("/") if isinstance(path, str) else ""
-    if not prefix.startswith("/") or set(prefix) & set("?#% \t\r\n"):
+    if not _PREFIX.fullmatch(prefix):
         raise InvalidSetting(
             f"cookie_service must be a path such as '/ht', not {path!r}"
         )
@@ -88,11 +93,7 @@ def _prefix(path: str | None) -> str | None:
 def _domain(domain: str | None) -> str | None:
     if domain is None:
         return None
-    if (
-        not isinstance(domain, str)
-        or not domain.strip(".")
-        or set(domain) & set("; ,\r\n/:")
-    ):
+    if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
         raise InvalidSetting(
             f"cookie_domain must be a domain such as 'example.com', not {domain!r}"
         )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 MAX_TEXT = 2_048
 MAX_LANGUAGES = 256
 
+_SCHEMES = ("http", "https")
 _SAFE = "/:@!$&'()*+,;=-._~"
 _HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,4}")
@@ -168,7 +169,8 @@ def origin(request: Request, options: Options) -> tuple[str, str]:
         host = _forwarded(request.header("x-forwarded-host"), proxies) or host
     if not _HOST.fullmatch(host):
         host = request.server
-    return scheme.lower(), host
+    scheme = scheme.lower()
+    return scheme if scheme in _SCHEMES else request.scheme, host
 
 
 def _url(request: Request, options: Options) -> str:
@@ -205,7 +207,8 @@ def _address(text: str) -> str | None:
     if found:
         text = found["six"] or found["four"]
     try:
-        parsed = ipaddress.ip_address(text)
+        # Less its zone (`%eth0`), which means something on this machine alone.
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     # An IPv4 peer of a socket that takes both.

@@ -92,7 +92,7 @@ class AsgiRequest:
         headers = self._headers
         if headers is None:
             headers = self._headers = {}
-            for each, value in self._scope["headers"]:
+            for each, value in self._scope.get("headers", ()):
                 # HTTP/2 may split cookies into lines.
                 join = b"; " if each == b"cookie" else b", "
                 known = headers.get(each)
@@ -127,7 +127,9 @@ class AsgiRequest:
     def server(self) -> str:
         """The server's name and port."""
         name, port = self._scope.get("server") or ("", None)
-        return f"{name}:{port}" if port not in (None, 80, 443) else str(name)
+        if port is None:  # the path of a socket file
+            return ""
+        return f"{name}:{port}" if port not in (80, 443) else str(name)
 
 
 def _below(scope: Scope) -> str:

@@ -61,7 +61,8 @@ def install(app: Celery) -> None:
 
 
 def _publish(headers: dict[str, Any] | None = None, **_: object) -> None:
-    if headers is not None:
+    # A retry keeps the headers that the job came with, and nothing of the failed try.
+    if headers is not None and not headers.get("retries"):
         text = _travel.packed()
         if text is not None:
             headers[_travel.NAME] = text

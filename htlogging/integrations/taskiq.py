@@ -43,6 +43,9 @@ class HtEventsMiddleware(TaskiqMiddleware):
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
         """Add the bound fields to the message."""
+        # A retry keeps the labels that the task came with, and nothing of the failed try.
+        if "_retries" in message.labels:
+            return message
         text = _travel.packed()
         if text is not None:
             message.labels[_travel.NAME] = text
