@@ -23,8 +23,9 @@ from htlogging._event.record import (
     known_of,
     to_event,
 )
-from htlogging._figures import figures
-from htlogging._placement import oddities
+from htlogging._loggers.duplicates import reached_twice
+from htlogging._loggers.placement import oddities
+from htlogging._metrics.figures import figures
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
@@ -40,7 +41,6 @@ from htlogging._report import (
 from htlogging._scopes.bindings import current
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats
-from htlogging._twice import reached_twice
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
 TYPE_CHECKING = False

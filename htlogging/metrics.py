@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 
-from htlogging._figures import BOUNDS, figures
 from htlogging._handler import HtEventsHandler
-from htlogging._openmetrics import CONTENT_TYPE, Family, text
+from htlogging._metrics.figures import BOUNDS, figures
+from htlogging._metrics.openmetrics import CONTENT_TYPE, Family, text
 from htlogging._process import fork
 from htlogging._process.shutdown import living
 

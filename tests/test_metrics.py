@@ -14,8 +14,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import htlogging
-from htlogging import _figures, metrics
-from htlogging._figures import Figures, reason_of
+from htlogging import metrics
+from htlogging._metrics import figures as figures_module
+from htlogging._metrics.figures import Figures, reason_of
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
 from htlogging.htevents import Client
@@ -26,7 +27,7 @@ HANG = 60  # seconds: the guard, not a measurement
 @pytest.fixture(autouse=True)
 def figures(monkeypatch):
     """Count from 0 in each test."""
-    mine = _figures.figures
+    mine = figures_module.figures
     monkeypatch.setattr(mine, "observers", ())
     mine._begin()
     gc.collect()  # clients of other tests

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import add_example, out, row, terminal_width
-from htlogging._command_error import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import closing
 
-from htlogging._command_error import Failed
+from htlogging._cli.errors import Failed
 from htlogging._delivery.request import room
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport

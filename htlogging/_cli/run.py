@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 
 from htlogging._cli.collect import Printer, add_open, show_page
+from htlogging._cli.errors import Misused
 from htlogging._cli.terminal import console
-from htlogging._command_error import Misused
 
 # The exit statuses of shells for a command that is not found or cannot be run.
 _NOT_FOUND = 127

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal import console
-from htlogging._command_error import Failed, Misused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections import deque
 
 from htlogging._delivery.signals import Signal
 from htlogging._delivery.wording import told
-from htlogging._figures import figures, reason_of
+from htlogging._metrics.figures import figures, reason_of
 from htlogging._process.clock import clock
 from htlogging._queue.base import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS

@@ -16,7 +16,7 @@ from htlogging._delivery.retry import (
     whole_tries,
 )
 from htlogging._delivery.wording import cause
-from htlogging._figures import figures
+from htlogging._metrics.figures import figures
 from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging.exceptions import DeliveryError

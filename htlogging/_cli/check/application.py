@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 
-from htlogging._command_error import Misused
+from htlogging._cli.errors import Misused
 from htlogging._process import capturing
 from htlogging.exceptions import HtLoggingError
 

@@ -11,10 +11,10 @@ import os
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._loggers.duplicates import reached_twice
 from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings
-from htlogging._twice import reached_twice
 from htlogging.exceptions import HtLoggingError
 from htlogging.htevents import Client
 

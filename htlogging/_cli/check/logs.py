@@ -9,7 +9,7 @@ from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._placement import is_near
+from htlogging._loggers.placement import is_near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import sys
 from contextlib import closing, contextmanager
 
 from htlogging._cli.drain import add_target, target
+from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal.console import add_example, many, out, say
-from htlogging._command_error import Failed, Misused
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False

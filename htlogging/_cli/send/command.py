@@ -7,10 +7,10 @@ import math
 from contextlib import closing
 
 from htlogging._cli.drain import add_target, pump, target
+from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.send.line_queue import LineQueue
 from htlogging._cli.send.resume import State
 from htlogging._cli.terminal.console import add_example, many, out, say
-from htlogging._command_error import Failed, Misused
 from htlogging._event.encoder import prefer_orjson
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from itertools import islice
 
 from htlogging._cli.drain import concerns_one
+from htlogging._cli.errors import Failed
 from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
 from htlogging._cli.terminal.console import Progress, many
-from htlogging._command_error import Failed
 from htlogging._queue.base import Batch
 from htlogging.exceptions import EventTooLarge
 

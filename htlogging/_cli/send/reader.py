@@ -8,7 +8,7 @@ import os
 import sys
 import zlib
 
-from htlogging._command_error import Failed
+from htlogging._cli.errors import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

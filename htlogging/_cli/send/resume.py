@@ -10,7 +10,7 @@ import secrets
 import stat
 from contextlib import suppress
 
-from htlogging._command_error import Failed
+from htlogging._cli.errors import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

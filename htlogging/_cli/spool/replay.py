@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from htlogging._cli.drain import concerns_one, is_refusal, pump
+from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import Progress
-from htlogging._command_error import Failed
 from htlogging._queue.base import Batch
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.reasons import scrubbed

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from htlogging._command_error import Failed, Misused
+from htlogging._cli.errors import Failed, Misused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

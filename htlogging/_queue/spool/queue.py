@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import suppress
 
-from htlogging._figures import figures
+from htlogging._metrics.figures import figures
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger

@@ -1,0 +1,1 @@
+"""How an application has placed its loggers and handlers, and what is odd about it."""

@@ -1,0 +1,1 @@
+"""Figures for operators: what is counted, and the text that scrapers read."""
