@@ -27,7 +27,7 @@ from htlogging._loggers.duplicates import reached_twice
 from htlogging._loggers.placement import oddities
 from htlogging._metrics.figures import figures
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
-from htlogging._process.clock import clock
+from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import (
@@ -532,7 +532,7 @@ class HtEventsHandler(QueueHandler):
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
         self._worker.maintain(at_once=True)
-        done = self._worker.flush(clock.monotonic() + _seconds(timeout))
+        done = self._worker.flush(clock.monotonic() + timeout_seconds(timeout))
         if check:
             self._delivery.check()
         return done
@@ -692,10 +692,6 @@ HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)
 
 # Seconds after its deadline by which a handler that closes has told what is lost.
 _LATER = 60.0
-
-
-def _seconds(timeout: float | None) -> float:
-    return math.inf if timeout is None else timeout
 
 
 def _in_event_loop() -> bool:

@@ -209,8 +209,8 @@ class Report:
 
         Args:
             why: The reason, in a few words.
-            closing: Whether there is hardly time to try again. Then there is no line
-                about the outage, only one about the events that are lost.
+            closing: Whether there is no other try, or hardly time for one. Then there is
+                no line about the outage, only one about the events that are lost.
         """
         now = self._clock()
         with self._lock:

@@ -79,7 +79,11 @@ class TestAnswers:
             (403, "is the write key right, and of this workspace?"),
             (404, "is the path of host right?"),
             (301, "a redirect is never followed; set host to where it leads"),
+            (304, "no answer to a POST; is host right?"),
             (400, "the server finds the event invalid"),
+            (405, "the server refuses such requests; is host right?"),
+            (407, "a proxy wants a user and a password; set them in proxies"),
+            (410, "the server refuses such requests; is host right?"),
         ],
     )
     def test_refused(self, collector, sign, status, question):
@@ -94,6 +98,15 @@ class TestAnswers:
         collector.script(503)
         Client("K", host=collector.url).track("u", "e")
         sign("do not get through", collector.url, "HTTP 503")
+
+    def test_given_up_at_once(self, collector, caplog):
+        """No line says that one is tried again if it is not."""
+        collector.script(503)
+        client = Client("K", host=collector.url, max_retries=0)
+        client.track("u", "e")
+        assert client.flush(HANG)
+        assert "1 event failed: HTTP 503" in caplog.text
+        assert "again" not in caplog.text
 
     @pytest.mark.parametrize(
         ("off", "words"),

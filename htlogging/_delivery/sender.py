@@ -297,7 +297,7 @@ class Delivery(Outcomes):
         # so what went by memory because the file could not be used.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
-            self._report.failing(cause(failure), closing=closing)
+            self._report.failing(cause(failure), closing=True)
             return Verdict.GIVE_UP, failure
         if work.once or (is_fault and work.may_park(part, well=well) and not closing):
             return Verdict.PARK, failure

@@ -26,9 +26,13 @@ _QUESTIONS = {
     401: ": is the write key right?",
     403: ": is the write key right, and of this workspace?",
     404: ": is the path of host right?",
+    407: ": a proxy wants a user and a password; set them in proxies",
     413: ": the event is too large for the server",
+    304: ": no answer to a POST; is host right?",
     3: ": a redirect is never followed; set host to where it leads",
-    4: ": the server finds the event invalid",
+    400: ": the server finds the event invalid",
+    422: ": the server finds the event invalid",
+    4: ": the server refuses such requests; is host right?",
     5: ": the server has a fault",
 }
 

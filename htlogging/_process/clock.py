@@ -8,6 +8,7 @@ ever. They do not look into objects.
 
 from __future__ import annotations
 
+import math
 import time
 from types import BuiltinFunctionType
 
@@ -32,3 +33,23 @@ class Clock:
 
 
 clock = Clock()
+
+
+def timeout_seconds(timeout: float | None) -> float:
+    """
+    Return what a caller gave as a timeout; without an end if it is `None` or huge.
+
+    Raises:
+        TypeError: It is not a number of seconds.
+    """
+    if timeout is None:
+        return math.inf
+    if isinstance(timeout, (str, bytes)) or not hasattr(timeout, "__float__"):
+        raise TypeError(
+            f"timeout must be seconds or None, not {type(timeout).__name__}"
+        )
+    try:
+        given = float(timeout)
+    except OverflowError:
+        return math.inf if timeout > 0 else 0.0
+    return 0.0 if math.isnan(given) else given

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
 import weakref
 
 from htlogging._process import fork, hosts
@@ -17,6 +18,7 @@ from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Protocol
 
     class Closable(Protocol):
@@ -45,6 +47,16 @@ _busy: set[Closable] = set()
 # Monotonic seconds at which the first handler was closed at exit.
 _began: float | None = None
 
+
+class _Joint(threading.local):
+    """Handlers that this thread closes one after another."""
+
+    # Monotonic seconds at which the first one was closed; `None` outside `close_all`.
+    began: float | None = None
+
+
+_joint = _Joint()
+
 # Whether our hook has run. Written once, by the thread that ends the interpreter.
 _exiting = False
 
@@ -70,15 +82,24 @@ def let_go(handler: Closable) -> None:
     _busy.discard(handler)
 
 
-def close_all() -> None:
-    """Flush and close every handler, where a server or a worker ends."""
+def close_all(handlers: Iterable[Closable] | None = None) -> None:
+    """
+    Flush and close handlers side by side: with a dead server, ten take as long as one.
+
+    Args:
+        handlers: Which ones; all of the process if `None`.
+    """
     fork.notice()
-    handlers = list(_handlers)
-    # All send from now on, side by side.
-    for handler in handlers:
+    each = list(_handlers if handlers is None else handlers)
+    for handler in each:
         handler.nudge()
-    for handler in handlers:
-        handler.close()
+    before = _joint.began
+    _joint.began = clock.monotonic() if before is None else before
+    try:
+        for handler in each:
+            handler.close()
+    finally:
+        _joint.began = before
 
 
 def give_up_others(handler: Closable) -> None:
@@ -101,13 +122,14 @@ def deadline(seconds: float) -> float:
     """
     Return the monotonic time by which a handler that is closed now must be done.
 
-    At exit all handlers are closed one after another, and their time begins with the
-    first. So with a dead server ten handlers take no longer than one.
+    At exit and in `close_all` handlers are closed one after another, and their time begins
+    with the first. So with a dead server ten handlers take no longer than one.
     """
     global _began  # noqa: PLW0603
     now = clock.monotonic()
     if not _exiting:
-        return now + seconds
+        began = _joint.began
+        return now + seconds if began is None else max(began + seconds, now)
     if _began is None:
         _began = now
     return max(_began + seconds, now)

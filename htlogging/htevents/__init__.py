@@ -16,7 +16,7 @@ import sys
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
-from htlogging._process.shutdown import living
+from htlogging._process.shutdown import close_all, living
 from htlogging._report import no_effect
 from htlogging._settings import DEFAULTS, check_names
 from htlogging._stats import Stats
@@ -259,11 +259,7 @@ def join() -> None:
 
     It covers every handler and client of the process, and needs no write key.
     """
-    handlers = _living()
-    for handler in handlers:
-        handler.nudge()
-    for handler in handlers:
-        handler.close()
+    close_all(_living())
 
 
 def shutdown() -> None:

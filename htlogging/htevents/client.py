@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
 from logging import INFO
 
 from htlogging._event import origin
@@ -13,6 +12,8 @@ from htlogging._event.builder import fields_of
 from htlogging._event.origin import LOGGER, Call
 from htlogging._event.record import to_event
 from htlogging._handler import HtEventsHandler
+from htlogging._process.clock import clock, timeout_seconds
+from htlogging._process.shutdown import close_all
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
@@ -293,8 +294,7 @@ class Client:
 
     def join(self) -> None:
         """Flush within `shutdown_timeout`, then stop the threads; later events still go."""
-        for handler in self._now():
-            handler.close()
+        close_all(self._now())
 
     def shutdown(self) -> None:
         """Do what `join` does."""
@@ -427,13 +427,13 @@ def flush_all(
     handlers: Sequence[HtEventsHandler], timeout: float | None, *, check: bool
 ) -> bool:
     """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    deadline = clock.monotonic() + timeout_seconds(timeout)
     for handler in handlers[1:]:
         handler.nudge()
     done = True
     error: DeliveryError | None = None
     for handler in handlers:
-        left = None if timeout is None else max(deadline - time.monotonic(), 0.0)
+        left = None if timeout is None else max(deadline - clock.monotonic(), 0.0)
         try:
             done = handler.flush(left, check=check) and done
         except DeliveryError as exc:
