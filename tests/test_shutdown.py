@@ -15,9 +15,11 @@ class Closing:
         self.nudged = False
 
     def nudge(self):
+        """Note that it sends before the first one is closed."""
         self.nudged = True
 
     def close(self):
+        """Close others meanwhile."""
         assert self.nudged
         self.until = shutdown.deadline(self.seconds)
         shutdown.close_all(self.others)

@@ -44,7 +44,7 @@ def timeout_seconds(timeout: float | None) -> float:
     """
     if timeout is None:
         return math.inf
-    if isinstance(timeout, (str, bytes)) or not hasattr(timeout, "__float__"):
+    if not hasattr(timeout, "__float__"):
         raise TypeError(
             f"timeout must be seconds or None, not {type(timeout).__name__}"
         )
