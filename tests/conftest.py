@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,27 @@ def collector() -> Iterator[Collector]:
     """Return a running collector that takes any write key."""
     with Collector() as running:
         yield running
+
+
+@pytest.fixture
+def apart() -> Iterator[None]:
+    """
+    Keep records from pytest's handlers.
+
+    An exception at a random moment may leave their locks held, those of the standard
+    library's handlers, and a signal handler may come while one is held: other threads that
+    log would wait for ever. Such tests use this.
+    """
+    ours = [logging.getLogger(name) for name in ("htevents", "htlogging")]
+    before = [logger.propagate for logger in ours]
+    silent = logging.NullHandler()
+    ours[1].addHandler(silent)
+    for logger in ours:
+        logger.propagate = False
+    yield
+    ours[1].removeHandler(silent)
+    for logger, propagate in zip(ours, before, strict=True):
+        logger.propagate = propagate
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

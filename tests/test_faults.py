@@ -1012,13 +1012,19 @@ class TestOnError:
 class TestClosed:
     def test_sends_nothing_more(self, collector):
         """An answer that comes after a close in vain begins no further request."""
-        release = threading.Event()
-        collector.always(lambda _request: release.wait(HANG) and 413)
+        arrived, release = threading.Event(), threading.Event()
+
+        def answer(_request):
+            arrived.set()
+            return release.wait(HANG) and 413
+
+        collector.always(answer)
         client = Client("KEY", host=collector.url, shutdown_timeout=0.2)
         others = set(threading.enumerate())
         client.track("user", "e0")
         client.track("user", "e1")
         client.flush(0)
+        assert arrived.wait(HANG)
         client.join()
         threads = {
             thread
@@ -1029,4 +1035,5 @@ class TestClosed:
         release.set()
         for thread in threads:
             thread.join(HANG)
+        assert collector.wait_for_requests(1, HANG)
         assert len(collector.requests) == 1

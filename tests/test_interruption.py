@@ -65,6 +65,7 @@ def alarm():
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.usefixtures("apart")
 class TestRequest:
     @pytest.mark.parametrize("kind", ["function", "object", "method", "partial"])
     @pytest.mark.parametrize("error", [TimeLimit, TimeoutError, ConnectionResetError])

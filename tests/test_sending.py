@@ -60,6 +60,7 @@ def senders():
     return [t for t in threading.enumerate() if t.name == "htlogging-0"]
 
 
+@pytest.mark.usefixtures("apart")
 class TestLife:
     @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, MemoryError])
     def test_raised_on_a_sending_thread(self, make, collector, raised):
@@ -147,6 +148,7 @@ class TestIdle:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer")
+@pytest.mark.usefixtures("apart")
 class TestPairs:
     CALLS = ("track", "flush", "stats", "join")
 

@@ -396,7 +396,9 @@ from htlogging.htevents import Client
 
 with Collector() as collector:
     collector.always(503)
-    client = Client("KEY", host=collector.url, spool=sys.argv[1], upload_size=5)
+    client = Client(
+        "KEY", host=collector.url, spool=sys.argv[1], upload_size=5, upload_interval=60
+    )
     for n in range(5):
         client.track("user1", "E", message_id=f"claimed{n}")
     assert collector.wait_for_requests(1, 30)

@@ -25,6 +25,7 @@ def load(name):
 @pytest.mark.skipif(
     "coverage" in sys.modules, reason="coverage's lock is not re-entrant"
 )
+@pytest.mark.usefixtures("apart")
 class TestInterruptions:
     # Raised in a callback of the garbage collector, it cannot be caught.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

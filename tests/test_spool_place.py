@@ -178,7 +178,7 @@ class TestMake:
 
 
 class TestHandler:
-    def test_refused_at_construction(self, tmp_path, collector):
+    def test_refused_at_construction(self, tmp_path):
         """A place that will not do anywhere is an `InvalidSetting` where it is set."""
         tmp_path.chmod(0o777)
         with pytest.raises(InvalidSetting, match="no sticky bit"):

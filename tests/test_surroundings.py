@@ -314,6 +314,7 @@ class TestSwitches:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.usefixtures("apart")
 class TestSignals:
     @pytest.mark.parametrize("overflow", ["drop", "block"])
     def test_handler_that_tracks(self, collector, overflow):
@@ -538,6 +539,7 @@ class TestReentry:
         assert (stats.failed, stats.delivered) == (1, 1 + more.count("again"))
 
 
+@pytest.mark.usefixtures("apart")
 class TestRecursionLimit:
     """Calls with hardly any stack left, as in a runaway recursion of the application."""
 

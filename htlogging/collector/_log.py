@@ -82,9 +82,15 @@ class Entry:
 
 
 class Log:
-    """The last requests of a collector, numbered; bounded in memory."""
+    """
+    The last requests of a collector, numbered; bounded in memory.
 
-    def __init__(self) -> None:
+    Args:
+        most: How many requests to keep; `MAX_REQUESTS` are the most.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = MAX_REQUESTS if most is None else min(most, MAX_REQUESTS)
         # Shows a page that was open before a restart that its numbers are old.
         self.run = token_hex(4)
         # Guards all below; notified by a new request, `clear` and `close`. The connections'
@@ -120,7 +126,7 @@ class Log:
             while len(self._entries) > 1 and (
                 self._held > MAX_EVENTS
                 or self._bytes > MAX_BYTES
-                or len(self._entries) > MAX_REQUESTS
+                or len(self._entries) > self._most
             ):
                 gone = self._entries.popleft().request
                 self._held -= len(gone.events)
