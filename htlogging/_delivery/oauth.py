@@ -23,6 +23,7 @@ from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import Unreachable
 from htlogging._process import fork, logging_lock
 from htlogging._process.clock import clock
+from htlogging._process.locks import do_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,20 +132,26 @@ class TokenSource:
         if token is not None and began < token.renew:
             return token
         lives = token is not None and began < token.ends
-        if not self._lock.acquire(timeout=0 if lives else max(timeout, 0)):
-            if lives and token is not None:
-                return token
+        found = do_within(
+            self._lock,
+            0 if lives else max(timeout, 0),
+            lambda: self._get(post, began, timeout),
+        )
+        if found is None and lives:
+            found = token
+        if found is None:
             raise Unreachable("the OAuth token did not come in time", code="oauth")
-        try:
-            token = self._token
-            now = clock.monotonic()
-            if token is not None and now < token.renew:
-                return token
-            if self._failure is not None and self._failed > began:
-                raise self._failure.again()
-            return self._renew(token, post, began + timeout)
-        finally:
-            self._lock.release()
+        return found
+
+    def _get(self, post: Post, began: float, timeout: float) -> Token:
+        """Return the token that another thread has fetched since, or fetch one."""
+        token = self._token
+        now = clock.monotonic()
+        if token is not None and now < token.renew:
+            return token
+        if self._failure is not None and self._failed > began:
+            raise self._failure.again()
+        return self._renew(token, post, began + timeout)
 
     def drop(self, token: Token) -> None:
         """Forget this token, unless there is a newer one already."""

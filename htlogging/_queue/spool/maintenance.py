@@ -6,6 +6,7 @@ import math
 from collections import deque
 from contextlib import suppress
 
+from htlogging._process.locks import do_within
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.outage import Outage
@@ -105,12 +106,9 @@ class Maintenance:
         self._gone.append((batch.ids, failure))
         # Not for long: a signal handler may have stopped the thread that writes, and
         # wait in `flush` for this batch. Then a later one takes these out as well.
-        writing = self._file.writing
-        if not self.no_writes.is_on() and writing.acquire(timeout=_WAIT):
-            try:
-                self._try(self._remove_gone)
-            finally:
-                writing.release()
+        if not self.no_writes.is_on():
+            remove = self._remove_gone
+            do_within(self._file.writing, _WAIT, lambda: self._try(remove))
 
     def _remove_gone(self) -> None:
         # Should this process die before, they are sent again, under their ids.
@@ -127,15 +125,13 @@ class Maintenance:
 
     def note_own(self) -> None:
         """Write down how many events there are, for whoever finds the file damaged."""
-        writing = self._file.writing
-        if not writing.acquire(timeout=_WAIT):
-            return  # as in `remove`; the next claim does it
-        try:
-            own = self._ledger.own
-            if own is not None:
-                self._file.note(own.number, own.last, own.settled)
-        finally:
-            writing.release()
+        # With a limit, as in `remove`; the next claim does it.
+        do_within(self._file.writing, _WAIT, self._note_own)
+
+    def _note_own(self) -> None:
+        own = self._ledger.own
+        if own is not None:
+            self._file.note(own.number, own.last, own.settled)
 
     def _note_settled(self, ids: Sequence[int]) -> None:
         # Before they leave the file: should this process die between, they are sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from htlogging._process.locks import do_within
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.ledger import Owner
 from htlogging._queue.spool.rows import id_of
@@ -64,12 +65,9 @@ class Writer:
                 with writing:
                     return self._write(event, direct=direct)
             # In a signal handler. Who has `writing` may wait for what it interrupted.
-            if not writing.acquire(timeout=_HANDLER_WAIT):
-                return None
-            try:
-                return self._write(event, direct=direct)
-            finally:
-                writing.release()
+            return do_within(
+                writing, _HANDLER_WAIT, lambda: self._write(event, direct=direct)
+            )
         except (SpoolUnavailable, InvalidSetting) as exc:
             self._no_writes.note(exc)
         return None
