@@ -200,7 +200,13 @@ def facade(collector, monkeypatch):
             handler.close()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "shop-orders" else name
+        for name in FILES
+    ],
+)
 class TestRealEvents:
     def test_through_the_facade(self, facade, collector, name):
         """Each event within the limit arrives once, as given; the others raise."""

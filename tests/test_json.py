@@ -965,6 +965,7 @@ class TestAnything:
         """Whatever is put in: RFC 8259, the neighbours whole, the encoders agreed."""
         as_property(value)
 
+    @pytest.mark.slow
     @thorough
     @given(st.dictionaries(keys, anything, max_size=5))
     def test_as_properties(self, properties):
@@ -973,6 +974,7 @@ class TestAnything:
         assert list(made) == ["type", "properties"]
         assert type(made["properties"]) is dict
 
+    @pytest.mark.slow
     @thorough
     @given(anything, st.integers(0, 400))
     def test_never_over_the_limit(self, value, limit):

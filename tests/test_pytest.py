@@ -126,6 +126,7 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", [(), ("-p", "no:logging"), ("-n", "2")])
     def test_and_all_is_seen(self, project, proxy, options):
         """Each event is in `ht_events`, once, in order; by whatever way in."""
@@ -188,6 +189,7 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.slow
     def test_through_unittest(self, project, proxy):
         """A `TestCase` under pytest is a test like others."""
         project(
@@ -203,6 +205,7 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.slow
     def test_lifted(self, project, proxy):
         """The marker lets this test's events leave, and no other's."""
         out = project(
@@ -225,6 +228,7 @@ class TestNothingLeaves:
         assert b"POST http://elsewhere.example/v1/batch" in proxy.seen[0]
         assert "passed" in out
 
+    @pytest.mark.slow
     def test_remote_proxy_of_a_local_server(self, project, proxy):
         """A server on this machine behind a proxy elsewhere is not this machine."""
         project(
@@ -241,6 +245,7 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.slow
     def test_needs_the_plugin(self, project, proxy):
         """Without the plugin they would leave: the proxy sees what there is to see."""
         (bad,) = [
@@ -315,6 +320,7 @@ class TestEvents:
             """
         )
 
+    @pytest.mark.slow
     def test_fixtures_count(self, project):
         """What the test's other fixtures make is seen, whichever comes first."""
         project(
@@ -350,6 +356,7 @@ class TestEvents:
             """
         )
 
+    @pytest.mark.slow
     def test_failures_are_readable(self, project):
         """A comparison names the event, the place and both values."""
         out = project(
@@ -424,6 +431,7 @@ class TestStrict:
             client.track("u", "unseen")
     """
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "options", [("--htevents-strict",), ("-o", "htevents_strict=true")]
     )
@@ -436,6 +444,7 @@ class TestStrict:
         assert "track 'unseen too' of 'u' {}" in out
         assert "'seen' of" not in out
 
+    @pytest.mark.slow
     def test_only_where_asked_for(self, project):
         """By default nobody needs to look."""
         assert "5 passed" in project(self.TEST)

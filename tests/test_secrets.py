@@ -523,6 +523,7 @@ class TestHostileValues:
         with suppress(EventTooLarge):
             client.track("user", "hostile", {"value": value})
 
+    @pytest.mark.slow
     def test_nothing_is_kept(self):
         """Hostile events leave nothing behind, sent or refused."""
         with Collector(keep=1) as collector:

@@ -513,6 +513,7 @@ class TestAdopt:
         queue.maintain(at_once=True)
         assert len(queue.mark()[0]) == 1
 
+    @pytest.mark.slow
     def test_many_of_the_dead(self, queue, path):
         """A request has events of many owners, and half of it is for the living."""
         made = [row_of(1_000 + n, 1, b"%d" % n) for n in range(5_000)]

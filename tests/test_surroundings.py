@@ -539,6 +539,13 @@ class TestReentry:
         assert (stats.failed, stats.delivered) == (1, 1 + more.count("again"))
 
 
+# Frames left. In the default run, every sixth of those at which something ends.
+LEFT = [
+    left if left % 6 == 0 or left > 60 else pytest.param(left, marks=pytest.mark.slow)
+    for left in (*range(5, 60), 80, 100, 150, 200)
+]
+
+
 @pytest.mark.usefixtures("apart")
 class TestRecursionLimit:
     """Calls with hardly any stack left, as in a runaway recursion of the application."""
@@ -572,7 +579,7 @@ class TestRecursionLimit:
         assert not thread.is_alive()
         return said
 
-    @pytest.mark.parametrize("left", [*range(5, 60), 80, 100, 150, 200])
+    @pytest.mark.parametrize("left", LEFT)
     def test_facade(self, client, collector, left):
         """The call may raise `RecursionError`; others' events are safe."""
         odd = {"at": Loud(int), "deep": [[[[1]]]]}
@@ -583,7 +590,7 @@ class TestRecursionLimit:
         assert collector.events[-1]["event"] == "after"
         assert not collector.problems
 
-    @pytest.mark.parametrize("left", [*range(5, 60), 80, 100, 150, 200])
+    @pytest.mark.parametrize("left", LEFT)
     def test_plain_logging(self, attach, collector, left):
         """It raises where the standard library's own handlers do, and nothing else."""
         log, handler = attach()
@@ -603,6 +610,7 @@ class TestRecursionLimit:
         assert collector.events[-1]["event"] == "after"
 
 
+@pytest.mark.slow
 class TestSentry:
     def test_in_a_process_of_its_own(self):
         """`sentry_cases.py` passes; Sentry's SDK patches its process for good."""
