@@ -304,6 +304,15 @@ class TestMerge:
                 assert context.get()["ht_traits"] == {"a": 1}
         assert (first, second) == ({"ip": "::1", "locale": "de"}, {"locale": "en"})
 
+    @pytest.mark.parametrize("empty", [{}, [], (), ""])
+    def test_an_empty_value_is_an_empty_dict(self, empty):
+        """As in a call: later dicts are merged over it."""
+        with htlogging.scope():
+            htlogging.bind(ht_context=empty)
+            assert htlogging.get() == {"ht_context": {}}
+            with htlogging.bound(ht_context={"ip": "::1"}):
+                assert htlogging.get() == {"ht_context": {"ip": "::1"}}
+
     def test_a_copy_is_kept(self):
         """What the caller, or who asked, changes later does not change what is bound."""
         given = {"ip": "::1"}

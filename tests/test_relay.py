@@ -260,6 +260,37 @@ class TestApplication:
         assert "the key is no stream" in caplog.text
         client.shutdown()
 
+    @pytest.mark.parametrize(
+        ("database", "said"),
+        [
+            ("/0?nope=1", "redis-py knows no parameter nope of a URL"),
+            ("/99", "Redis has no database of that number"),
+        ],
+    )
+    def test_url_that_redis_refuses(self, server, caplog, database, said):
+        """The line says what is wrong with it."""
+        client = Client(
+            host=server.url.removesuffix("/0") + database, max_retries=0, timeout=5
+        )
+        client.track("u", "e")
+        client.flush(HANG)
+        client.shutdown()
+        assert said in caplog.text
+
+    def test_user_without_xadd(self, server, caplog):
+        """The line says that the user may not do it, without the user's name."""
+        with redis.Redis.from_url(server.url) as admin:
+            admin.acl_setuser(
+                "writer", enabled=True, nopass=True, keys="*", commands=["-xadd"]
+            )
+        url = server.url.replace("redis://", "redis://writer:x@")
+        client = Client(host=url, max_retries=0, timeout=5)
+        client.track("u", "e")
+        client.flush(HANG)
+        client.shutdown()
+        assert "NOPERM: the user may not do this; see its ACL" in caplog.text
+        assert "writer" not in caplog.text
+
     def test_password(self, own_server, caplog):
         """A wrong password is in no line, and neither is the right one."""
         with redis.Redis.from_url(own_server.url) as store:
@@ -542,6 +573,13 @@ class TestCommands:
         assert command("replay", dead, *target)[:2] == (0, "2 of 2 events delivered\n")
         assert ids(collector) == ["m1", "m2"]
         assert store.xlen("htevents:dead") == 0
+
+    def test_replay_beside_letters_of_other_programs(self, dead, store, collector):
+        """What is no letter stays where it is, and costs the others nothing."""
+        store.xadd("htevents:dead", {"junk": b"\xff"})
+        target = ("--host", collector.url, "--write-key", "K")
+        assert command("replay", dead, *target)[:2] == (0, "2 of 2 events delivered\n")
+        assert store.xlen("htevents:dead") == 1
 
     def test_replay_refused(self, dead, store, collector):
         """Those refused again stay; after a wrong key nothing more is tried."""

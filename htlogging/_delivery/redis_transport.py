@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 from htlogging._delivery.retry import Answer, Unreachable
@@ -126,6 +127,10 @@ def why(exc: Exception, location: Location) -> str:
     name = type(exc).__name__
     text = str(exc).partition("\n")[0][:120]
     first = text.split(" ", 1)[0]
+    if "NoPermission" in name:  # its text names the user
+        return f"Redis answers NOPERM{_HINTS['NOPERM']}"
+    if text.startswith("DB index is out of range"):
+        return "Redis has no database of that number"
     if first.isupper() and first.isalpha():  # OOM, READONLY, NOAUTH, MISCONF, WRONGTYPE
         return f"Redis answers {first}{_HINTS.get(first, '')}"
     if "timeout" in name.lower() or "timed out" in text.lower():
@@ -136,16 +141,22 @@ def why(exc: Exception, location: Location) -> str:
         return f"Redis answers OOM{_HINTS['OOM']}"
     if "ReadOnly" in name:
         return f"Redis answers READONLY{_HINTS['READONLY']}"
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        return f"redis-py knows no parameter {unknown[1]} of a URL"
     if "Connection" in name:
         return f"no connection to Redis at {location}"
     return f"Redis failed with {name}"
 
 
+# What Python says of a keyword argument that a function does not have.
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
+
 _HINTS = {
     "OOM": ": it is over its maxmemory",
     "READONLY": ": it is a replica; connect to the master",
     "NOAUTH": ": it wants a password",
-    "NOPERM": ": the user may not do this",
+    "NOPERM": ": the user may not do this; see its ACL",
     "WRONGTYPE": ": the key is no stream",
     "MISCONF": ": it cannot save to its disk",
 }

@@ -46,7 +46,7 @@ _MEANT_AS_DICT = {
 
 def check(fields: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the fields, if events can have them.
+    Return the fields, if events can have them; an empty value for a dict is `{}`.
 
     Raises:
         InvalidField: There is no such field, or its value has the wrong type.
@@ -63,7 +63,13 @@ def check(fields: dict[str, Any]) -> dict[str, Any]:
                 f"{name}: did you mean {meant}? A property of that name goes into "
                 f"ht_properties={{{name!r}: ...}}"
             )
-    return fields
+    # `None` stays: it removes a value.
+    empty: dict[str, Any] = {
+        name: {}
+        for name in _MEANT_AS_DICT.values()
+        if fields.get(name) is not None and not fields[name]
+    }
+    return {**fields, **empty} if empty else fields
 
 
 def _check_type(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from htlogging._cli.relay.status import status_of
+from htlogging._delivery.redis_transport import why
 from htlogging._metrics.openmetrics import CONTENT_TYPE, Family, text
 
 TYPE_CHECKING = False
@@ -79,7 +80,7 @@ class Health:
             reason = self._relay.trouble or self._relay.report.outage
         except Exception as exc:  # noqa: BLE001
             # Whatever Redis has: that is what is asked for.
-            found, reason = {}, f"Redis: {type(exc).__name__}"
+            found, reason = {}, why(exc, self._relay.location)
         if path == "/health":
             state = "degraded" if reason else "ok"
             said = {"status": state, "reason": reason}

@@ -48,8 +48,9 @@ class Letters:
 
     def _found(self) -> Iterator[tuple[bytes, bytes]]:
         for name, letter in pages(self._client, self._key, _PAGE_OF_LETTERS):
-            if letter.get(b"raw") != b"1" and self._is_wanted(letter):
-                yield name, letter[b"event"]
+            body = letter.get(b"event")  # of another program, if it has none
+            if body and letter.get(b"raw") != b"1" and self._is_wanted(letter):
+                yield name, body
 
     def _is_wanted(self, letter: dict[bytes, bytes]) -> bool:
         said = letter.get(b"status", b"")

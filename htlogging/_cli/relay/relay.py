@@ -10,6 +10,7 @@ import time
 from contextlib import closing, suppress
 from secrets import token_hex
 
+from htlogging._delivery.redis_transport import why
 from htlogging._delivery.request import room
 from htlogging._delivery.retry import wait
 from htlogging._delivery.sender import Delivery
@@ -113,7 +114,7 @@ class Relay:
                     # Redis is away, or the stream was deleted: the thread must live.
                     failures += 1
                     self._queue.forget_group()
-                    self._tell(f"Redis: {type(exc).__name__}")
+                    self._tell(self._where(exc))
                     patience.pause(wait(failures, None, lambda: 1.0))
                     continue
                 failures = 0
@@ -128,12 +129,16 @@ class Relay:
                     self.report.raised(exc)
                     patience.pause(1.0)
 
+    def _where(self, exc: Exception) -> str:
+        text, place = why(exc, self.location), str(self.location)
+        return text if place in text else f"{text} at {place}"
+
     def _tell(self, trouble: str) -> None:
         """Report that Redis cannot be used, once, and that it can again."""
         with self._lock:
             before, self.trouble = self.trouble, trouble
         if trouble and not before:
-            self.report.failing(f"{trouble} at {self.location}")
+            self.report.failing(trouble)
         elif before and not trouble:
             self.report.working()
 
