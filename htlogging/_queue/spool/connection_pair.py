@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from contextlib import suppress
 
 from htlogging._process import fork
+from htlogging._process.clock import clock
 from htlogging._queue.spool import connections, location, salvage, schema, statements
 from htlogging._queue.spool.lockfile import LockFile, identity
 from htlogging._queue.spool.schema import BUSY, SpoolUnavailable, Translated
@@ -157,7 +157,7 @@ class ConnectionPair:
 
     def _is_intact(self) -> bool:
         """Return whether our descriptors are ours still, as of a millisecond ago."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if not self._looked <= now < self._looked + _LOOK_EVERY:
             if not self._lock.is_intact():
                 return False

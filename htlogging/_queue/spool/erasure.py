@@ -6,8 +6,8 @@ import json
 import os
 import sqlite3
 import threading
-import time
 
+from htlogging._process.clock import clock
 from htlogging._queue.spool import admin, statements
 from htlogging._queue.spool.admin import SpoolError
 from htlogging._queue.spool.rows import id_of
@@ -181,10 +181,10 @@ def _scour(view: SpoolView) -> None:
 
 def _empty_log(view: SpoolView) -> bool:
     """Copy the log and cut it to nothing; `False`: others use it all the time."""
-    deadline = time.monotonic() + admin.BUSY
+    deadline = clock.monotonic() + admin.BUSY
     while not view.read(statements.copy_log, "TRUNCATE"):
         # SQLite waits for readers, but not for another one who copies the log.
-        if time.monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             return False
         threading.Event().wait(0.05)
     return True

@@ -17,10 +17,10 @@ import os
 import stat
 import struct
 import threading
-import time
 import zlib
 from contextlib import suppress
 
+from htlogging._process.clock import clock
 from htlogging._queue.spool.schema import VERSION
 
 try:
@@ -83,9 +83,9 @@ class LockFile:
             OSError: Another one did not let go in this time.
         """
         fd = self.ready()
-        deadline = time.monotonic() + seconds
+        deadline = clock.monotonic() + seconds
         while not _lock(fd, _OPENING):
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise TimeoutError(0, "another process is opening it")
             threading.Event().wait(0.005)
 

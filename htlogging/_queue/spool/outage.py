@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from htlogging._process.clock import clock
 from htlogging._queue.spool.schema import SpoolUnavailable
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ class Outage:
 
     def is_on(self) -> bool:
         """Return whether it is not to be tried."""
-        return self._until > 0 and time.monotonic() < self._until
+        return self._until > 0 and clock.monotonic() < self._until
 
     def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
         """Note that it did not work."""
@@ -35,7 +34,7 @@ class Outage:
             self.broken |= exc.broken
             if exc.passing:
                 return
-        self._until = time.monotonic() + AWAY
+        self._until = clock.monotonic() + AWAY
 
     def end(self) -> None:
         """Try again at once."""

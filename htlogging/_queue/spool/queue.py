@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 
 from htlogging._metrics.figures import figures
+from htlogging._process.clock import clock
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
@@ -274,14 +274,14 @@ class SpoolQueue:
             # counted.
             with self._looking:
                 if at_once or self._is_due():
-                    self._next_look = time.monotonic() + LOOK_EVERY
+                    self._next_look = clock.monotonic() + LOOK_EVERY
                     self._look()
         self._care.shorten_log()
         self._tell()
         return self._care.evictions()
 
     def _is_due(self) -> bool:
-        if time.monotonic() >= self._next_look:
+        if clock.monotonic() >= self._next_look:
             return True
         damage = self._care.no_reads.damaged or self._care.no_writes.damaged
         return damage or (self._care.has_more and not self._ledger.adopted_waiting)
