@@ -511,9 +511,9 @@ class HtEventsHandler(QueueHandler):
         """
         Wait until everything accepted so far is delivered or given up.
 
-        A sender that waits to fill a batch sends at once. When `logging.shutdown` or a
-        reconfiguration calls it (`handler.lock` or logging's own lock is held), it does
-        not wait, because `close` follows.
+        A sender that waits to fill a batch sends at once. When `logging.shutdown` (without
+        a timeout, and `handler.lock` is held) or a reconfiguration calls it (logging's own
+        lock is held), it does not wait, because `close` follows.
 
         Args:
             timeout: Seconds. `None` means as long as it takes, which `max_retries` bounds;
@@ -527,7 +527,8 @@ class HtEventsHandler(QueueHandler):
             DeliveryError: With `check` only: events were given up.
         """
         fork.notice()
-        if logging_lock.is_mine(self.lock) or logging_lock.is_held():
+        closing = timeout is None and logging_lock.is_mine(self.lock)
+        if closing or logging_lock.is_held():
             return self._worker.flush(-math.inf)
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
@@ -562,23 +563,26 @@ class HtEventsHandler(QueueHandler):
         self._exchange_worker().retire()
 
     def _stop(self) -> None:
-        deadline = shutdown.deadline(self._settings.shutdown_timeout)
-        if shutdown.is_exiting():
-            # Nothing flushes after this: a later event is sent on its caller's thread.
-            self._direct = True
-            # Where no event came, no thread has looked.
-            self._look_at_loggers()
-        self._report.hold(deadline + _LATER)
-        # Also in a process without events: send what dead processes left in the spool.
-        self._worker.maintain(at_once=True)
-        worker, done, cut = self._exchange_worker(), False, True
+        worker: Worker | None = None
+        done, cut = False, True
         try:
+            deadline = shutdown.deadline(self._settings.shutdown_timeout)
+            if shutdown.is_exiting():
+                # Nothing flushes after this: a later event is sent on its caller's thread.
+                self._direct = True
+                # Where no event came, no thread has looked.
+                self._look_at_loggers()
+            self._report.hold(deadline + _LATER)
+            # Also in a process without events: send what dead ones left in the spool.
+            self._worker.maintain(at_once=True)
+            worker = self._exchange_worker()
             done = worker.stop(deadline)
             cut = False
         finally:
             if cut and not shutdown.is_exiting():
                 # An exception that a signal handler raised: the threads send the rest.
-                worker.retire()
+                if worker is not None:
+                    worker.retire()
                 self._report.remainder()
             else:
                 self._end(all_sent=done)

@@ -11,6 +11,8 @@ from collections import Counter
 
 import pytest
 
+from htlogging.collector import Reply
+
 # Seconds after which a script is taken to hang.
 HANG = 60
 
@@ -152,6 +154,39 @@ class TestEnd:
             names(1),
             "",
         )
+
+    @pytest.mark.parametrize("spool", [False, True])
+    def test_sigterm_that_flushes_during_the_exit(
+        self, run, collector, tmp_path, spool
+    ):
+        """A handler's `flush` waits, also when it comes into the flush at the exit."""
+        script = """
+            import atexit, os, signal, sys, threading
+            from htlogging.htevents import Client
+            settings = {"spool": sys.argv[1]} if sys.argv[1:] else {}
+            client = Client(None, upload_interval=60, shutdown_timeout=50, **settings)
+
+            def end(*_):
+                assert client.flush(50)
+                sys.exit(0)
+
+            signal.signal(signal.SIGTERM, end)
+            for n in range(100):
+                client.track("user", f"e{n}")
+
+            def twice():
+                for _ in range(2):
+                    threading.Event().wait(0.3)
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            @atexit.register
+            def at_exit():
+                threading.Thread(target=twice, daemon=True).start()
+        """
+        collector.always(Reply(delay=1))
+        arrived, errors = run(script, *[tmp_path / "spool"] * spool)
+        assert arrived == names(100)
+        assert "AssertionError" not in errors
 
     def test_os_exit_after_flush(self, run):
         """`os._exit` runs nothing: what was flushed has arrived."""
