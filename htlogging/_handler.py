@@ -15,7 +15,7 @@ from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._event import builder, origin, passed_over, strays
 from htlogging._event.encoder import encode
-from htlogging._event.origin import LOGGER
+from htlogging._event.origin import LOGGER, ORIGIN, Origin
 from htlogging._event.record import (
     is_dedicated,
     is_explicit,
@@ -32,7 +32,6 @@ from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import (
     Report,
-    held_back,
     show_debug,
     unencrypted,
     what_is_wrong,
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
     from htlogging._delivery.oauth import TokenSource
     from htlogging._delivery.sender import Transport
-    from htlogging._event.origin import Origin
     from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
 
@@ -147,8 +145,6 @@ class HtEventsHandler(QueueHandler):
         # Guards replacing _worker; no waiting while held. Re-entrant for signal
         # handlers. A forked child has its own.
         self._lock = threading.RLock()
-        # The state of `capturing` at the last check that found nothing to do.
-        self._free = 0
         self._counters = Counters()
         # Records that `reject` has counted and `handleError` has not returned for.
         self._counted: list[logging.LogRecord] = []
@@ -161,6 +157,8 @@ class HtEventsHandler(QueueHandler):
         # Whether an event is sent on its caller's thread. A handler that is made in an
         # atexit hook may be too late for logging.shutdown.
         self._direct = self._settings.sync_mode or shutdown.is_exiting()
+        # The state of `capturing` for which events are queued without further checks.
+        self._free = -1 if self._direct or not self._settings.send else 0
 
     def _has_spool(self) -> bool:
         """Return whether events go to a file: not if a test holds them back."""
@@ -273,16 +271,21 @@ class HtEventsHandler(QueueHandler):
         Unlike the parent class's method, it does not take `handler.lock`.
         `logging.shutdown` holds that lock while it flushes, and sending threads log.
         """
-        known = origin.find(record)
+        known = record.__dict__.get(ORIGIN)  # as `origin.find`, without a call
+        if type(known) is not Origin:
+            known = None
         if not self._is_event(record, known):
             self._pass_over(record, known)
             return False
         if known is None:
             known = known_of(record)
         # It may come again, for example when a logger above has this handler too.
-        if self in known.taken:
+        if not known.taken:
+            known.taken = (self,)
+        elif self in known.taken:
             return True
-        known.taken += (self,)
+        else:
+            known.taken += (self,)
         if not self.filters and type(self).filter is _FILTER:
             self.emit(record)
             return True
@@ -434,13 +437,10 @@ class HtEventsHandler(QueueHandler):
         Raises:
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
-        if self._free != capturing.generation and self._is_held(record):
-            return True
-        if not self._settings.send:
-            return True
-        # What on_error logs is queued: sent at once it could call on_error again.
-        if self._direct and not is_sending():
-            return self._send_now(record)
+        if self._free != capturing.generation:
+            done = self._check(record)
+            if done is not None:
+                return done
         waiting = self.queue.put(record) or self._overflow(record)
         # Read after `put`: a thread that replaces the worker looks at the queue later.
         wake_at, thread = self._worker.ear
@@ -449,17 +449,24 @@ class HtEventsHandler(QueueHandler):
             self._worker.wake()
         return waiting > 0
 
-    def _is_held(self, event: bytes) -> bool:
-        """Show an event to the observing tests; return whether it is held back."""
+    def _check(self, event: bytes) -> bool | None:
+        """Accept an event that is not to be queued; return `None` if it is."""
         generation = capturing.generation
-        held = capturing.holds(self._settings)
-        if capturing.is_watched():
-            capturing.show(event, held=held or not self._settings.send)
-        elif not held:
+        if generation:
+            held = capturing.holds(self._settings)
+            if capturing.is_watched():
+                capturing.show(event, held=held or not self._settings.send)
+                generation = -1  # the next event is shown, too
+            if held:
+                return True
+        if not self._settings.send:
+            return True
+        if not self._direct:
             self._free = generation
-        if held and capturing.inherited:
-            held_back(self._settings.host, capturing.VARIABLE)
-        return held
+        # What on_error logs is queued: sent at once it could call on_error again.
+        elif not is_sending():
+            return self._send_now(event)
+        return None
 
     def _send_now(self, event: bytes) -> bool:
         """Send an event on its caller's thread."""
@@ -569,7 +576,7 @@ class HtEventsHandler(QueueHandler):
             deadline = shutdown.deadline(self._settings.shutdown_timeout)
             if shutdown.is_exiting():
                 # Nothing flushes after this: a later event is sent on its caller's thread.
-                self._direct = True
+                self._direct, self._free = True, -1
                 # Where no event came, no thread has looked.
                 self._look_at_loggers()
             self._report.hold(deadline + _LATER)
@@ -669,7 +676,10 @@ class HtEventsHandler(QueueHandler):
         if known is not None:
             call = known.call
             if call is None:
-                if known.explicit and record.name == LOGGER:
+                if known.explicit and (
+                    record.name == LOGGER
+                    or (len(record.__dict__) == known.size and not is_ours(record))
+                ):
                     return True
             elif origin.call_of(record) is call:
                 return self in call.handlers

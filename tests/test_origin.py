@@ -11,11 +11,13 @@ import logging.handlers
 import pickle
 import queue
 import threading
+from collections import UserDict
 
 import pytest
 
 import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler, htevents
+from htlogging._event import noting
 from htlogging.htevents import Client
 
 # Seconds; the hang guard.
@@ -258,6 +260,60 @@ class TestNothingOfOurs:
         logger.info("ordinary", extra={"a": 1})
         bare = logging.LogRecord("", 0, "", 0, "", (), None)
         assert vars(seen[0]).keys() - vars(bare).keys() == {"a"}
+
+
+class TestMakingRecords:
+    """Records come as the standard library makes them."""
+
+    @pytest.mark.parametrize(
+        "extra", [None, {}, {"a": 1, "b": "c"}, {("a", 1): 2}, UserDict(a=1)]
+    )
+    def test_same_attributes(self, extra):
+        """Each attribute is there that `Logger.makeRecord` of its own sets."""
+        given = ("app", 20, "f.py", 7, "a %s", (1,), None, "run", extra, "stack")
+        logger = logging.getLogger("app")
+        ours, its = logger.makeRecord(*given), noting.ORIGINAL(logger, *given)
+        volatile = {"created", "msecs", "relativeCreated"}
+        assert vars(ours).keys() == vars(its).keys()
+        assert {k: v for k, v in vars(ours).items() if k not in volatile} == {
+            k: v for k, v in vars(its).items() if k not in volatile
+        }
+
+    @pytest.mark.parametrize("name", ["message", "asctime", "name", "msg", "args"])
+    def test_refused_names(self, name):
+        """What `extra` must not have is refused in the same words."""
+        given = (
+            "app",
+            20,
+            "f.py",
+            7,
+            "a",
+            (),
+            None,
+            "run",
+            {name: 1, "ht_user_id": "u"},
+        )
+        with pytest.raises(KeyError) as ours:
+            logging.getLogger("app").makeRecord(*given)
+        with pytest.raises(KeyError) as its:
+            noting.ORIGINAL(logging.getLogger("app"), *given)
+        assert ours.value.args == its.value.args
+
+    def test_what_the_standard_library_does(self):
+        """Its method uses these names alone: else ours has to be looked at again."""
+        assert set(noting.ORIGINAL.__code__.co_names) <= {
+            *("_logRecordFactory", "__dict__", "KeyError"),
+        }
+
+    def test_fields_inside_properties(self, make, attach, sent):
+        """A field's name among the properties does not hide it in later records."""
+        attach("app", make())
+        log = logging.getLogger("app.orders")
+        log.propagate = True
+        for extra in ({"ht_properties": {"ht_event": "x", "ht_name": "y"}}, {}):
+            log.info("a", extra={"ht_user_id": "u", **extra})
+        log.info("b", extra={"ht_name": "n", "ht_type": "page", "ht_anonymous_id": "v"})
+        assert len(sent()) == 3
 
 
 class TestOnce:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import builder, origin
+from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
 from htlogging._scopes.bindings import current
 
@@ -30,9 +30,12 @@ _TOOLS = frozenset(
 # Attributes that structlog puts on a record for its formatter, with a dict message.
 _STRUCTLOG = ("_logger", "_name", "_record", "_from_structlog")
 
+# Names in `extra=` that `given` treats in a way of their own.
+_UNUSUAL = frozenset({"extra", "taskName"})
+
 # Records of these loggers and of those below them are never events: they are about sending
 # events.
-_NEVER = frozenset({"htlogging", "requests", "urllib3"})
+_NEVER = ("htlogging", "requests", "urllib3")
 
 _FILTER = logging.Filterer.filter
 
@@ -44,6 +47,21 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
     Raises:
         InvalidEvent: A field is missing or has the wrong type; the message names it.
     """
+    known = record.__dict__.get(ORIGIN)
+    if (
+        type(known) is Origin
+        and len(record.__dict__) == known.size
+        and type(known.msg) is str
+        and known.call is None
+        and known.changed is None
+        and not _is_filtered(known)
+        and _UNUSUAL.isdisjoint(known.extra)
+    ):
+        # What `given` returns for most records: 0.3 us less.
+        own = known.extra.copy()
+        if known.message_id is not None:
+            own["ht_message_id"] = known.message_id
+        return builder.build(own, known.bound, known.msg, record.created)
     own, bound, name = given(record)
     return builder.build(own, bound, name, record.created)
 
@@ -154,8 +172,8 @@ def _marks() -> frozenset[Any]:
     """Return the attributes that the factory and wrappers put on every record here."""
     if (
         logging.getLogRecordFactory() is logging.LogRecord
-        and logging.Logger.makeRecord is origin.MAKE_RECORD
-        and origin.IS_PLAIN
+        and logging.Logger.makeRecord is noting.MAKE_RECORD
+        and noting.IS_PLAIN
     ):
         return _TOOLS
     try:
@@ -248,4 +266,7 @@ def is_dedicated(
 
 def is_ours(record: logging.LogRecord) -> bool:
     """Return whether the record is about sending events, and so is not an event."""
-    return str(record.name).partition(".")[0] in _NEVER
+    name = record.name
+    if type(name) is not str:
+        name = str(name)
+    return name.startswith(_NEVER) and name.partition(".")[0] in _NEVER

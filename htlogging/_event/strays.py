@@ -22,9 +22,16 @@ def among(names: Iterable[object]) -> list[str]:
         for name in names
         if isinstance(name, str) and name.startswith("ht_") and name not in FIELDS
     ]
-    if len(plain) < _MAX_PLAIN:
-        plain.update(set(names).difference(found))
+    if not found:
+        note(names)
     return found
+
+
+def note(names: Iterable[object]) -> None:
+    """Add names that do not begin as a field's does to `plain`."""
+    if len(plain) < _MAX_PLAIN:
+        # Not other objects, which would live on here.
+        plain.update(n for n in names if type(n) is str and not n.startswith("ht_"))
 
 
 def near(name: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from logging import INFO, Logger
 
-from htlogging._event import origin
+from htlogging._event import noting
+from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 
 # A tool that replaces one of these, for all loggers, for its own class or for one logger,
@@ -24,11 +25,11 @@ def _own(function: object) -> object:
 _CALL_HANDLERS = _own(Logger.callHandlers)
 _FILTER = _own(Logger.filter)
 _HANDLE = _own(Logger.handle)
-_MAKE_RECORD = origin.MAKE_RECORD if origin.IS_PLAIN else None
+_MAKE_RECORD = noting.MAKE_RECORD if noting.IS_PLAIN else None
 
 # The attributes of every logger; a replaced method is one more. Looking for replaced methods
 # each time would take 0.2 us.
-_ATTRIBUTES = len(logging.getLogger(origin.LOGGER).__dict__)
+_ATTRIBUTES = len(logging.getLogger(LOGGER).__dict__)
 
 # The classes whose methods these are.
 _CLASSES = frozenset({Logger, logging.RootLogger})

@@ -1,0 +1,150 @@
+"""
+Saves what the application gives to a record where logging applies `extra`.
+
+A record alone does not show that. Record factories, tracing tools and the filters and
+formatters of other handlers put attributes on it too, before and after. So
+`Logger.makeRecord`, which applies `extra`, is wrapped when this module is imported. For
+records that may be events the wrapper saves `extra` and the bound fields; it changes nothing
+else. Other wrappers and overrides of the method still run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from htlogging._event import strays
+from htlogging._event.builder import FIELDS
+from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
+from htlogging._scopes.bindings import current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def _consider(
+    record: logging.LogRecord, logger: logging.Logger, name: Any, extra: Any
+) -> None:
+    """Put an `Origin` on a record if it may be an event."""
+    explicit = bool(extra) and (has_fields(extra) or nested(extra) is not None)
+    if not explicit and type(record.msg) is not str:
+        explicit = isinstance(record.msg, Mapping) and has_fields(record.msg)
+    facade = name == LOGGER or (type(name) is str and name.startswith(BELOW))
+    if not facade and type(name) is str and len(_others) < _MAX_KNOWN:
+        _others.add(name)
+    if explicit or facade or _has_ours(logger):
+        # loguru makes records with other names by the root logger.
+        passed = logger if logger.name == name else None
+        note(record, passed, dict(extra) if extra else {}, current(), explicit)
+
+
+def _has_ours(logger: logging.Logger) -> bool:
+    """Return whether the logger has a handler or a formatter of ours."""
+    for handler in logger.handlers:
+        formatter = handler.formatter
+        if hasattr(handler, "makes_events") or hasattr(formatter, "to_event"):
+            return True
+        for kind in (type(handler), type(formatter)):
+            # One that has `__getattr__` may pass for what it wraps.
+            if len(_foreign) < _MAX_KNOWN and not hasattr(kind, "__getattr__"):
+                _foreign.add(kind)
+    return False
+
+
+# Looked at once, not at each record: names of loggers that are not the facade's, and types
+# of handlers and formatters that are not ours. Added to by any thread.
+_others: set[str] = set()
+_foreign: set[type] = set()
+
+_MAX_KNOWN = 1_000
+
+
+# Whether names surely do not begin as a field's.
+_are_plain = strays.plain.issuperset
+
+
+def _noting(  # noqa: C901
+    make: Callable[..., logging.LogRecord],
+) -> Callable[..., logging.LogRecord]:
+    """Wrap `Logger.makeRecord`."""
+
+    def makeRecord(  # noqa: N802, PLR0912, PLR0913, PLR0917
+        self: logging.Logger,
+        name: Any,
+        level: Any,
+        fn: Any,
+        lno: Any,
+        msg: Any,
+        args: Any,
+        exc_info: Any,
+        func: Any = None,
+        extra: Any = None,
+        sinfo: Any = None,
+    ) -> logging.LogRecord:
+        if IS_PLAIN and (extra is None or type(extra) is dict):
+            # As the standard library's, but all names at once: 0.1 us less for each.
+            record = logging.getLogRecordFactory()(
+                name, level, fn, lno, msg, args, exc_info, func, sinfo
+            )
+            if extra:
+                fields = record.__dict__
+                if (
+                    "message" in extra
+                    or "asctime" in extra
+                    or not fields.keys().isdisjoint(extra)
+                ):  # this raises
+                    record = make(
+                        *(self, name, level, fn, lno, msg, args, exc_info),
+                        *(func, extra, sinfo),
+                    )
+                else:
+                    fields.update(extra)
+        else:
+            record = make(
+                self, name, level, fn, lno, msg, args, exc_info, func, extra, sinfo
+            )
+        try:
+            if extra and (
+                type(extra) is not dict or "extra" in extra or not _are_plain(extra)
+            ):
+                if type(extra) is dict and not FIELDS.isdisjoint(extra):
+                    # As below, for most events: 0.3 us less.
+                    logger = self if self.name == name else None
+                    note(record, logger, extra.copy(), current(), True)  # noqa: FBT003
+                else:
+                    _consider(record, self, name, extra)
+                return record
+            if name not in _others or type(msg) is not str:
+                _consider(record, self, name, extra)
+            else:
+                for handler in self.handlers:
+                    if not (
+                        type(handler) in _foreign
+                        and type(handler.formatter) in _foreign
+                    ):
+                        _consider(record, self, name, extra)
+                        break
+        except Exception:  # noqa: BLE001, S110
+            # For example an `extra` of an unusual type, which logging itself can use.
+            pass
+        return record
+
+    return makeRecord
+
+
+def _is_of_logging(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return (
+        code is not None
+        and code.co_filename == logging.Handler.handle.__code__.co_filename
+    )
+
+
+# Our `Logger.makeRecord` (another tool may have wrapped it later), and whether it makes a
+# record in the standard library's way.
+ORIGINAL = logging.Logger.makeRecord
+MAKE_RECORD = _noting(ORIGINAL)
+IS_PLAIN = _is_of_logging(ORIGINAL)
+logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]
