@@ -35,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Hold events back from now on: other plugins may import the application next."""
     capturing.end(_HELD)
     capturing.begin(_HELD)
+    # A worker of pytest-xdist is started by another one; it is a test runner all the same,
+    # and its tests' logs need no line about that.
+    capturing.inherited = False
     group = parser.getgroup("htevents", "customer events (htlogging)")
     group.addoption(
         "--htevents-strict",

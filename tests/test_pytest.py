@@ -148,6 +148,22 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.parametrize("options", [(), ("-n", "1")])
+    def test_logs(self, project, options):
+        """A worker of pytest-xdist logs what a single process logs."""
+        if options:
+            pytest.importorskip("xdist")
+        project(
+            """
+            from htlogging.htevents import Client
+
+            def test_order(caplog):
+                Client("K", host="https://elsewhere.example").track("u", "e")
+                assert [record.getMessage() for record in caplog.records] == ["e"]
+            """,
+            *options,
+        )
+
     def test_in_processes_that_a_test_starts(self, project, proxy):
         """Nor do events leave from another process, or a forked one."""
         project(
