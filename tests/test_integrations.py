@@ -383,6 +383,44 @@ class TestScope:
         kind(app).ask()
         assert kept[0].run(htlogging.get) == {}
 
+    def test_a_middleware_inside_another(self, kind, ht_events):
+        """A request has one scope, whatever is mounted; a user is asked for in either."""
+
+        def app():
+            htevents.track(event="Inside")
+
+        inside = kind(app, trusted_proxies=1, user_id=lambda _: "u")
+        inside.middleware = type(inside.middleware)(inside.middleware)
+        inside.ask(x_forwarded_for="198.51.100.1")
+        assert htlogging.get() == {}
+        (event,) = ht_events
+        assert (event["userId"], event["context"]["ip"]) == ("u", "203.0.113.7")
+
+    def test_what_is_bound_around_a_mounted_one(self, kind, ht_events):
+        """It is seen inside, and what is bound inside is seen around it."""
+
+        def inner():
+            assert htlogging.get()["shop"] == 1
+            htlogging.bind(plan="pro")
+
+        inside = kind(inner).middleware
+
+        class Around(kind):
+            def application(self, environ, start_response):
+                htlogging.bind(shop=1)
+                body = inside(environ, start_response)
+                htevents.track("u", "After it")
+                return body
+
+        class AroundAsync(kind):
+            async def application(self, scope, receive, send):
+                htlogging.bind(shop=1)
+                await inside(scope, receive, send)
+                htevents.track("u", "After it")
+
+        (Around if kind is Wsgi else AroundAsync)(None).ask()
+        assert ht_events.one("After it")["properties"] == {"shop": 1, "plan": "pro"}
+
     def test_an_error_of_the_application(self, kind):
         """It goes through, and the scope has ended."""
 

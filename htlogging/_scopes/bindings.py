@@ -60,6 +60,10 @@ class Scope:
         """Whether the scope has ended: it is empty, and nothing can be bound in it."""
         return self._fields is None
 
+    def asks(self, lazy: Lazy) -> bool:
+        """Return whether the scope was begun with this function, and still uses it."""
+        return self._lazy is lazy
+
     def read(self) -> Mapping[str, Any]:
         """Return the bound fields; the dicts in it must not be changed."""
         fields, lazy = self._fields, self._lazy

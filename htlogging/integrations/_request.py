@@ -10,6 +10,7 @@ import threading
 from urllib.parse import quote
 
 from htlogging._event import bindable
+from htlogging._scopes.bindings import innermost
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookies
 
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 2_048
 MAX_LANGUAGES = 256
 
+# The key of an environ or an ASGI scope under which its `Visit` is.
+VISIT = "htlogging.visit"
+
 _SCHEMES = ("http", "https")
 _SAFE = "/:@!$&'()*+,;=-._~"
 _HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
@@ -75,15 +79,31 @@ class Visit:
         given: The argument for `options.user_id`.
     """
 
-    __slots__ = ("_asking", "_fields", "_given", "_options", "_request")
+    __slots__ = ("_asking", "_fields", "_given", "_options", "_request", "_user")
 
     def __init__(self, request: Request, options: Options, given: Any) -> None:
         self._request = request
         self._options = options
         self._given = given
+        # The options whose `user_id` is asked.
+        self._user = options
         self._fields: dict[str, Any] | None = None
         # Threads that are in here: what they call may log, and so come here again.
         self._asking: set[int] = set()
+
+    def joined_by(self, options: Options) -> bool:
+        """
+        Return whether the request has its scope already: a request has one.
+
+        A second middleware around it (that of an application inside another one) adds
+        its option `user_id`, if the first has none.
+        """
+        scope = innermost()
+        if scope is None or not scope.asks(self):
+            return False
+        if self._user.user_id is None:
+            self._user = options
+        return True
 
     def __call__(self) -> Mapping[str, Any]:
         """Return the fields; raise nothing."""
@@ -107,7 +127,7 @@ class Visit:
                 self._report(f"cannot read a request: {type(exc).__name__}")
                 fields = {}
             self._fields = fields
-        if self._options.user_id is not None and "ht_user_id" not in fields:
+        if self._user.user_id is not None and "ht_user_id" not in fields:
             user_id = self._user_id()
             if user_id is not None:
                 self._fields = fields = {**fields, "ht_user_id": user_id}
@@ -115,7 +135,7 @@ class Visit:
 
     def _user_id(self) -> Any:
         try:
-            user_id = self._options.user_id(self._given)  # type: ignore[misc]
+            user_id = self._user.user_id(self._given)  # type: ignore[misc]
             bindable.check({"ht_user_id": user_id})
         except InvalidField as exc:
             self._report(f"the middleware's option user_id returned no id: {exc}")

@@ -15,7 +15,7 @@ from htlogging._scopes.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._delivery import deliver_async
 from htlogging.integrations._options import Options
-from htlogging.integrations._request import Visit, encoded
+from htlogging.integrations._request import VISIT, Visit, encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,13 @@ class HtEventsMiddleware:
             if answer is not None:
                 await _send(send, answer)
                 return
-        with ScopeBlock({}, Visit(request, options, scope)):
+        known = scope.get(VISIT)
+        if known is not None and known.joined_by(options):
+            await self.app(scope, receive, send)
+            return
+        # In place: middlewares outside of this one read what routers put into the scope.
+        visit = scope[VISIT] = Visit(request, options, scope)
+        with ScopeBlock({}, visit):
             await self.app(scope, receive, send)
 
 

@@ -14,7 +14,7 @@ from htlogging._scopes.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._body import ScopedBody
 from htlogging.integrations._options import Options
-from htlogging.integrations._request import Visit, encoded
+from htlogging.integrations._request import VISIT, Visit, encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ class HtEventsMiddleware:
             if answer is not None:
                 start_response(f"{answer.status} {answer.reason}", answer.headers)
                 return []
-        block = ScopeBlock({}, Visit(request, options, environ))
+        known = environ.get(VISIT)
+        if known is not None and known.joined_by(options):
+            return self.app(environ, start_response)
+        visit = environ[VISIT] = Visit(request, options, environ)
+        block = ScopeBlock({}, visit)
         block.resume()
         try:
             body = self.app(environ, start_response)

@@ -1,4 +1,9 @@
-"""The project's settings; the three parts that are about events say so."""
+"""
+The project's settings; the three parts that are about events say so.
+
+    export HTEVENTS_WRITE_KEY=...
+    gunicorn shop.wsgi                     # or: uvicorn shop.asgi:application
+"""
 
 import os
 from pathlib import Path
