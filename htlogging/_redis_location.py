@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 DEFAULT_STREAM = "htevents"
 
-# Parameters that switch TLS verification off: events and passwords would go to anybody.
-_UNSAFE = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+# Parameters that can switch TLS verification off, and all the values that do not: events
+# and passwords would go to any server. redis-py takes several words for no.
+_SAFE = {
+    "ssl_cert_reqs": ("required",),
+    "ssl_check_hostname": ("1", "true", "True", "yes"),
+}
 
-_HOST = re.compile(r"(?:[^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
+_NO_HOST = "it must name a host, such as redis://localhost:6379/0"
+
+# The name, and the port after it.
+_HOST = re.compile(r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?")
+_SENTINEL_PORT = 26_379
 
 
 def is_redis(host: str) -> bool:
@@ -49,13 +57,18 @@ class Location:
         self._name = name
         try:
             parts = urlsplit(url)
-            asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
+        except ValueError:  # a bracket that is not closed, in a password say
+            why = f"{_NO_HOST}; percent-encode the password"
+            raise self._wrong(why) from None
+        try:
+            asked = parse_qsl(
+                parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)
+            )
         except ValueError:
-            # Without a query strict parsing refuses the empty one.
-            if "?" in url:
-                raise self._wrong("its query must be name=value&name=value") from None
-            asked = []
+            raise self._wrong("its query must be name=value&name=value") from None
         options = dict(asked)
+        # The stream holds bytes: decoded ones would be taken for damaged entries.
+        options.pop("decode_responses", None)
         self.stream = options.pop("stream", DEFAULT_STREAM)
         self.max_bytes = self._number("maxbytes", options.pop("maxbytes", None))
         self._cluster = self._flag("cluster", options.pop("cluster", "0"))
@@ -68,15 +81,15 @@ class Location:
 
     def _check(self) -> None:
         if not self._hosts or not all(map(_HOST.fullmatch, self._hosts)):
-            raise self._wrong("it must name a host, such as redis://localhost:6379/0")
+            raise self._wrong(_NO_HOST)
         if len(self._hosts) > 1 and self._sentinel is None:
             raise self._wrong("several hosts are Sentinels: add sentinel=NAME")
         if not re.fullmatch(r"\d{0,5}", self._database):
             raise self._wrong("the database must be a number, such as /0")
         if not self.stream or any(c <= " " or c == "\x7f" for c in self.stream):
             raise self._wrong("stream must be a name without spaces")
-        for key, off in _UNSAFE.items():
-            if self._options.get(key, "").lower() in (off, "0", "no", "optional"):
+        for key, safe in _SAFE.items():
+            if self._options.get(key, safe[0]) not in safe:
                 raise self._wrong(
                     f"{key} would switch the check of the server's certificate off; "
                     "name your own authority with ssl_ca_certs=PATH"
@@ -161,7 +174,11 @@ class Location:
         if self._user or self._password:
             user, word = quote(self._user, safe=""), quote(self._password, safe="")
             secret = f"{user}:{word}@"
-        query = f"?{urlencode(self._options)}" if self._options else ""
+        options = self._options
+        if self._scheme == "rediss":
+            # redis-py checks host names by itself only from version 6 on.
+            options = {"ssl_check_hostname": "true", **options}
+        query = f"?{urlencode(options)}" if options else ""
         host = host or self._hosts[0]
         return f"{self._scheme}://{secret}{host}/{self._database}{query}"
 
@@ -174,11 +191,10 @@ class Location:
             options.pop(key, None)
         if self._scheme == "rediss":
             options["ssl"] = True
-        pairs = []
-        for host in self._hosts:
-            name, _, port = host.rpartition(":")
-            pairs.append((name, int(port)) if name else (host, 26379))
-        secure = {"ssl": True} if self._scheme == "rediss" else {}
+        found = filter(None, map(_HOST.fullmatch, self._hosts))
+        pairs = [(one[1].strip("[]"), int(one[2] or _SENTINEL_PORT)) for one in found]
+        # The Sentinels' certificates are checked as the master's is.
+        secure = {name: v for name, v in options.items() if name.startswith("ssl")}
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             pairs, sentinel_kwargs={**common, **secure}
         )

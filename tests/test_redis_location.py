@@ -18,6 +18,8 @@ class TestLocation:
             ("REDIS://:secret@[::1]:6379", "redis://[::1]:6379?stream=htevents"),
             ("redis://h?maxbytes=10", "redis://h?stream=htevents&maxbytes=10"),
             ("redis://h?socket_keepalive=1", "redis://h?stream=htevents"),
+            ("rediss://h?ssl_cert_reqs=required", "rediss://h?stream=htevents"),
+            ("redis://h?", "redis://h?stream=htevents"),
             (
                 "redis://a:26379,b:26379/0?sentinel=mymaster",
                 "redis://a:26379,b:26379/0?stream=htevents",
@@ -45,7 +47,13 @@ class TestLocation:
             ("redis://:secret@a,b/0", "sentinel=NAME"),
             ("redis://h?secret", "its query must be"),
             ("rediss://h?ssl_cert_reqs=none", "certificate"),
+            ("rediss://h?ssl_cert_reqs=optional", "certificate"),
             ("rediss://h?ssl_check_hostname=false", "certificate"),
+            ("rediss://h?ssl_check_hostname=F", "certificate"),
+            ("rediss://h?ssl_check_hostname=n", "certificate"),
+            ("rediss://h?ssl_check_hostname=", "certificate"),
+            ("redis://[::1/0", "name a host"),
+            ("redis://:secret[@h/0", "percent-encode the password"),
         ],
     )
     def test_nonsense(self, url, why):
@@ -53,6 +61,30 @@ class TestLocation:
         with pytest.raises(InvalidSetting, match=why) as caught:
             Location(url)
         assert "secret" not in str(caught.value)
+
+    def test_host_names_are_checked(self):
+        """Host names are checked with every version of redis-py, the Sentinels' too."""
+        client = Location("rediss://h/0").connect(1)
+        assert client.connection_pool.connection_kwargs["ssl_check_hostname"] is True
+        client = Location("rediss://a/0?sentinel=m&ssl_ca_certs=ca.pem").connect(1)
+        (sentinel,) = client.connection_pool.sentinel_manager.sentinels
+        for pool in (client.connection_pool, sentinel.connection_pool):
+            given = pool.connection_kwargs
+            assert given["ssl_check_hostname"] is True
+            assert given["ssl_ca_certs"] == "ca.pem"
+
+    def test_sentinels(self):
+        """Each Sentinel has its own port, or the usual one, also behind an IPv6 address."""
+        client = Location("redis://a,b:1,[::1],[::2]:3/0?sentinel=m").connect(1)
+        each = client.connection_pool.sentinel_manager.sentinels
+        given = [one.connection_pool.connection_kwargs for one in each]
+        places = [(one["host"], one["port"]) for one in given]
+        assert places == [("a", 26379), ("b", 1), ("::1", 26379), ("::2", 3)]
+
+    def test_stays_bytes(self):
+        """What is stored is bytes, whatever the URL says."""
+        client = Location("redis://h/0?decode_responses=true").connect(1)
+        assert not client.connection_pool.connection_kwargs.get("decode_responses")
 
     def test_is_a_host(self):
         """A handler takes it as its host, without a write key."""

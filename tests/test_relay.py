@@ -251,6 +251,28 @@ class TestApplication:
         assert store.xlen("htevents") == 1
         client.shutdown()
 
+    def test_max_bytes_cannot_be_asked(self, own_server, caplog):
+        """A user who may append and not ask for the size appends nothing twice."""
+        with redis.Redis.from_url(own_server.url) as store:
+            store.acl_setuser(
+                "shop",
+                enabled=True,
+                passwords=["+s3cret"],
+                keys=["*"],
+                categories=["+@connection"],
+                commands=["+xadd"],
+            )
+            host = own_server.url.replace("//", "//shop:s3cret@")
+            client = Client(None, host=f"{host}?maxbytes=20000", max_retries=0)
+            client.track("user123", "Order completed")
+            assert client.flush(HANG)
+            assert client.stats.delivered == store.xlen("htevents") == 1
+            client.track("user123", "Order completed")
+            client.flush(HANG)
+            assert client.stats.failed == store.xlen("htevents") == 1
+            assert "NOPERM: the user may not do this" in caplog.text
+            client.shutdown()
+
     def test_wrong_kind_of_key(self, url, store, caplog):
         """A key that is no stream is said to be none."""
         store.set("htevents", "x")
@@ -525,14 +547,45 @@ class TestQueue:
         queue.release(batch)
         assert queue.claim(10, 10**6) is batch
 
-    def test_dead_names_go(self, queue, store):
+    def test_dead_names_go(self, queue, client, store):
         """Names of relays that are gone are removed; those with claims are not."""
+        client.track("user123", "Order completed")
+        client.flush(HANG)
         queue.ensure_group()
+        store.xreadgroup(GROUP, "busy", {"htevents": ">"}, count=1)
         store.xgroup_createconsumer("htevents", GROUP, "gone")
-        queue._take_over = -1e6  # as if it had not been seen for long
-        assert len(store.xinfo_consumers("htevents", GROUP)) == 1
-        queue.remove_dead_consumers()
-        assert len(store.xinfo_consumers("htevents", GROUP)) in (0, 1)
+        names = lambda: {c["name"] for c in store.xinfo_consumers("htevents", GROUP)}  # noqa: E731
+        queue.remove_dead_consumers(3600)
+        assert names() == {b"busy", b"gone"}
+        queue.remove_dead_consumers(-1)
+        assert names() == {b"busy"}
+
+    def test_buried_while_redis_is_away(self, own_server):
+        """What was given up is not sent again: it is buried when Redis is back."""
+        counts = []
+        queue = RelayQueue(
+            Location(own_server.url),
+            "me",
+            timeout=HANG,
+            take_over=30,
+            settled=lambda *count: counts.append(count),
+        )
+        client = Client(None, host=own_server.url)
+        client.track("user123", "Order completed")
+        client.shutdown()
+        batch = queue.claim(10, 10**6)
+        own_server.end()
+        assert queue.bury(batch, DeliveryError(400, "invalid", "no", 1))
+        with pytest.raises(redis.ConnectionError):
+            queue.claim(10, 10**6)
+        assert counts == []
+        own_server.start()
+        assert queue.claim(10, 10**6) is None
+        assert counts == [(0, 1)]
+        with redis.Redis.from_url(own_server.url) as store:
+            assert store.xlen("htevents") == 0
+            assert store.xlen("htevents:dead") == 1
+        queue.close()
 
 
 class TestCommands:

@@ -103,8 +103,13 @@ class RedisTransport:
                 pipeline = client.pipeline(transaction=False)
                 pipeline.xadd(stream, entry)
                 pipeline.memory_usage(stream)
-                _, used = pipeline.execute()
-                self._full = (used or 0) >= most
+                added, used = pipeline.execute(raise_on_error=False)
+                if isinstance(added, Exception):
+                    raise added  # noqa: TRY301  (as `execute` itself would)
+                # Redis has the batch, whatever the second answer is. An error, for want
+                # of a permission say, is met by the next batch: before it is added.
+                failed = isinstance(used, Exception)
+                self._full = failed or (used or 0) >= most
         except Unreachable:
             raise
         except Exception as exc:  # noqa: BLE001

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
-import time
 from contextlib import closing, suppress
 from secrets import token_hex
 
+from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.redis_transport import why
 from htlogging._delivery.request import room
 from htlogging._delivery.retry import wait
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport
+from htlogging._process.clock import clock
 from htlogging._queue.redis.relay_queue import RelayQueue
 from htlogging._report import Report
 from htlogging._settings import MAX_BODY_EVENTS
@@ -22,15 +22,15 @@ from htlogging._stats import Counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from htlogging._redis_location import Location
     from htlogging._settings import Settings
 
 # Seconds between two looks into a stream that was empty.
 _IDLE = 0.1
-# Seconds between two removals of dead relays' names.
+# Seconds between two removals of dead relays' names, and for how many intervals of
+# `take_over` such a relay must have been silent.
 _TIDY = 60.0
+_GONE_AFTER = 10
 
 
 class Relay:
@@ -59,9 +59,10 @@ class Relay:
         )
         self.report = Report(host=settings.host)
         self._delivery = Delivery(settings, self._queue, Counters(), self.report)
-        # Set once, by `stop`, also by a signal's handler.
-        self._stopping = threading.Event()
-        self._end = math.inf  # monotonic seconds; set before _stopping
+        # Set once, by `stop`. Not a `threading.Event`: `stop` is called by a signal
+        # handler, and the main thread, which it interrupts, may hold the event's lock.
+        self._ending = Ending()
+        self._time = _UntilStopped(self._ending)
         # Guards the counts: the sending threads count, the health endpoint reads.
         self._lock = threading.Lock()
         self.delivered = 0
@@ -75,9 +76,8 @@ class Relay:
 
     def stop(self) -> None:
         """Finish what is under way within `shutdown_timeout`; claim nothing more."""
-        if not self._stopping.is_set():
-            self._end = time.monotonic() + self._settings.shutdown_timeout
-            self._stopping.set()
+        if not self._time.is_last():
+            self._ending.set(clock.monotonic() + self._settings.shutdown_timeout)
 
     def run(self) -> None:
         """Send until `stop`; what was not finished then stays in the stream."""
@@ -87,15 +87,16 @@ class Relay:
         ]
         for thread in threads:
             thread.start()
-        tidied = time.monotonic()
-        while not self._stopping.wait(min(self._take_over / 3, 10.0)):
+        tidied = clock.monotonic()
+        while self._time.pause(min(self._take_over / 3, 10.0)):
             with suppress(Exception):  # the sending threads tell of an outage of Redis
                 self._queue.show_life()
-                if time.monotonic() - tidied >= _TIDY:
-                    tidied = time.monotonic()
-                    self._queue.remove_dead_consumers()
+                if clock.monotonic() - tidied >= _TIDY:
+                    tidied = clock.monotonic()
+                    silent = max(self._take_over * _GONE_AFTER, _TIDY)
+                    self._queue.remove_dead_consumers(silent)
         for thread in threads:
-            thread.join(max(self._end - time.monotonic(), 0.0) + 0.1)
+            thread.join(max(self._time.left(), 0.0) + 0.1)
         with suppress(Exception):  # Redis is away: other relays wait a little longer
             self._queue.leave()
         self._queue.close()
@@ -103,11 +104,10 @@ class Relay:
 
     def _send(self) -> None:
         """Send batch after batch; a thread's life."""
-        patience = _Patience(self._stopping, lambda: self._end)
         space = room(self._settings.write_key)
         failures = 0
         with closing(HttpTransport(self._settings)) as transport:
-            while not self._stopping.is_set():
+            while not self._time.is_last():
                 try:
                     batch = self._queue.claim(MAX_BODY_EVENTS, space)
                 except Exception as exc:  # noqa: BLE001
@@ -115,19 +115,19 @@ class Relay:
                     failures += 1
                     self._queue.forget_group()
                     self._tell(self._where(exc))
-                    patience.pause(wait(failures, None, lambda: 1.0))
+                    self._time.pause(wait(failures, None, lambda: 1.0))
                     continue
                 failures = 0
                 self._tell("")
                 if batch is None:
-                    patience.pause(_IDLE)
+                    self._time.pause(_IDLE)
                     continue
                 try:
-                    self._delivery.deliver(batch, transport, patience)
+                    self._delivery.deliver(batch, transport, self._time)
                 except Exception as exc:  # noqa: BLE001
                     # An error of this package: others must not wait for it.
                     self.report.raised(exc)
-                    patience.pause(1.0)
+                    self._time.pause(1.0)
 
     def _where(self, exc: Exception) -> str:
         text, place = why(exc, self.location), str(self.location)
@@ -143,27 +143,14 @@ class Relay:
             self.report.working()
 
 
-class _Patience:
+class _UntilStopped(Deadline):
     """
-    No deadline until the relay stops.
+    A relay's time: without an end until it stops, then until its deadline.
 
-    Args:
-        stopping: Set when it does.
-        end: Called for the monotonic time until which it may take then.
+    One object for all threads: it holds nothing that changes.
     """
-
-    def __init__(self, stopping: threading.Event, end: Callable[[], float]) -> None:
-        self._stopping = stopping
-        self._end = end
-
-    def left(self) -> float:
-        if not self._stopping.is_set():
-            return math.inf
-        return self._end() - time.monotonic()
 
     def pause(self, seconds: float) -> bool:
-        # Once it stops, what was not sent stays in the stream: another relay has it.
-        return not self._stopping.wait(seconds)
-
-    def is_last(self) -> bool:
-        return self._stopping.is_set()
+        """Wait, or return `False` at once when it stops: another relay sends the rest."""
+        waiter = self._ending.changed.waiter()
+        return self._ending.at is None and not waiter.wait(seconds)

@@ -99,12 +99,15 @@ class RelayQueue:
         self._number = 0
         self._again: deque[Batch] = deque()  # released, or not taken with its entry
         self._done: list[bytes] = []  # settled, but not acknowledged: Redis was away
+        # Given up, but not yet among the dead letters, and why; not settled until then.
+        self._unburied: deque[tuple[Batch, dict[str, str]]] = deque()
         self._looked = 0.0  # when entries of the dead were last looked for
         self._cursor: bytes | str = "0-0"
         self._grouped = False
 
     def claim(self, max_count: int, max_bytes: int) -> Batch | None:
         """Take an entry's events, or those released; `None` if there are none now."""
+        self._bury_all()
         self.finish()
         with self._lock:
             if self._again:
@@ -186,22 +189,37 @@ class RelayQueue:
         return True
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Append events that were given up to the stream of dead letters, each with why."""
+        """
+        Append events that were given up to the stream of dead letters, each with why.
+
+        While Redis is away they are kept in mind, and the next `claim` appends them.
+        """
         why = {
             "status": "" if failure.status is None else str(failure.status),
             "code": failure.code,
             "message": failure.message,
             "tries": str(failure.tries),
         }
-        try:
-            self._append_dead(batch.events, why)
-        except Exception:  # noqa: BLE001
-            # Redis is away: they are sent, and refused, once more when it is back.
-            self.release(batch)
-            return False
-        self._settle(batch)
-        self._settled(0, len(batch))
+        with self._lock:
+            self._unburied.append((batch, why))
+        with suppress(Exception):
+            self._bury_all()
         return True
+
+    def _bury_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._unburied:
+                    return
+                batch, why = self._unburied.popleft()
+            try:
+                self._append_dead(batch.events, why)
+            except BaseException:
+                with self._lock:
+                    self._unburied.appendleft((batch, why))
+                raise
+            self._settle(batch)
+            self._settled(0, len(batch))
 
     def release(self, batch: Batch) -> None:
         """Give events back; the next `claim` takes them again."""
@@ -274,13 +292,19 @@ class RelayQueue:
                 justid=True,
             )
 
-    def remove_dead_consumers(self) -> None:
-        """Remove the names of relays that are gone and have left nothing."""
-        idle = int(max(self._take_over * 10, 60.0) * 1000)
+    def remove_dead_consumers(self, silent: float) -> None:
+        """
+        Remove the names of relays that are gone and have left nothing.
+
+        Args:
+            silent: Seconds without a sign of life after which a relay counts as gone.
+        """
+        idle = int(silent * 1000)
         self._client.eval(_REMOVE, 1, self._stream, GROUP, idle, self._consumer)
 
     def leave(self) -> None:
         """Give all claims back at once, and take this relay's name out of the group."""
+        self._bury_all()
         self.finish()
         with self._lock:
             numbers = [entry.number for entry in self._held.values()]
