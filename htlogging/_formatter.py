@@ -9,7 +9,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from htlogging._event import builder
 from htlogging._event.encoder import encode, prefer_orjson
-from htlogging._event.record import STANDARD, given
+from htlogging._event.record import STANDARD, checked, given
 from htlogging._process import fork
 from htlogging._scopes.bindings import current
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
@@ -91,13 +91,8 @@ class HtEventsFormatter(JsonFormatter):
         )
         fields["msg"] = name
         fields["created"] = record.created
-        event = self.process_log_record(fields)
-        if not isinstance(event, dict) or not event:
-            raise TypeError(
-                f"{type(self).__name__}.process_log_record returned "
-                f"{type(event).__name__}; it must return a dict that is not empty"
-            )
-        return dict(event)
+        maker = f"{type(self).__name__}.process_log_record"
+        return dict(checked(self.process_log_record(fields), maker))
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """

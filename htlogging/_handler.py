@@ -17,6 +17,7 @@ from htlogging._event import builder, origin, passed_over, strays
 from htlogging._event.encoder import encode
 from htlogging._event.origin import LOGGER, ORIGIN, Origin
 from htlogging._event.record import (
+    checked,
     is_dedicated,
     is_explicit,
     is_ours,
@@ -378,12 +379,7 @@ class HtEventsHandler(QueueHandler):
         else:
             # By name, so that the class is imported only by those who use it.
             make = getattr(formatter, "to_event", to_event)
-            event = make(record)
-            if type(event) is not dict or not event:
-                raise TypeError(
-                    f"{type(formatter).__name__} made no event but "
-                    f"{type(event).__name__}; it must return a dict that is not empty"
-                )
+            event = checked(make(record), f"{type(formatter).__name__}.to_event")
         call = origin.call_of(record)
         if call is not None:
             call.event = event

@@ -17,7 +17,7 @@ import threading
 from contextlib import contextmanager, suppress
 
 from htlogging._process.clock import clock
-from htlogging.exceptions import InvalidEvent
+from htlogging.exceptions import DeliveryError, HtLoggingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -313,7 +313,8 @@ class Report:
 
 def what_is_wrong(error: BaseException | None) -> str:
     """Return what is wrong with a record, without a value from it."""
-    if isinstance(error, InvalidEvent):
+    # Our own texts contain no value; a server's may quote an event.
+    if isinstance(error, HtLoggingError) and not isinstance(error, DeliveryError):
         return str(error)
     if error is None:
         return "it makes no event"

@@ -673,7 +673,8 @@ class TestFormatterThatFails:
         logger.info("a", extra={"ht_user_id": "u"})
         assert sent() == []
         assert ours.stats["rejected"] == 1
-        assert "TypeError" in caplog.text
+        assert "Broken.process_log_record returned" in caplog.text
+        assert "it must return a dict that is not empty; logged by" in caplog.text
         with pytest.raises(TypeError, match="must return a dict"):
             Broken().format(logging.makeLogRecord({"msg": "a", "ht_user_id": "u"}))
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
 from htlogging._scopes.bindings import current
+from htlogging.exceptions import HtLoggingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ _UNUSUAL = frozenset({"extra", "taskName"})
 _NEVER = ("htlogging", "requests", "urllib3")
 
 _FILTER = logging.Filterer.filter
+
+
+class NotAnEvent(HtLoggingError, TypeError):
+    """What a formatter returned is no event. The text names only types."""
+
+
+def checked(made: Any, maker: str) -> dict[str, Any]:
+    """Return what a formatter has made, or raise `NotAnEvent`."""
+    if isinstance(made, dict) and made:
+        return made
+    what = "an empty dict" if isinstance(made, dict) else type(made).__name__
+    raise NotAnEvent(
+        f"{maker} returned {what}; it must return a dict that is not empty"
+    )
 
 
 def to_event(record: logging.LogRecord) -> dict[str, Any]:
