@@ -27,7 +27,14 @@ from htlogging._event.record import (
 from htlogging._loggers.duplicates import reached_twice
 from htlogging._loggers.placement import oddities
 from htlogging._metrics.figures import figures
-from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
+from htlogging._process import (
+    capturing,
+    event_loop,
+    fork,
+    hosts,
+    logging_lock,
+    shutdown,
+)
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
@@ -488,7 +495,7 @@ class HtEventsHandler(QueueHandler):
         waiting = 0
         if (
             self._settings.overflow == "block"
-            and not _in_event_loop()
+            and not event_loop.is_running()
             and not is_sending()  # no other thread makes room
         ):
             deadline = clock.monotonic() + self._settings.timeout
@@ -702,19 +709,6 @@ HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)
 
 # Seconds after its deadline by which a handler that closes has told what is lost.
 _LATER = 60.0
-
-
-def _in_event_loop() -> bool:
-    """Return whether an event loop runs on this thread, asyncio's or trio's."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
-        return True
-    trio = sys.modules.get("trio.lowlevel")
-    try:
-        # Raises RuntimeError where trio does not run.
-        return trio is not None and bool(trio.current_trio_token())
-    except RuntimeError:
-        return False
 
 
 def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:

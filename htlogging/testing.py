@@ -113,6 +113,10 @@ class Events(list["dict[str, Any]"]):
         self._look()
         return super().__getitem__(index)
 
+    def __contains__(self, event: object) -> bool:
+        self._look()
+        return super().__contains__(event)
+
     def __eq__(self, other: object) -> bool:
         self._look()
         return super().__eq__(other)

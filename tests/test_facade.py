@@ -965,6 +965,31 @@ class TestFlushJoinShutdown:
         assert list(generator())
         assert len(collector.events) == 3
 
+    def test_flushed_does_not_block_trio(self, facade, collector):
+        """In trio's loop it flushes on another thread, as in asyncio's."""
+        trio = pytest.importorskip("trio")
+        arrived, answer = threading.Event(), threading.Event()
+        in_time = []
+
+        def hold(_):
+            arrived.set()
+            in_time.append(answer.wait(GUARD))
+
+        collector.always(hold)
+
+        @facade.flushed(timeout=GUARD)
+        async def handle():
+            facade.track("u", "e")
+
+        async def main():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(handle)
+                await trio.to_thread.run_sync(arrived.wait, GUARD)
+                answer.set()
+
+        trio.run(main)
+        assert in_time == [True]
+
     def test_flushed_makes_no_client(self, facade):
         """A block without an event needs no write key, and its error is its own."""
         facade.write_key = None

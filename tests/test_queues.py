@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
 import subprocess
 import sys
@@ -282,6 +284,25 @@ class TestRqJobs:
             htevents.default_client = None
         assert meta == {"mine": 1}
         check(collector.events, 4)
+
+    def test_beside_another_tool(self, monkeypatch):
+        """Bound fields travel where another tool has wrapped `Job.create` before."""
+        pytest.importorskip("rq")
+        from rq.job import Job
+
+        from htlogging.integrations import rq as integration
+
+        create = inspect.unwrap(Job.create.__func__)
+
+        @functools.wraps(create)
+        def traced(*args, **kwargs):
+            return create(*args, **kwargs)
+
+        monkeypatch.setattr(Job, "create", classmethod(traced))
+        integration._carry()
+        with htlogging.bound(ht_user_id="ada"):
+            job = Job.create("os.getcwd", connection=object())
+        assert "ada" in job.meta["htevents"]
 
 
 class TestDramatiq:

@@ -179,6 +179,12 @@ class TestEvents:
         with pytest.raises(AssertionError, match="there were no events at all"):
             Events().one("Order completed")
 
+    def test_looked_at(self, events):
+        """Whatever reads the list has looked at its events, `in` as well."""
+        assert len(events.unseen()) > 0
+        assert {} not in events
+        assert events.unseen() == []
+
     def test_is_a_list(self, events):
         """It compares as one, `ANY` included."""
         assert events.named("group") == [dict.fromkeys(events[4], ANY)]

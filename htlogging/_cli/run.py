@@ -89,8 +89,10 @@ def _run(command: list[str], url: str, printer: Printer) -> int:
 def _environment(url: str) -> dict[str, str]:
     """Return the environment, with the collector instead of the real service."""
     env = dict(os.environ)
-    # HTEVENTS_SEND=0 would keep its events from the collector, too.
-    env.pop("HTEVENTS_SEND", None)
+    # The first would keep its events from the collector, too. With the second, events that
+    # wait in that file for the real service would go to the collector, and be gone.
+    for name in ("HTEVENTS_SEND", "HTEVENTS_SPOOL"):
+        env.pop(name, None)
     env["HTEVENTS_HOST"] = url
     env["HTEVENTS_WRITE_KEY"] = "run"
     for name in ("NO_PROXY", "no_proxy"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from htlogging._process.event_loop import run_beside
 from htlogging._scopes.block import Block
 
 TYPE_CHECKING = False
@@ -16,7 +15,7 @@ class FlushedBlock(Block):
     Flush at the end of the block.
 
     Args:
-        flush: Called at the end; for a coroutine, on a thread of the loop's executor.
+        flush: Called at the end; for a coroutine, on another thread.
     """
 
     def __init__(self, flush: Callable[[], object]) -> None:
@@ -31,10 +30,5 @@ class FlushedBlock(Block):
         self._flush()
 
     async def end_async(self) -> None:
-        """Flush while the event loop keeps running, if it is one of asyncio's."""
-        asyncio = sys.modules.get("asyncio")
-        loop = asyncio and asyncio._get_running_loop()  # noqa: SLF001
-        if loop is None:
-            self._flush()
-        else:
-            await loop.run_in_executor(None, self._flush)
+        """Flush while the event loop keeps running."""
+        await run_beside(self._flush)

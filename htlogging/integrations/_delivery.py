@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from htlogging._process import shutdown
+from htlogging._process.event_loop import run_beside
 
 
 def deliver() -> None:
@@ -14,11 +13,4 @@ def deliver() -> None:
 
 async def deliver_async() -> None:
     """Do what `deliver` does, on another thread; the event loop keeps running."""
-    asyncio = sys.modules.get("asyncio")
-    loop = asyncio and asyncio._get_running_loop()  # noqa: SLF001
-    if loop is not None:
-        await loop.run_in_executor(None, deliver)
-    else:
-        # Hypercorn's worker for trio.
-        trio = sys.modules["trio"]
-        await trio.to_thread.run_sync(deliver)
+    await run_beside(deliver)

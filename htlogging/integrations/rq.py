@@ -48,9 +48,7 @@ class HtEventsWorker(HtEventsMixin, rq.Worker):
 
 def _carry() -> None:
     """Make `Job.create`, RQ's only way to make a job, save the bound fields."""
-    create = Job.create.__func__
-    if hasattr(create, "__wrapped__"):  # this module was imported before
-        return
+    create = Job.create.__func__  # perhaps another tool's wrapper
 
     @functools.wraps(create)
     def create_with_bound(cls: type[Job], *args: Any, **kwargs: Any) -> Job:
