@@ -40,6 +40,7 @@ from htlogging._process.suppression import is_sending, run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import (
     Report,
+    held_back,
     show_debug,
     unencrypted,
     what_is_wrong,
@@ -461,6 +462,8 @@ class HtEventsHandler(QueueHandler):
                 capturing.show(event, held=held or not self._settings.send)
                 generation = -1  # the next event is shown, too
             if held:
+                if capturing.inherited:
+                    held_back(self._settings.host, capturing.VARIABLE)
                 return True
         if not self._settings.send:
             return True

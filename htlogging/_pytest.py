@@ -152,8 +152,7 @@ def _watch(item: pytest.Item, *, numbers: bool) -> None:
     events = item.stash[_EVENTS] = Events()
     if numbers:
         stack.enter_context(numbered())
-    capturing.observe(events.take)
-    stack.callback(capturing.ignore, events.take)
+    events.watch(stack)
     stack.callback(item.stash.__delitem__, _EVENTS)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from htlogging._event import message_id
 from htlogging._process import capturing
@@ -29,6 +29,10 @@ _NAMELESS = ("identify", "group", "alias")
 _SHOWN = 20
 
 
+# The lists that are kept at the moment, the innermost last.
+_open: tuple[Events, ...] = ()
+
+
 class Events(list["dict[str, Any]"]):
     """
     Events as they would be sent, in the order in which they were accepted.
@@ -41,6 +45,11 @@ class Events(list["dict[str, Any]"]):
         # The ids, as objects, of events that a test has looked at, or that were sent to a
         # server of the test's own.
         self._seen: set[int] = set()
+        # A look at an event of this list is one at the same event of these, too.
+        self._outer: tuple[Events, ...] = ()
+        # The same event in two lists: its JSON is one object. Event → JSON → event.
+        self._sources: dict[int, bytes] = {}
+        self._made: dict[int, int] = {}
 
     def named(self, name: str) -> Events:
         """
@@ -51,7 +60,7 @@ class Events(list["dict[str, Any]"]):
                 `alias`.
         """
         found = [event for event in list.__iter__(self) if _name(event) == name]
-        self._seen.update(map(id, found))
+        self._mark(found)
         return Events(found)
 
     def one(self, name: str, /, **properties: Any) -> dict[str, Any]:
@@ -84,12 +93,31 @@ class Events(list["dict[str, Any]"]):
     def take(self, event: bytes, held: bool) -> None:  # noqa: FBT001
         """Add an event; one that was sent to a server of the test's own counts as seen."""
         made = json.loads(event)
+        self._sources[id(made)] = event
+        self._made[id(event)] = id(made)
         if not held:
             self._seen.add(id(made))
         self.append(made)
 
+    def watch(self, stack: ExitStack) -> None:
+        """Keep events until the stack is closed."""
+        global _open  # noqa: PLW0603
+        self._outer = _open
+        _open = (*_open, self)
+        stack.callback(_close, self)
+        capturing.observe(self.take)
+        stack.callback(capturing.ignore, self.take)
+
     def _look(self) -> None:
-        self._seen.update(map(id, list.__iter__(self)))
+        self._mark(list.__iter__(self))
+
+    def _mark(self, events: Iterable[dict[str, Any]]) -> None:
+        for event in events:
+            self._seen.add(id(event))
+            source = id(self._sources.get(id(event)))
+            for outer in self._outer:
+                if source in outer._made:  # noqa: SLF001
+                    outer._seen.add(outer._made[source])  # noqa: SLF001
 
     def _shown(self) -> str:
         if not list.__len__(self):
@@ -138,14 +166,17 @@ def capture() -> Iterator[Events]:
     """
     events = Events()
     rule = capturing.Rule(hold=True)
-    capturing.begin(rule)
-    capturing.observe(events.take)
-    try:
-        with numbered():
-            yield events
-    finally:
-        capturing.ignore(events.take)
-        capturing.end(rule)
+    with ExitStack() as stack:
+        stack.callback(capturing.end, rule)
+        capturing.begin(rule)
+        events.watch(stack)
+        stack.enter_context(numbered())
+        yield events
+
+
+def _close(events: Events) -> None:
+    global _open  # noqa: PLW0603
+    _open = tuple(other for other in _open if other is not events)
 
 
 # How many blocks of `numbered` are active.

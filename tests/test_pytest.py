@@ -422,6 +422,7 @@ class TestStrict:
     TEST = """
         import pytest
         from htlogging.htevents import Client
+        from htlogging.testing import capture
 
         client = Client("K")
 
@@ -442,6 +443,15 @@ class TestStrict:
             own.track("u", "sent")
             assert own.flush(30)
 
+        def test_a_list_of_its_own():
+            with capture() as events:
+                client.track("u", "captured")
+            assert events.one("captured")
+
+        def test_a_list_that_is_not_looked_at():
+            with capture():
+                client.track("u", "captured unseen")
+
         @pytest.mark.htevents(strict=False)
         def test_lenient():
             client.track("u", "unseen")
@@ -454,16 +464,18 @@ class TestStrict:
     def test_fails(self, project, options):
         """Events that nobody looked at fail a test, and are shown."""
         out = project(self.TEST, *options, status=1)
-        assert "2 failed, 3 passed" in out
+        assert "3 failed, 4 passed" in out
         assert "the test did not look at these events:" in out
         assert "track 'unseen' of 'u' {}" in out
         assert "track 'unseen too' of 'u' {}" in out
+        assert "track 'captured unseen' of 'u' {}" in out
         assert "'seen' of" not in out
+        assert "'captured' of" not in out
 
     @pytest.mark.slow
     def test_only_where_asked_for(self, project):
         """By default nobody needs to look."""
-        assert "5 passed" in project(self.TEST)
+        assert "7 passed" in project(self.TEST)
 
 
 class TestPlugin:
