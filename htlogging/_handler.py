@@ -331,7 +331,7 @@ class HtEventsHandler(QueueHandler):
             if call is None:
                 self.reject(record)
             else:
-                self._count_rejected(exc)
+                self.count_rejected(exc)
                 call.error = exc
             return
         except Exception as exc:
@@ -425,7 +425,7 @@ class HtEventsHandler(QueueHandler):
                 event = builder.make({}, time.time(), *given)
             return event, encode(event, self._settings.max_event_size, built=True)
         except InvalidEvent as exc:
-            self._count_rejected(exc)
+            self.count_rejected(exc)
             raise
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
@@ -639,7 +639,7 @@ class HtEventsHandler(QueueHandler):
 
     def reject(self, record: logging.LogRecord) -> None:
         """Count an invalid event and hand its record to `handleError`, in an `except`."""
-        self._count_rejected(sys.exc_info()[1])
+        self.count_rejected(sys.exc_info()[1])
         self._counted.append(record)
         try:
             self.handleError(record)
@@ -657,10 +657,11 @@ class HtEventsHandler(QueueHandler):
         their count.
         """
         if not any(counted is record for counted in self._counted):
-            self._count_rejected(sys.exc_info()[1])
+            self.count_rejected(sys.exc_info()[1])
         self._report.rejected(what_is_wrong(sys.exc_info()[1]), where(record))
 
-    def _count_rejected(self, error: BaseException | None) -> None:
+    def count_rejected(self, error: BaseException | None) -> None:
+        """Count an event that is invalid; `error` says why."""
         self._counters.add("rejected")
         figures.rejected(error)
 

@@ -1095,6 +1095,16 @@ class TestOnInvalid:
         monkeypatch.setenv("HTEVENTS_ON_INVALID", "report")
         assert Client("K", host=collector.url).track("u", "") == (False, {})
 
+    @pytest.mark.parametrize("on_invalid", ["report", "raise"])
+    def test_behind_a_filter(self, collector, on_invalid):
+        """A mistake in what a filter drops is a mistake, and counted once."""
+        client = Client("K", host=collector.url, on_invalid=on_invalid)
+        client.logger.addFilter(lambda record: record is None)
+        with contextlib.suppress(InvalidEvent):
+            client.track("u", "")
+        assert client.track("u", "dropped")[0] is False
+        assert client.stats.rejected == 1
+
     def test_what_a_filter_drops(self, collector, own_lines):
         """A mistake in a call that a filter drops is reported, too."""
         client = Client("K", host=collector.url, on_invalid="report")

@@ -376,6 +376,7 @@ class Client:
             try:
                 call.event = to_event(record)
             except InvalidEvent as exc:
+                self._handlers[0].count_rejected(exc)
                 call.error = exc
         if isinstance(call.error, InvalidEvent):
             return self._excuse(call.error, self._handlers[0])
