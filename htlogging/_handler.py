@@ -223,7 +223,9 @@ class HtEventsHandler(QueueHandler):
     def _look_at_loggers(self) -> None:
         """Report loggers that have dropped what was meant as an event."""
         if self._settings.send:
-            for line in oddities(self):
+            stats = self.stats
+            is_reached = bool(stats.accepted or stats.rejected or stats.dropped)
+            for line in oddities(self, is_reached=is_reached):
                 self._report.misplaced(line)
 
     def _is_like(self, other: logging.Handler) -> bool:

@@ -286,6 +286,17 @@ log.removeHandler(handler); log.addHandler(q); log.warning("e")
 """
         assert "whose listener is not started" in self.lines(script, collector)
 
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no QueueHandler.listener")
+    def test_listener_that_was_stopped(self, collector):
+        """It ran, and the application has stopped it at its end."""
+        script = """
+q = logging.handlers.QueueHandler(queue.Queue())
+q.listener = logging.handlers.QueueListener(q.queue, handler)
+log.removeHandler(handler); log.addHandler(q); q.listener.start()
+log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
+"""
+        assert self.lines(script, collector) == ""
+
     @pytest.mark.parametrize(
         "script",
         [

@@ -19,7 +19,7 @@ _ALIKE = 0.8
 _MORE = 2
 
 
-def oddities(handler: logging.Handler) -> Iterator[str]:
+def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
     """
     Yield a line for each mistake that has cost a record.
 
@@ -28,6 +28,8 @@ def oddities(handler: logging.Handler) -> Iterator[str]:
 
     Args:
         handler: A handler of ours.
+        is_reached: Whether a record has reached it: then a listener that does not run
+            has run, and was stopped at the application's end.
     """
     # A copy: other threads may make loggers meanwhile.
     loggers = [
@@ -40,8 +42,9 @@ def oddities(handler: logging.Handler) -> Iterator[str]:
         yield from _of_level(logger)
     if any(logger.name == NAME for logger in own):
         yield from _of_name(loggers)
-    for logger in (logging.root, *loggers):
-        yield from _of_queue(logger, handler)
+    if not is_reached:
+        for logger in (logging.root, *loggers):
+            yield from _of_queue(logger, handler)
 
 
 def _asked(logger: logging.Logger, level: int) -> bool | None:
