@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -204,6 +206,17 @@ class TestConfiguration:
         log = attach("signs.shop", low)
         log.info("e", extra={"ht_user_id": "u"})
         sign("'signs.shop' reach two handlers", collector.url)
+
+    def test_two_handlers_one_behind_a_queue(self, collector, attach, sign):
+        """So does one that a queue's listener feeds, beside another on the logger."""
+        one = HtEventsHandler(write_key="K", host=collector.url)
+        two = HtEventsHandler(write_key="K", host=collector.url)
+        behind = logging.handlers.QueueHandler(queue.SimpleQueue())
+        behind.listener = logging.handlers.QueueListener(behind.queue, one)
+        behind.listener.start()
+        attach("shop", behind, two).info("e", extra={"ht_user_id": "u"})
+        behind.listener.stop()
+        sign("'shop'", "two handlers", collector.url)
 
     def test_two_handlers_of_two_workspaces(self, collector, attach, caplog):
         """Those with keys of their own are meant."""

@@ -37,6 +37,10 @@ def _reached(logger: logging.Logger) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
     above: logging.Logger | None = logger
     while above is not None:
-        handlers += above.handlers
+        for handler in above.handlers:
+            handlers.append(handler)
+            # From CPython 3.12 on a QueueHandler of dictConfig knows who reads its queue.
+            listener = getattr(handler, "listener", None)
+            handlers += getattr(listener, "handlers", ())
         above = above.parent if above.propagate else None
     return handlers
