@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 from htlogging._handler import HtEventsHandler
@@ -88,6 +89,8 @@ def _of(handler: HtEventsHandler) -> Health:
     full = _fullness(handler)
     if full >= _ALMOST:
         return Health("degraded", f"the queue for {host} is {full:.0%} full; {waiting}")
+    if report.worked == -math.inf:
+        return Health("ok", f"no request to {host} has been answered yet; {waiting}")
     return Health("ok", f"events get through to {host}; {waiting}")
 
 

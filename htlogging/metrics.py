@@ -114,8 +114,16 @@ def instrument(meter: Any) -> None:
 
     Args:
         meter: An `opentelemetry.metrics.Meter`.
+
+    Raises:
+        ImportError: The package is missing.
     """
-    from opentelemetry.metrics import Observation
+    try:
+        from opentelemetry.metrics import Observation
+    except ImportError as exc:
+        raise ImportError(
+            "instrument needs OpenTelemetry: pip install opentelemetry-api"
+        ) from exc
 
     def observe(read: Callable[[], Iterable[tuple[float, dict[str, str]]]]) -> Any:
         def callback(options: object) -> Iterator[Observation]:  # noqa: ARG001

@@ -46,6 +46,16 @@ class TestHealth:
         assert collector.url in found.reason
         assert found == htlogging.Health("ok", found.reason)
 
+    def test_before_the_first_answer(self, collector):
+        """It does not say that events get through before one has."""
+        client = Client("K", host=collector.url)
+        found = htlogging.health()
+        assert found.status == "ok"
+        assert f"no request to {collector.url} has been answered yet" in found.reason
+        client.track("u", "e")
+        assert client.flush(HANG)
+        assert "events get through" in htlogging.health().reason
+
     def test_wrong_key(self, collector):
         """Every event is lost: failing, until one gets through; then some were lost."""
         collector.script(401)

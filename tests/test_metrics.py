@@ -214,6 +214,12 @@ class TestReasons:
 
 
 class TestOpenTelemetry:
+    def test_without_the_package(self, monkeypatch):
+        """The error says what to install."""
+        monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+        with pytest.raises(ImportError, match="pip install opentelemetry-api"):
+            metrics.instrument(None)
+
     def test_instruments(self, collector):
         """The same figures, under names with dots."""
         reader = InMemoryMetricReader()
