@@ -19,7 +19,7 @@ def run_script(collector, tmp_path, script, *arguments):
         *arguments,
         HTEVENTS_HOST=collector.url,
         HTEVENTS_WRITE_KEY="WRITE_KEY",
-        PYTHONWARNINGS="error,ignore:::script",  # 3.12 warns of the fork, rightly
+        PYTHONWARNINGS="error,ignore:This process",  # of forks, from 3.12 on
     )
     assert (ended.status, ended.err) == (0, "")
     return sorted(event["event"] for event in collector.events)

@@ -165,6 +165,7 @@ class TestOpenMetrics:
         assert samples()["htlogging_events_total"]["delivered", ""] == 0
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+    @pytest.mark.filterwarnings("ignore:This process")  # of forks, from 3.12 on
     def test_fork(self, figures):
         """A child counts its own."""
         figures.delivered(3)
