@@ -45,13 +45,16 @@ def hunt(folder: Path, seconds: float) -> str:
                 name = f"e{n}"
                 n += 1
                 done = False
-                with suppress(Interrupted):
+                # No `suppress`: it may be struck itself, as it ends.
+                try:
                     delay = random.uniform(0.000_02, 0.000_4)
                     signal.setitimer(signal.ITIMER_REAL, delay)
                     try:
                         done = client.track("u", name)[0]
                     finally:
                         signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupted:
+                    pass
                 (returned if done else cut).append(name)
                 interruptions += not done
         finally:
