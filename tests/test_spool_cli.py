@@ -244,6 +244,7 @@ class TestErrors:
             (["drop", "--id", "1"], "this drops 1 event for good; add --yes"),
             (["drop", "--all", "--dead"], "not allowed with"),
             (["forget"], "say whom to forget"),
+            (["forget", "--user", ""], "say whom to forget"),
             (["list", "--limit", "-1"], "a limit is a whole number"),
             (["replay", "--only-status", "x"], "a status is a number such as 401"),
         ],

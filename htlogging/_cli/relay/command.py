@@ -241,7 +241,8 @@ def _forget(arguments: argparse.Namespace) -> int:
     from htlogging._cli.relay.letters import forget
     from htlogging._queue.spool.erasure import User
 
-    if not arguments.user and not arguments.anonymous:
+    ids = [*arguments.user, *arguments.anonymous]
+    if not ids or not all(ids):  # an empty one is a shell's variable that is not set
         raise Misused("say whom to forget: --user ID or --anonymous ID")
     user = User(arguments.user, arguments.anonymous)
     with _connected(arguments) as (client, location):

@@ -287,7 +287,8 @@ def _drop(arguments: argparse.Namespace) -> int:
 def _forget(arguments: argparse.Namespace) -> int:
     from htlogging._queue.spool.erasure import User, forget
 
-    if not arguments.user and not arguments.anonymous:
+    ids = [*arguments.user, *arguments.anonymous]
+    if not ids or not all(ids):  # an empty one is a shell's variable that is not set
         raise Misused("say whom to forget: --user ID or --anonymous ID")
     user = User(arguments.user, arguments.anonymous)
     with _opened(arguments, change=not arguments.dry_run) as view:
