@@ -436,7 +436,9 @@ with Collector() as collector:
         finally:
             process.kill()
             process.wait(HANG)
-        assert out.decode().split() == [*(f"claimed{n}" for n in range(5)), "later"]
+        # In any order: after some answers of 503 the batch is tried in parts.
+        found = sorted(out.decode().split())
+        assert found == [*(f"claimed{n}" for n in range(5)), "later"]
         assert process.returncode == 0
 
 

@@ -11,6 +11,7 @@ from htlogging._cli.errors import Failed
 from htlogging._delivery.request import room
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport
+from htlogging._queue.base import Batch
 from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
@@ -19,10 +20,10 @@ from htlogging.exceptions import InvalidSetting
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Protocol
 
-    from htlogging._queue.base import Batch, Claims
+    from htlogging._queue.base import Claims
     from htlogging.exceptions import DeliveryError
 
     class Source(Claims, Protocol):
@@ -30,6 +31,93 @@ if TYPE_CHECKING:
 
         def claim(self, max_count: int, max_bytes: int) -> Batch | None:
             """Take the next events; `None` if there are no more, or sending must stop."""
+
+
+class StillThere:
+    """A source whose events stay where they are until they are settled."""
+
+    def split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Halve a claimed batch."""
+        return batch.halves()
+
+    def release(self, batch: Batch) -> None:
+        """Do nothing: the events are still there."""
+
+    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: nothing becomes too old."""
+        return False
+
+    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
+        """Return `False`: `--max-retries` says how often a batch is tried."""
+        return False
+
+
+class Rows(StillThere):
+    """
+    Events that are stored by a key, as a queue for one thread.
+
+    When the server cannot be reached, or refuses for a reason that concerns all events,
+    nothing more is claimed, and the rest stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._left = self._rows()
+        self._ahead: tuple[int, bytes] | None = None  # read, but did not fit
+        self.delivered = 0
+        self.refused = 0
+        self.stopped: DeliveryError | None = None  # why nothing more is claimed
+
+    def count(self) -> int:
+        """Return how many there are to send."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each row's key and event."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _remove(self, batch: Batch) -> None:
+        """Remove delivered rows."""
+        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
+
+    def _refuse(self, batch: Batch, failure: DeliveryError) -> None:
+        """Save why rows were refused."""
+
+    def _settled(self) -> None:
+        """Note that `delivered` or `refused` has changed."""
+
+    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
+        """Take the next rows; `None` if there are none, or sending must stop."""
+        keys: list[int] = []
+        events: list[bytes] = []
+        while self.stopped is None and len(events) < max_count:
+            found = self._ahead or next(self._left, None)
+            self._ahead = None
+            if found is None:
+                break
+            max_bytes -= len(found[1]) + 1
+            if max_bytes < 0 and events:
+                self._ahead = found
+                break
+            keys.append(found[0])
+            events.append(found[1])
+        return Batch(events, keys) if events else None
+
+    def ack(self, batch: Batch) -> bool:
+        """Remove delivered rows."""
+        self._remove(batch)
+        self.delivered += len(batch)
+        self._settled()
+        return True
+
+    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
+        """Save why rows were refused; after an outage leave them as they are."""
+        if not concerns_one(failure):
+            self.stopped = failure
+        if is_refusal(failure):
+            self._refuse(batch, failure)
+            self.refused += len(batch)
+            self._settled()
+        return True
 
 
 class Notes(Report):

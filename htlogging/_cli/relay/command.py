@@ -9,7 +9,8 @@ import signal
 import sys
 from contextlib import closing, contextmanager
 
-from htlogging._cli.drain import add_target, target
+from htlogging._cli import forgetting
+from htlogging._cli.drain import add_target, pump, target
 from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal.console import add_example, many, out, say
 from htlogging.exceptions import InvalidSetting
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only this one; may be given more than once",
     )
     command.add_argument("--yes", action="store_true", help="really remove them")
-    _add_forget(
+    forgetting.add_options(
         add("forget", _forget, "Remove a user's events.", " --user user123"),
     )
 
@@ -99,19 +100,6 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="answer /health and /metrics there",
     )
-
-
-def _add_forget(command: argparse.ArgumentParser) -> None:
-    for name in ("--user", "--anonymous"):
-        command.add_argument(
-            name,
-            action="append",
-            default=[],
-            metavar="ID",
-            help=f"{'a user' if name == '--user' else 'an anonymous'} id; may be given "
-            "more than once",
-        )
-    command.add_argument("--dry-run", action="store_true", help="only count the events")
 
 
 def _seconds(text: str) -> float:
@@ -212,13 +200,13 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from htlogging._cli.relay.letters import Letters, replay
+    from htlogging._cli.relay.letters import Letters
 
     settings = target(arguments)
     with _connected(arguments) as (client, location):
         letters = Letters(client, location, arguments.only_status or ())
         total = letters.count()
-        replay(settings, letters, say)
+        pump(settings, letters, say)
     if letters.stopped is not None:
         say(f"stopped: {letters.stopped}")
     out(f"{letters.delivered:,} of {many(total, 'event')} delivered")
@@ -239,19 +227,10 @@ def _drop(arguments: argparse.Namespace) -> int:
 
 def _forget(arguments: argparse.Namespace) -> int:
     from htlogging._cli.relay.letters import forget
-    from htlogging._queue.spool.erasure import User
 
-    ids = [*arguments.user, *arguments.anonymous]
-    if not ids or not all(ids):  # an empty one is a shell's variable that is not set
-        raise Misused("say whom to forget: --user ID or --anonymous ID")
-    user = User(arguments.user, arguments.anonymous)
+    user = forgetting.user_of(arguments)
+    dry_run = arguments.dry_run
     with _connected(arguments) as (client, location):
-        waiting, dead = forget(client, location, user, dry_run=arguments.dry_run)
-    would = "would be " if arguments.dry_run else ""
-    out(
-        f"{many(waiting, 'waiting event')} and {many(dead, 'dead letter')} "
-        f"{would}removed"
-    )
-    if not arguments.dry_run:
-        out(_STILL)
+        waiting, dead = forget(client, location, user, dry_run=dry_run)
+    forgetting.tell(waiting, dead, _STILL, dry_run=dry_run)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,6 +26,13 @@ _GAUGES = (
     ("bytes", "Bytes of Redis that the stream takes.", "bytes"),
     ("dead", "Dead letters.", "dead"),
 )
+
+
+class _Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        """Bind, without HTTPServer's look-up of the host name, which may be slow."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
 
 class Health:
@@ -59,17 +67,18 @@ class Health:
 
         self._relay = relay
         self._client = client
-        self._server = ThreadingHTTPServer(address, Answer)
-        self._server.daemon_threads = True
+        self._server = _Server(address, Answer)
         self.port = self._server.server_port
+        # A daemon: `close` ends it, else the process does. A relay does not fork.
         threading.Thread(
             target=self._server.serve_forever, name="relay-health", daemon=True
         ).start()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering, and close the client."""
         self._server.shutdown()
         self._server.server_close()
+        self._client.close()
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Return status, content type and body."""

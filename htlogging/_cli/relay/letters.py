@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._cli.drain import concerns_one, is_refusal, pump
-from htlogging._queue.base import Batch
+from htlogging._cli.drain import Rows
 from htlogging._queue.redis.entry import InvalidEntry, events, fields, lines
 from htlogging._queue.redis.relay_queue import GROUP
 
@@ -12,17 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
+    from htlogging._queue.base import Batch
     from htlogging._queue.spool.erasure import User
     from htlogging._redis_location import Location
-    from htlogging._settings import Settings
-    from htlogging.exceptions import DeliveryError
 
 # Entries of the stream that are read, and letters that are removed, at a time.
 _PAGE = 20
 _PAGE_OF_LETTERS = 500
 
 
-class Letters:
+class Letters(Rows):
     """
     Dead letters as a source to send from; they stay in Redis until they are delivered.
 
@@ -38,13 +36,8 @@ class Letters:
         self._client = client
         self._key = location.dead
         self._statuses = statuses
-        self._rows = self._found()
-        self._ahead: tuple[bytes, bytes] | None = None
-        self._names: dict[int, bytes] = {}
-        self._number = 0
-        self.delivered = 0
-        self.refused = 0
-        self.stopped: DeliveryError | None = None  # why nothing more is claimed
+        self._names: list[bytes] = []  # of those read so far, by their keys here
+        super().__init__()
 
     def _found(self) -> Iterator[tuple[bytes, bytes]]:
         for name, letter in pages(self._client, self._key, _PAGE_OF_LETTERS):
@@ -61,57 +54,13 @@ class Letters:
         """Return how many there are to send."""
         return sum(1 for _ in self._found())
 
-    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-        """Take the next ones; `None` if there are none, or sending must stop."""
-        bodies: list[bytes] = []
-        first = self._number
-        while self.stopped is None and len(bodies) < max_count:
-            found = self._ahead or next(self._rows, None)
-            self._ahead = None
-            if found is None:
-                break
-            max_bytes -= len(found[1]) + 1
-            if max_bytes < 0 and bodies:
-                self._ahead = found
-                break
-            self._names[self._number] = found[0]
-            self._number += 1
-            bodies.append(found[1])
-        return Batch(bodies, range(first, self._number)) if bodies else None
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
+        for name, body in self._found():
+            self._names.append(name)
+            yield len(self._names) - 1, body
 
-    def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch."""
-        return batch.halves()
-
-    def ack(self, batch: Batch) -> bool:
-        """Remove delivered ones."""
-        self._client.xdel(self._key, *(self._names.pop(n) for n in batch.ids))
-        self.delivered += len(batch)
-        return True
-
-    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Leave them where they are."""
-        if not concerns_one(failure):
-            self.stopped = failure
-        if is_refusal(failure):
-            self.refused += len(batch)
-        return True
-
-    def release(self, batch: Batch) -> None:
-        """Do nothing: they are where they were."""
-
-    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: nothing becomes too old."""
-        return False
-
-    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: `--max-retries` says how often a batch is tried."""
-        return False
-
-
-def replay(settings: Settings, letters: Letters, note: Any) -> None:
-    """Send dead letters again, under the same message ids."""
-    pump(settings, letters, note)
+    def _remove(self, batch: Batch) -> None:
+        self._client.xdel(self._key, *(self._names[key] for key in batch.ids))
 
 
 def drop(client: Any, location: Location, names: Collection[str] | None) -> int:
@@ -141,19 +90,12 @@ def forget(
     gone = [
         name
         for name, letter in pages(client, location.dead, _PAGE_OF_LETTERS)
-        if _owns(user, letter)
+        if user.owns(letter.get(b"event", b""))
     ]
     if not dry_run:
         for start in range(0, len(gone), _PAGE_OF_LETTERS):
             client.xdel(location.dead, *gone[start : start + _PAGE_OF_LETTERS])
     return waiting, len(gone)
-
-
-def _owns(user: User, letter: dict[bytes, bytes]) -> bool:
-    try:
-        return user.owns(letter.get(b"event", b""))
-    except ValueError:
-        return False  # it was no event
 
 
 def _without(found: dict[bytes, bytes], user: User) -> tuple[list[bytes], list[bytes]]:

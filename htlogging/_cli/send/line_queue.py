@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from htlogging._cli.drain import concerns_one
+from htlogging._cli.drain import StillThere, concerns_one
 from htlogging._cli.errors import Failed
 from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
 from htlogging._cli.terminal.console import Progress, many
@@ -32,7 +32,7 @@ _ESCAPED = 6
 _LONG = 1_000_000
 
 
-class LineQueue:
+class LineQueue(StillThere):
     """
     A file's lines as a queue for one thread.
 
@@ -186,10 +186,6 @@ class LineQueue:
         events = many(self.state.delivered, "event")
         self.progress.update(self._source.position(), events)
 
-    def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch."""
-        return batch.halves()
-
     def ack(self, batch: Batch) -> bool:
         """Count delivered events."""
         self.state.delivered += len(batch)
@@ -204,14 +200,3 @@ class LineQueue:
         else:
             self.stopped = failure
         return True
-
-    def release(self, batch: Batch) -> None:
-        """Do nothing: the state has them as not sent."""
-
-    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: nothing becomes too old."""
-        return False
-
-    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: `--max-retries` says how often a batch is tried."""
-        return False

@@ -8,6 +8,7 @@ import os
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 
+from htlogging._cli import forgetting
 from htlogging._cli.drain import add_target, target
 from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal.console import add_example, iso, many, out, reason, say
@@ -79,23 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Remove every trace of a user's events from the file.",
         " --user user123",
     )
-    command.add_argument(
-        "--user",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="a user id; may be given more than once",
-    )
-    command.add_argument(
-        "--anonymous",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="an anonymous id; may be given more than once",
-    )
-    command.add_argument(
-        "--dry-run", action="store_true", help="print how many, and remove nothing"
-    )
+    forgetting.add_options(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -285,19 +270,11 @@ def _drop(arguments: argparse.Namespace) -> int:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    from htlogging._queue.spool.erasure import User, forget
+    from htlogging._queue.spool.erasure import forget
 
-    ids = [*arguments.user, *arguments.anonymous]
-    if not ids or not all(ids):  # an empty one is a shell's variable that is not set
-        raise Misused("say whom to forget: --user ID or --anonymous ID")
-    user = User(arguments.user, arguments.anonymous)
-    with _opened(arguments, change=not arguments.dry_run) as view:
-        waiting, dead = forget(view, user, dry_run=arguments.dry_run)
-    would = "would be " if arguments.dry_run else ""
-    out(
-        f"{many(waiting, 'waiting event')} and {many(dead, 'dead letter')} "
-        f"{would}removed"
-    )
-    if not arguments.dry_run:
-        out(_STILL)
+    user = forgetting.user_of(arguments)
+    dry_run = arguments.dry_run
+    with _opened(arguments, change=not dry_run) as view:
+        waiting, dead = forget(view, user, dry_run=dry_run)
+    forgetting.tell(waiting, dead, _STILL, dry_run=dry_run)
     return 0

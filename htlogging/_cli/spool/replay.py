@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from htlogging._cli.drain import concerns_one, is_refusal, pump
+from htlogging._cli.drain import Rows, pump
 from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import Progress
-from htlogging._queue.base import Batch
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.reasons import scrubbed
 
@@ -13,17 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from htlogging._queue.base import Batch
     from htlogging._queue.spool.admin import SpoolView
     from htlogging._settings import Settings
     from htlogging.exceptions import DeliveryError
 
 
-class _Rows:
+class _SpoolRows(Rows):
     """
-    Rows of a spool as a queue for one thread; they stay in the file until settled.
-
-    When the server cannot be reached, or refuses for a reason that concerns all events,
-    nothing more is claimed, and the rest stays as it is.
+    Rows of a spool.
 
     Args:
         view: The spool, opened for writing.
@@ -32,78 +29,14 @@ class _Rows:
 
     def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
         self._view = view
-        self._settled = settled
-        self._left = self._rows()
-        self._ahead: tuple[int, bytes] | None = None  # read, but did not fit
-        self.delivered = 0
-        self.refused = 0
-        self.stopped: DeliveryError | None = None  # why nothing more is claimed
+        self._note = settled
+        super().__init__()
 
-    def count(self) -> int:
-        """Return how many there are to send."""
-        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
-
-    def _rows(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each row's key and event."""
-        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
-
-    def _remove(self, keys: list[int]) -> None:
-        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
-
-    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
-        raise NotImplementedError  # pragma: no cover  (each subclass has its own)
-
-    def claim(self, max_count: int, max_bytes: int) -> Batch | None:
-        """Take the next rows; `None` if there are none, or sending must stop."""
-        keys: list[int] = []
-        events: list[bytes] = []
-        while self.stopped is None and len(events) < max_count:
-            found = self._ahead or next(self._left, None)
-            self._ahead = None
-            if found is None:
-                break
-            max_bytes -= len(found[1]) + 1
-            if max_bytes < 0 and events:
-                self._ahead = found
-                break
-            keys.append(found[0])
-            events.append(found[1])
-        return Batch(events, keys) if events else None
-
-    def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch."""
-        return batch.halves()
-
-    def ack(self, batch: Batch) -> bool:
-        """Remove delivered rows from the file."""
-        self._remove(list(batch.ids))
-        self.delivered += len(batch)
-        self._settled()
-        return True
-
-    def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Save why rows were refused; after an outage leave them as they are."""
-        if not concerns_one(failure):
-            self.stopped = failure
-        if is_refusal(failure):
-            self._refuse(list(batch.ids), scrubbed(failure, batch.events))
-            self.refused += len(batch)
-            self._settled()
-        return True
-
-    def release(self, batch: Batch) -> None:
-        """Do nothing: they are still in the file."""
-
-    def overdue(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: nothing becomes too old."""
-        return False
-
-    def outlives(self, batch: Batch) -> bool:  # noqa: ARG002
-        """Return `False`: `--max-retries` says how often a batch is tried."""
-        return False
+    def _settled(self) -> None:
+        self._note()
 
 
-class DeadLetters(_Rows):
+class DeadLetters(_SpoolRows):
     """
     Dead letters, in their order.
 
@@ -140,14 +73,15 @@ class DeadLetters(_Rows):
             if self._is_wanted(letter.status) and letter.is_sound():
                 yield letter.id, letter.body
 
-    def _remove(self, keys: list[int]) -> None:
-        self._view.change(statements.delete_letters, keys)
+    def _remove(self, batch: Batch) -> None:
+        self._view.change(statements.delete_letters, batch.ids)
 
-    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
-        self._view.change(statements.refuse_again, keys, failure)
+    def _refuse(self, batch: Batch, failure: DeliveryError) -> None:
+        why = scrubbed(failure, batch.events)
+        self._view.change(statements.refuse_again, batch.ids, why)
 
 
-class Orphans(_Rows):
+class Orphans(_SpoolRows):
     """Waiting events of dead processes; no other process takes them meanwhile."""
 
     def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
@@ -165,19 +99,20 @@ class Orphans(_Rows):
                 if row.is_sound():
                     yield row.id, row.body
 
-    def _remove(self, keys: list[int]) -> None:
-        self._view.note_settled(keys)
-        self._view.change(statements.delete, keys)
+    def _remove(self, batch: Batch) -> None:
+        self._view.note_settled(batch.ids)
+        self._view.change(statements.delete, batch.ids)
 
-    def _refuse(self, keys: list[int], failure: DeliveryError) -> None:
-        self._view.note_settled(keys)
-        self._view.change(statements.bury, keys, failure)
+    def _refuse(self, batch: Batch, failure: DeliveryError) -> None:
+        self._view.note_settled(batch.ids)
+        why = scrubbed(failure, batch.events)
+        self._view.change(statements.bury, batch.ids, why)
 
 
 class Replayed:
     """The result; `total` counts all events, those left as they were included."""
 
-    def __init__(self, total: int, sources: list[_Rows]) -> None:
+    def __init__(self, total: int, sources: list[_SpoolRows]) -> None:
         self.total = total
         self.delivered = sum(source.delivered for source in sources)
         self.refused = sum(source.refused for source in sources)
@@ -213,7 +148,10 @@ def replay(
 
     # Made first, so that orphans that are refused now are not sent a second time.
     letters = DeadLetters(view, settled, statuses)
-    sources: list[_Rows] = [*([Orphans(view, settled)] if waiting else []), letters]
+    sources: list[_SpoolRows] = [
+        *([Orphans(view, settled)] if waiting else []),
+        letters,
+    ]
     total = sum(source.count() for source in sources)
     progress = Progress(total)
     try:

@@ -283,14 +283,19 @@ class RelayQueue:
         with self._lock:
             numbers = [entry.number for entry in self._held.values()] + self._done
         if numbers:
-            self._client.xclaim(
-                self._stream,
-                GROUP,
-                self._consumer,
-                min_idle_time=0,
-                message_ids=numbers,
-                justid=True,
-            )
+            self._hold(numbers)
+
+    def _hold(self, numbers: list[bytes], idle: int | None = None) -> None:
+        """Claim our entries once more, as idle for this many milliseconds; `None`: 0."""
+        self._client.xclaim(
+            self._stream,
+            GROUP,
+            self._consumer,
+            min_idle_time=0,
+            message_ids=numbers,
+            idle=idle,
+            justid=True,
+        )
 
     def remove_dead_consumers(self, silent: float) -> None:
         """
@@ -310,15 +315,7 @@ class RelayQueue:
             numbers = [entry.number for entry in self._held.values()]
         if numbers:
             # Idle for long: another relay takes them over with its next look.
-            self._client.xclaim(
-                self._stream,
-                GROUP,
-                self._consumer,
-                min_idle_time=0,
-                message_ids=numbers,
-                idle=_LONG_AGO,
-                justid=True,
-            )
+            self._hold(numbers, _LONG_AGO)
         else:
             pending = self._client.xpending_range(
                 self._stream, GROUP, "-", "+", 1, consumername=self._consumer
