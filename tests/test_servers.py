@@ -504,7 +504,7 @@ class TestUntoldFork:
         Before it no thread runs, or its locks would be held in the child for ever.
         """
         script = """if True:
-            import ctypes, os, sys, threading, types
+            import ctypes, os, sys, threading, time, types
             worker = 0
             sys.modules["uwsgi"] = types.SimpleNamespace(
                 worker_id=lambda: worker, mule_id=lambda: 0
@@ -518,6 +518,9 @@ class TestUntoldFork:
                 worker = 1
                 htevents.track("user", "e1")
                 assert htevents.default_client.stats["accepted"] == 1
+                until = time.monotonic() + 30
+                while threading.active_count() < 2 and time.monotonic() < until:
+                    time.sleep(0.01)  # the thread is on its way
                 assert threading.active_count() == 2
                 os._exit(not htevents.flush(30))
             assert os.waitpid(pid, 0)[1] == 0

@@ -292,7 +292,7 @@ class Worker:
         if self.is_over or now < self._refused_until:
             return False
         if not hosts.may_start_threads():
-            self._refused_until = now + _AGAIN
+            # Not refused for a while: a fork that no hook tells of copies that.
             return False
         number = next(self._numbers)
         try:
