@@ -27,9 +27,15 @@ class Interrupted(Exception):
     """What the signal handler raises."""
 
 
+# Holds something as long as a signal is meant for the call.
+armed: list[str] = []
+
+
 def handle(*_: object) -> None:
-    """Raise at whatever bytecode the main thread is."""
-    raise Interrupted
+    """Raise at whatever bytecode the main thread is; not if it is late."""
+    if armed:
+        armed.clear()
+        raise Interrupted
 
 
 def hunt(folder: Path, seconds: float) -> str:
@@ -48,6 +54,7 @@ def hunt(folder: Path, seconds: float) -> str:
                 # No `suppress`: it may be struck itself, as it ends.
                 try:
                     delay = random.uniform(0.000_02, 0.000_4)
+                    armed.append(name)
                     signal.setitimer(signal.ITIMER_REAL, delay)
                     try:
                         done = client.track("u", name)[0]
@@ -55,6 +62,7 @@ def hunt(folder: Path, seconds: float) -> str:
                         signal.setitimer(signal.ITIMER_REAL, 0)
                 except Interrupted:
                     pass
+                armed.clear()
                 (returned if done else cut).append(name)
                 interruptions += not done
         finally:
