@@ -218,6 +218,11 @@ def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
     return InvalidSetting(f"{name} must be {expected}, not {given}")
 
 
+def is_redis(host: str) -> bool:
+    """Return whether a host is a Redis URL; `_redis_location` checks it."""
+    return host[:9].lower().startswith(("redis://", "rediss://"))
+
+
 def host_url(host: str) -> str:
     """Check a host, and return it without a slash at the end."""
     if host == DEFAULT_HOST:

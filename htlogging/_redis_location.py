@@ -35,11 +35,6 @@ _HOST = re.compile(r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?")
 _SENTINEL_PORT = 26_379
 
 
-def is_redis(host: str) -> bool:
-    """Return whether a host is a Redis URL."""
-    return host[:9].lower().startswith(("redis://", "rediss://"))
-
-
 class Location:
     """
     Where a stream is.

@@ -223,7 +223,7 @@ class Settings:
 
     def _set_host(self, host: str) -> None:
         self.redis_url = None
-        if host[:9].lower().startswith(("redis://", "rediss://")):
+        if _checks.is_redis(host):
             # Late: few have a Redis.
             from htlogging._redis_location import Location
 

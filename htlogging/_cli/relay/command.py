@@ -125,7 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _location(arguments: argparse.Namespace) -> Location:
-    from htlogging._redis_location import Location, is_redis
+    from htlogging._checks import is_redis
+    from htlogging._redis_location import Location
 
     if not is_redis(arguments.url):
         raise Misused(f"the URL must begin with redis:// or rediss://, such as {_URL}")

@@ -25,8 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-# The share of the log's pages at which the sender copies it: in statements, of which an event's takes two to
-# ten.
+# The share of the log's pages at which the sender copies it, counted in statements: an
+# event takes two to ten.
 _EARLIER = 32
 
 # Pages given back to the system in one go: a few milliseconds, which callers wait for.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.outage import Outage
 
-# A mask: later, in a burst, every 32nd event has the count of its owner's events written down,
-# which takes a fifth of a call's time.
+# A mask: in a burst the count of an owner's events is written down with every 32nd event.
+# With each it would take a fifth of a call's time.
 _NOTE_EVERY = 31
 
-# The first events of a process are noted one by one.
+# For this many events of an owner, the first, the count is written down with each.
 _NOTE_FIRST = 64
 
 # Seconds that a signal handler waits to write when its thread was reading.
