@@ -13,6 +13,7 @@ from htlogging.collector import Collector
 
 pytest.importorskip("selenium", reason="no selenium")
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -66,8 +67,10 @@ def page(browser, collector):
 
 
 def until(browser, true):
-    """Wait until it is true."""
-    return WebDriverWait(browser, HANG, 0.1).until(lambda _: true())
+    """Wait until it is true; the page may replace an element while it is looked at."""
+    ignored = [StaleElementReferenceException]
+    waiting = WebDriverWait(browser, HANG, 0.1, ignored_exceptions=ignored)
+    return waiting.until(lambda _: true())
 
 
 def send(collector, *events):
