@@ -27,7 +27,7 @@ pytestmark = [
 NO_THREAD_AT_EXIT = sys.version_info[:2] == (3, 12)
 
 # Seconds after which a server is taken to hang.
-HANG = 60
+HANG = 180
 
 APPLICATIONS = Path(__file__).with_name("servers")
 
