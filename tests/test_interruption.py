@@ -1,14 +1,18 @@
-"""What a signal handler raises into a request comes out as it came."""
+"""What a signal handler raises into a call comes out as it came."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
+from htlogging import HtEventsHandler
+from htlogging._event import origin
 from htlogging._process.interruption import by_signal
 from htlogging.collector import Reply
 from htlogging.htevents import Client
@@ -109,3 +113,55 @@ class TestBySignal:
         thread.start()
         thread.join()
         assert found == [None]
+
+
+def raise_in(function, number):
+    """Raise `TimeLimit` before this line that a function runs; return how to end that."""
+    before = sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal number
+        if frame.f_code is not function.__code__:
+            return None
+        if event == "line":
+            number -= 1
+            if number == 0:
+                sys.settrace(before)
+                raise TimeLimit
+        return trace
+
+    sys.settrace(trace)
+    return lambda: sys.settrace(before)
+
+
+@pytest.mark.usefixtures("apart")
+class TestNoting:
+    def test_comes_out(self, collector):
+        """What is raised while a record of a call is made comes out of the call."""
+        client = Client("KEY", host=collector.url)
+        client.logger.addFilter(lambda _: True)  # so there is a record
+        end = raise_in(origin.note, 1)
+        try:
+            with pytest.raises(TimeLimit):
+                client.track("user123", "interrupted")
+        finally:
+            end()
+
+    def test_is_whole_or_not_there(self):
+        """Wherever it is raised, the record can be handled."""
+        handler = HtEventsHandler(send=False)
+        number, cut = 0, True
+        while cut:
+            number += 1
+            record = logging.makeLogRecord({"msg": "e", "ht_user_id": "u"})
+            end = raise_in(origin.note, number)
+            try:
+                origin.note(record, None, {"ht_user_id": "u"}, {}, explicit=True)
+                cut = False
+            except TimeLimit:
+                pass
+            finally:
+                end()
+            assert handler.handle(record)
+        assert number > 10
+        assert handler.stats.rejected == 0

@@ -55,7 +55,8 @@ def job(text: object) -> ScopeBlock:
     if isinstance(text, str):
         try:
             fields = bindable.check(json.loads(text))
-        except (ValueError, AttributeError):  # not ours, or of another version
+        except (ValueError, AttributeError, RecursionError):
+            # Not ours, or of another version: the job itself must run.
             _log.warning("a job's bound fields cannot be read")
             fields = {}
     return ScopeBlock(fields)
