@@ -86,7 +86,11 @@ class TestTravel:
         assert caplog.text.count("does not travel") == 2
 
     @pytest.mark.parametrize(
-        "text", [None, 5, "", "{", "[]", '"a"', '{"ht_user_id": []}', '{"ht_new": 1}']
+        "text",
+        [
+            *(None, 5, "", "{", "[]", '"a"', '{"ht_user_id": []}', '{"ht_new": 1}'),
+            pytest.param("[" * 200_000, id="deep"),
+        ],
     )
     def test_what_is_not_ours(self, text):
         """A header of another's, or of another version, binds nothing."""

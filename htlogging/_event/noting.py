@@ -61,6 +61,13 @@ _foreign: set[type] = set()
 _MAX_KNOWN = 1_000
 
 
+# What an `extra` of an unusual type raises, which logging itself can use. All else a signal
+# handler has raised, and it goes to the caller.
+_UNUSUAL = (
+    *(TypeError, ValueError, AttributeError, LookupError),
+    *(RuntimeError, MemoryError),
+)
+
 # Whether names surely do not begin as a field's.
 _are_plain = strays.plain.issuperset
 
@@ -126,8 +133,7 @@ def _noting(  # noqa: C901
                     ):
                         _consider(record, self, name, extra)
                         break
-        except Exception:  # noqa: BLE001, S110
-            # For example an `extra` of an unusual type, which logging itself can use.
+        except _UNUSUAL:
             pass
         return record
 

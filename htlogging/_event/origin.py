@@ -148,8 +148,9 @@ def note(
         origin.message_id = mine
     else:
         origin.message_id = mine if extra.get("ht_message_id") is None else None
+    # Whole before others can see it: a signal handler may raise in any call.
+    origin.size = len(fields) + (ORIGIN not in fields)
     fields[ORIGIN] = origin
-    origin.size = len(fields)
     return origin
 
 
