@@ -10,9 +10,6 @@ import time
 import weakref
 from logging.handlers import QueueHandler
 
-from htlogging._delivery.gate import Gate
-from htlogging._delivery.sender import Delivery
-from htlogging._delivery.worker import Worker
 from htlogging._event import builder, origin, passed_over, strays
 from htlogging._event.encoder import encode
 from htlogging._event.origin import LOGGER, ORIGIN, Origin
@@ -24,8 +21,6 @@ from htlogging._event.record import (
     known_of,
     to_event,
 )
-from htlogging._loggers.duplicates import reached_twice
-from htlogging._loggers.placement import oddities
 from htlogging._metrics.figures import figures
 from htlogging._process import (
     capturing,
@@ -37,7 +32,6 @@ from htlogging._process import (
 )
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending, run_sending
-from htlogging._queue.memory import MemoryQueue
 from htlogging._report import (
     Report,
     held_back,
@@ -59,7 +53,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging._delivery.oauth import TokenSource
-    from htlogging._delivery.sender import Transport
+    from htlogging._delivery.worker import Worker
     from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
 
@@ -158,10 +152,13 @@ class HtEventsHandler(QueueHandler):
         # Records that `reject` has counted and `handleError` has not returned for.
         self._counted: list[logging.LogRecord] = []
         self._report = Report(host=self._settings.host)
-        self.queue = self._make_queue()
-        self._delivery = Delivery(
-            self._settings, self.queue, self._counters, self._report
+        with logging_lock.late_import():
+            from htlogging._delivery import pipeline
+        settings, counters, report = self._settings, self._counters, self._report
+        self.queue = pipeline.make_queue(
+            settings, report, counters, in_file=self._has_spool()
         )
+        self._delivery = pipeline.make_delivery(settings, self.queue, counters, report)
         self._worker = self._hire()
         # Whether an event is sent on its caller's thread. A handler that is made in an
         # atexit hook may be too late for logging.shutdown.
@@ -178,18 +175,6 @@ class HtEventsHandler(QueueHandler):
             and not capturing.holds(settings)
         )
 
-    def _make_queue(self) -> EventQueue:
-        if not self._has_spool():
-            return MemoryQueue(
-                self._settings.max_queue_size,
-                self._settings.max_queue_bytes,
-                self._settings.max_event_size,
-            )
-        # Late: SQLite takes longer to import than all the rest, and few use a spool.
-        with logging_lock.late_import():
-            from htlogging._queue.spool.queue import SpoolQueue
-        return SpoolQueue(self._settings, self._report, self._counters)
-
     def _hire(self) -> Worker:
         """Make a worker; its thread starts with the first event."""
         # Weak: a thread that has nothing to send does not keep a handler that the
@@ -201,18 +186,21 @@ class HtEventsHandler(QueueHandler):
             if handler is not None:
                 handler._rested()  # noqa: SLF001
 
-        settings, tokens = self._settings, self._tokens
-
-        def make_transport() -> Transport:
+        def before() -> None:
             handler = this()
             if handler is not None:
                 handler._look_around()  # noqa: SLF001
-            return Gate(_transport(settings, tokens), settings)
 
-        return Worker(settings, self.queue, self._delivery, make_transport, rested)
+        from htlogging._delivery import pipeline  # `_begin` has imported it
+
+        return pipeline.make_worker(
+            self._settings, self._tokens, self._delivery, self.queue, (before, rested)
+        )
 
     def _look_around(self) -> None:
         """Report what is odd about where events go, before the first request."""
+        from htlogging._delivery.pipeline import reached_twice
+
         if self._settings.is_unencrypted():
             unencrypted(self._settings.host)
         twice = reached_twice(self, self._is_like)
@@ -223,6 +211,8 @@ class HtEventsHandler(QueueHandler):
     def _look_at_loggers(self) -> None:
         """Report loggers that have dropped what was meant as an event."""
         if self._settings.send:
+            from htlogging._delivery.pipeline import oddities
+
             stats = self.stats
             is_reached = bool(stats.accepted or stats.rejected or stats.dropped)
             for line in oddities(self, is_reached=is_reached):
@@ -715,16 +705,3 @@ HtEventsHandler.__doc__ = with_settings(HtEventsHandler.__doc__)
 
 # Seconds after its deadline by which a handler that closes has told what is lost.
 _LATER = 60.0
-
-
-def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:
-    """Return the way to where events go."""
-    # Late, because it imports `requests` or `redis`: only a sending thread does that.
-    with fork.importing:
-        if settings.redis_url is not None:
-            from htlogging._delivery.redis_transport import RedisTransport
-
-            return RedisTransport(settings)
-        from htlogging._delivery.transport import HttpTransport
-
-        return HttpTransport(settings, tokens)
