@@ -80,9 +80,19 @@ def is_near(name: str) -> bool:
     """Return whether a logger's name looks like a misspelt `htevents`."""
     if name == NAME or name[:1] not in "hH" or abs(len(name) - len(NAME)) > _MORE:
         return False
-    from difflib import SequenceMatcher
+    # Not difflib: a forked child, at its end, must not wait for an import's lock.
+    return 2 * _common(name.lower(), NAME) > _ALIKE * (len(name) + len(NAME))
 
-    return SequenceMatcher(None, name.lower(), NAME).ratio() > _ALIKE
+
+def _common(one: str, other: str) -> int:
+    """Return how many letters two names have in common, in the same order."""
+    row = [0] * (len(other) + 1)
+    for letter in one:
+        last = 0
+        for n, theirs in enumerate(other, 1):
+            best = last + 1 if letter == theirs else max(row[n], row[n - 1])
+            last, row[n] = row[n], best
+    return row[-1]
 
 
 def _of_queue(logger: logging.Logger, handler: logging.Handler) -> Iterator[str]:
