@@ -326,7 +326,9 @@ class TestEnd:
         arrived, errors = run(script, flush)
         assert arrived == names(10)
         lines = [line for line in errors.splitlines() if "htlogging" in line]
-        assert lines[0].startswith("no thread can be started; events for ")
+        # From 3.15 on such an interpreter may start one: then they leave by themselves.
+        if lines or sys.version_info < (3, 15):
+            assert lines[0].startswith("no thread can be started; events for ")
 
 
 @needs_fork
