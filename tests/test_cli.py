@@ -250,6 +250,21 @@ class TestCollect:
         raise TimeoutError
 
 
+class TestPage:
+    def test_has_all_requests(self):
+        """The page of `collect` has the requests that came, not the last one alone."""
+        with collecting() as process:
+            url = url_of(process.line())
+            for number in range(3):
+                post(url, batch(event(messageId=str(number))))
+            found = requests.get(f"{url}/_/events", timeout=HANG).json()
+            page = requests.get(url, timeout=HANG)
+            assert [one["event"]["messageId"] for one in found] == ["0", "1", "2"]
+            assert page.headers["Content-Type"].startswith("text/html")
+            process.popen.send_signal(signal.SIGINT)
+            process.popen.wait(HANG)
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("arguments", "text"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # The width of a terminal that does not tell its width.
 _COLUMNS = 80
 _MAX_PORT = 65_535
+_MAX_LIFE = 86_400  # seconds of a token: a day
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-life",
         metavar="SECONDS",
-        type=float,
+        type=_life,
         default=3600,
         help="how long such a token lives (default: %(default)s)",
     )
@@ -232,6 +233,18 @@ def _json_lines(request: Request) -> list[str]:
     kind = endpoint(request.path) or "batch"
     lines = sources(kind, request.body)[: len(request.events)]
     return [ascii_json(line) for line in lines]
+
+
+def _life(text: str) -> float:
+    try:
+        life = float(text)
+    except ValueError:
+        life = 0.0
+    if not 0 < life <= _MAX_LIFE:
+        raise argparse.ArgumentTypeError(
+            f"a life is seconds from above 0 to {_MAX_LIFE}"
+        )
+    return life
 
 
 def _port(text: str) -> int:

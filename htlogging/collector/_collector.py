@@ -50,7 +50,7 @@ class Collector:
         port: Where to listen; 0 picks a free port. `stop` and `start` keep the port.
         write_key: The only key that is accepted; `None` accepts any.
         keep: How many requests to remember, on the page too; `None` for all (the page
-            has the last ones).
+            has the last ones); 0 for none but those of the page.
         on_request: Called with each request before it is answered, on the connection's
             thread. With several connections, calls may overlap.
         tokens: An OAuth token endpoint at `/token`; requests to it are not among
@@ -71,7 +71,7 @@ class Collector:
         self._write_key = write_key
         self._on_request = on_request
         self._server: _http.Server | None = None
-        self._log = Log(keep)
+        self._log = Log(keep or None)
         self._dial = Dial()
         self._page = Page(self._log, self._dial, self._opened)
         # Guards all below; notified when a request has been kept. The connections'

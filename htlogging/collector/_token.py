@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+# Answers, problems and tokens that are remembered.
+_KEPT = 10_000
+
 # The most seconds for which an assertion may be valid.
 _MAX_LIFE = 300
 
@@ -87,8 +90,8 @@ class Tokens:
         self._seen: set[str] = set()  # the assertions' `jti`
         self._script: deque[Reply] = deque()
         self._always: Reply | None = None
-        self._statuses: list[int | None] = []
-        self._problems: list[str] = []
+        self._statuses: deque[int | None] = deque(maxlen=_KEPT)
+        self._problems: deque[str] = deque(maxlen=_KEPT)
 
     @property
     def statuses(self) -> list[int | None]:
@@ -156,6 +159,9 @@ class Tokens:
     def _issue(self) -> bytes:
         """Give out a token, with the lock held; return the answer's body."""
         self._issued += 1
+        now = self.clock()
+        if len(self._expiry) >= _KEPT:
+            self._expiry = {k: end for k, end in self._expiry.items() if end > now}
         token = secrets.token_urlsafe(32)
         self._expiry[token] = self.clock() + self.life
         said = {"access_token": token, "expires_in": self.life, "token_type": "Bearer"}
@@ -223,6 +229,8 @@ class Tokens:
         with self._lock:
             if not isinstance(jti, str) or not jti or jti in self._seen:
                 raise _invalid("the assertion has no jti of its own")
+            if len(self._seen) >= _KEPT:
+                self._seen.clear()  # a desk's server: bounded rather than exact
             self._seen.add(jti)
 
 

@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--id",
         action="append",
+        type=_id,
         metavar="ID",
         help="only this one; may be given more than once",
     )
@@ -100,6 +101,13 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="answer /health and /metrics there",
     )
+
+
+def _id(text: str) -> str:
+    milliseconds, dash, number = text.partition("-")
+    if not (milliseconds.isdecimal() and dash and number.isdecimal()):
+        raise argparse.ArgumentTypeError("an id is such as 1718000000000-0")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -67,9 +67,11 @@ def drop(client: Any, location: Location, names: Collection[str] | None) -> int:
     """Remove dead letters, all of them if no names are given; return how many."""
     if names is not None:
         return int(client.xdel(location.dead, *names)) if names else 0
-    count = int(client.xlen(location.dead))
-    client.delete(location.dead)
-    return count
+    # One after another: letters that come meanwhile stay.
+    found = [name for name, _ in pages(client, location.dead, _PAGE_OF_LETTERS)]
+    for start in range(0, len(found), _PAGE_OF_LETTERS):
+        client.xdel(location.dead, *found[start : start + _PAGE_OF_LETTERS])
+    return len(found)
 
 
 def forget(
