@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,29 @@ def _leave_no_events() -> Iterator[None]:
     for handler in shutdown.living():
         if handler.stats.queued:
             shutdown._handlers.discard(handler)
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_lock() -> Iterator[None]:
+    """
+    Renew a lock of pytest's log handlers that a test has left locked.
+
+    Exceptions at random moments and threads that end amid a record do that; all later tests
+    that log would wait for ever. A lock that a living thread holds for a moment is left.
+    """
+    yield
+    for handler in logging.root.handlers:
+        if handler.lock is not None and not _is_free(handler.lock):
+            handler.createLock()
+
+
+def _is_free(lock: threading.RLock) -> bool:
+    if lock._is_owned():  # type: ignore[attr-defined]  # this thread has left its test
+        return False
+    if not lock.acquire(timeout=5):
+        return False
+    lock.release()
+    return True
 
 
 @pytest.fixture
