@@ -6,6 +6,7 @@ import logging
 import sys
 from logging import INFO
 
+from htlogging._delivery import pipeline  # noqa: F401  (not later: see below)
 from htlogging._event import origin
 from htlogging._event.builder import fields_of
 from htlogging._event.origin import LOGGER, Call
@@ -18,6 +19,10 @@ from htlogging._stats import Stats
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 from htlogging.htevents import _signatures
 from htlogging.htevents._routing import handles_plainly, only_handler
+
+# `pipeline` is imported with the facade, though the first handler would do it: the facade
+# makes its handler with the first call, and by then the environment of a running process
+# may have been replaced.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
