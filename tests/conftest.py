@@ -44,6 +44,18 @@ def _is_free(lock: threading.RLock) -> bool:
     return True
 
 
+@pytest.fixture(autouse=True)
+def _leave_our_loggers() -> Iterator[None]:
+    """Put level, handlers and propagation of our loggers back: `debug=True` sets them."""
+    ours = [logging.getLogger(name) for name in ("htevents", "htlogging")]
+    before = [(log.level, log.handlers[:], log.propagate, log.disabled) for log in ours]
+    yield
+    for log, (level, handlers, propagate, disabled) in zip(ours, before, strict=True):
+        log.setLevel(level)
+        log.handlers[:] = handlers
+        log.propagate, log.disabled = propagate, disabled
+
+
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     """Return a running collector that takes any write key."""
