@@ -157,9 +157,9 @@ class TestPairs:
                 outer,
                 inner,
                 id=f"{outer} {inner}",
-                # A fault that is known: now and then it waits for its whole limit, and
-                # an event is late.
-                marks=[pytest.mark.xfail(strict=False)] * (inner == "join"),
+                # A fault that is known: now and then it waits for its whole limit, for
+                # minutes in all; so it is not run.
+                marks=[pytest.mark.xfail(run=False)] * (inner == "join"),
             )
             for outer in ("track", "flush", "stats", "join")
             for inner in ("track", "flush", "stats", "join")
