@@ -158,7 +158,7 @@ class HtEventsHandler(QueueHandler):
         self.queue = pipeline.make_queue(
             settings, report, counters, in_file=self._has_spool()
         )
-        self._delivery = pipeline.make_delivery(settings, self.queue, counters, report)
+        self._delivery = pipeline.Delivery(settings, self.queue, counters, report)
         self._worker = self._hire()
         # Whether an event is sent on its caller's thread. A handler that is made in an
         # atexit hook may be too late for logging.shutdown.
