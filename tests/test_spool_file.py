@@ -513,6 +513,15 @@ class TestOwners:
         assert file.new_owner() == one + 2
         assert file.adopt(9) == [(one + 1, 1, 1)]
 
+    def test_a_number_with_counts_is_not_taken(self, file, monkeypatch):
+        """What a process had accepted stays known, though the file has lost its events."""
+        monkeypatch.setattr("secrets.randbits", lambda _: 0)
+        monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+        one = file.new_owner()
+        file.note(one + 1, 400, 0)
+        assert file.new_owner() == one + 2
+        assert file.count_lost() == 400
+
     def test_clock_before_1970(self, file, monkeypatch):
         """A clock that was never set makes a number all the same."""
         monkeypatch.setattr("time.time", lambda: -5.0)

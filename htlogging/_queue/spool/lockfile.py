@@ -115,9 +115,14 @@ class LockFile:
         return None if found is None or found[0] != owner else found[1:]
 
     def is_free(self, owner: int) -> bool:
-        """Return whether no other owner's counts are in this one's place."""
-        found = _unpacked(os.pread(self.ready(), _COUNT.size, _place(owner)))
-        return found is None or found[0] == owner
+        """
+        Return whether no counts are in an owner's place.
+
+        Its own may be there, of a process that had drawn the same number in the same
+        second. They are all that is known of its events if the file has lost them.
+        """
+        data = os.pread(self.ready(), _COUNT.size, _place(owner))
+        return _unpacked(data) is None
 
     def all_noted(self) -> list[int]:
         """Return the owners that there are counts of."""
