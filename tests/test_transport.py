@@ -778,7 +778,7 @@ class TestReason:
 class TestFirstAnswer:
     @pytest.fixture(autouse=True)
     def _first(self, monkeypatch):
-        monkeypatch.setattr("htlogging._delivery.transport._looked_at", 0)
+        monkeypatch.setattr("htlogging._delivery.answers._checked", 0)
 
     def lines(self, server, caplog, host="http://eu-west-1.hightouch-events.com"):
         """Send two batches through the server, a proxy; return what the log says."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
 import sys
-from contextlib import suppress
 
-from htlogging._delivery import environment
+from htlogging._delivery import answers, environment
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import causes, unreachable
 from htlogging._delivery.redaction import Redaction
@@ -18,7 +14,6 @@ from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._process import capturing, fork, sigpipe
 from htlogging._process.clock import clock
 from htlogging._process.interruption import by_signal
-from htlogging._report import doubtful
 from htlogging._version import __version__
 
 TYPE_CHECKING = False
@@ -38,14 +33,6 @@ FIRST_CONNECT = 1.5
 
 # The most bytes of an answer that are read; an answer says little, and may have no end.
 MAX_ANSWER = 65_536
-
-# The most characters of a server's text that are passed on.
-MAX_MESSAGE = 200
-
-# The form of a real `code` in an answer.
-_WORD = r"[\w.*-]+"
-
-_VENDOR = r"https?://[^/:]*\.hightouch-events\.com(?:[:/].*)?"
 
 # The fastest level; at every level ten similar events shrink to a tenth.
 GZIP_LEVEL = 1
@@ -223,7 +210,7 @@ class HttpTransport:
         response = self._exchange(batch, timeout, used=used)
         self._used = True
         status, text = response.status_code, self._read(response)
-        _look_at_first(self._settings.host, status, text)
+        answers.check_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
         date = moment(response.headers.get("Date"))
         if 200 <= status < 300:  # noqa: PLR2004
@@ -231,7 +218,7 @@ class HttpTransport:
         # The answer may be a proxy's.
         passwords = environment.secrets(self._options)
         redact = Redaction(self._settings.write_key, *tokens, *passwords)
-        return Answer(status, asked, *_explain(status, text, redact), date)
+        return Answer(status, asked, *answers.explain(status, text, redact), date)
 
     def _limit(self, timeout: float) -> float | tuple[float, float]:
         """Return how long to wait for the connection, then for the answer."""
@@ -315,48 +302,6 @@ def _pass_on(exc: Exception) -> None:
 def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Add no authorization; without this, requests would read a .netrc."""
     return request
-
-
-# The process whose first answer has been checked.
-_looked_at = 0
-
-
-def _look_at_first(host: str, status: int, text: bytes) -> None:
-    """
-    Warn about the first 2xx of a process if it is text but not JSON, from Hightouch's host.
-
-    It counts as delivered all the same, because answers are undocumented. But the network
-    of a hotel answers every request like this, with its login page.
-    """
-    global _looked_at  # noqa: PLW0603
-    if _looked_at == os.getpid() or not 200 <= status < 300:  # noqa: PLR2004
-        return
-    _looked_at = os.getpid()
-    if re.fullmatch(_VENDOR, host, re.IGNORECASE) and text:
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            doubtful(host)
-
-
-def _explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
-    """Return the code and the sentence of an answer, whose form is undocumented."""
-    said: Any = None
-    code, message = str(status), f"the server refused with status {status}"
-    with suppress(ValueError, RecursionError):
-        said = json.loads(text)
-    if isinstance(said, dict):
-        word = redact.line(said.get("code"), MAX_MESSAGE)
-        # A word goes to the log, too; a sentence might quote an event.
-        # Words that begin like this are our own, for answers of an OAuth server.
-        if re.fullmatch(_WORD, word, re.ASCII) and not word.startswith("oauth."):
-            code = word
-        message = (
-            redact.line(said.get("message"), MAX_MESSAGE)
-            or redact.line(said.get("error"), MAX_MESSAGE)
-            or message
-        )
-    return code, message
 
 
 def _gzip(body: bytes) -> bytes:

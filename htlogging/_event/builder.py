@@ -7,18 +7,23 @@ and the time zone of a naive timestamp.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from htlogging._event import iso8601
+from htlogging._event.field_values import (
+    as_dict,
+    as_text,
+    event_name,
+    id_text,
+    optional_text,
+    required_id,
+    timestamp_text,
+)
 from htlogging._event.iso8601 import iso
 from htlogging._event.message_id import new_id
-from htlogging._process import fork
 from htlogging._version import __version__
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 # Type → the name of its dict.
@@ -40,9 +45,6 @@ _OWN: dict[str, tuple[str, ...]] = {
     "group": ("ht_group_id",),
     "alias": ("ht_previous_id",),
 }
-
-# Bits. `str` takes an int of this size whatever its limit, which is at least 640 digits.
-_PRINTABLE = 2_048
 
 FIELDS = frozenset(
     "ht_type ht_user_id ht_anonymous_id ht_event ht_category ht_name ht_group_id "
@@ -87,7 +89,7 @@ def build(
     if kind is None:
         kind = "track"
     else:
-        kind = _text(kind)
+        kind = as_text(kind)
         if kind not in _BODY:
             raise InvalidEvent(f"ht_type must be one of these: {', '.join(_BODY)}")
     special = [take(field, None) for field in _OWN[kind]]
@@ -157,25 +159,25 @@ def make(  # noqa: C901, PLR0912, PLR0913, PLR0917
         (name,) = special
         # A line break is not printable; this check takes 0.03 us.
         if type(name) is not str or not name or not name.isprintable():
-            name = _event_name(name, is_alone=not extras and body is None)
+            name = event_name(name, is_alone=not extras and body is None)
         event = {"type": kind, "event": name}
     elif kind == "identify":
         event = {"type": kind}
     elif kind == "group":
-        group_id = _required_id(special[0], "ht_group_id", kind)
+        group_id = required_id(special[0], "ht_group_id", kind)
         event = {"type": kind, "groupId": group_id}
     elif kind == "alias":
-        previous_id = _required_id(special[0], "ht_previous_id", kind)
+        previous_id = required_id(special[0], "ht_previous_id", kind)
         event = {"type": kind, "previousId": previous_id}
     else:
-        category = _optional_text(special[0], "ht_category")
-        name = _optional_text(special[1], "ht_name")
+        category = optional_text(special[0], "ht_category")
+        name = optional_text(special[1], "ht_name")
         event = {"type": kind, "category": category, "name": name}
     if user_id is not None:
         if type(user_id) is not str or not user_id:
-            user_id = _id_text(user_id, "ht_user_id")
+            user_id = id_text(user_id, "ht_user_id")
     elif kind == "alias":
-        user_id = _required_id(user_id, "ht_user_id", kind)
+        user_id = required_id(user_id, "ht_user_id", kind)
     elif anonymous_id is None:
         raise InvalidEvent(
             f"{kind} needs ht_user_id or ht_anonymous_id (user_id or anonymous_id); give "
@@ -183,26 +185,26 @@ def make(  # noqa: C901, PLR0912, PLR0913, PLR0917
             "htlogging.bind(ht_user_id=...)"
         )
     if anonymous_id is not None:
-        anonymous_id = _id_text(anonymous_id, "ht_anonymous_id")
+        anonymous_id = id_text(anonymous_id, "ht_anonymous_id")
     event["userId"] = user_id
     event["anonymousId"] = anonymous_id
-    context = {} if context is None else dict(_dict(context, "ht_context"))
+    context = {} if context is None else dict(as_dict(context, "ht_context"))
     context["library"] = {"name": "htlogging", "version": __version__}
-    stamp = iso(created) if timestamp is None else _timestamp_text(timestamp)
+    stamp = iso(created) if timestamp is None else timestamp_text(timestamp)
     name = _BODY[kind]
     if name is not None:
         event[name] = extras
     event["context"] = context
     event["integrations"] = (
-        {} if integrations is None else dict(_dict(integrations, "ht_integrations"))
+        {} if integrations is None else dict(as_dict(integrations, "ht_integrations"))
     )
     event["timestamp"] = stamp
     event["messageId"] = (
-        new_id() if message_id is None else _id_text(message_id, "ht_message_id")
+        new_id() if message_id is None else id_text(message_id, "ht_message_id")
     )
     # Last: if something is wrong, `extras` still has what else the call gave.
     if body is not None and name is not None:
-        extras.update(_dict(body, f"ht_{name}"))
+        extras.update(as_dict(body, f"ht_{name}"))
     return event
 
 
@@ -227,13 +229,13 @@ def _over(bound: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     body = _BODY.get(kind) if isinstance(kind, str) else None
     fields = {k: v for k, v in bound.items() if k not in _BODIES}
     if body is not None:
-        fields.update(_dict(bound.get(f"ht_{body}"), f"ht_{body}"))
+        fields.update(as_dict(bound.get(f"ht_{body}"), f"ht_{body}"))
     fields.update((k, v) for k, v in own.items() if v is not None or k not in FIELDS)
     for name in ("ht_context", "ht_integrations"):
         if name in bound and name in fields:
             fields[name] = {
-                **_dict(bound[name], name),
-                **_dict(own.get(name), name),
+                **as_dict(bound[name], name),
+                **as_dict(own.get(name), name),
             }
     return fields
 
@@ -248,7 +250,7 @@ def _take_body(fields: dict[str, Any], kind: str) -> Any:
             continue
         if name == f"ht_{body}":
             own = value
-        elif _dict(value, name):
+        elif as_dict(value, name):
             cure = f"; its dict is ht_{body}" if body else ", which takes neither"
             raise InvalidEvent(f"{name} does not go with {kind}{cure}")
     for name in _OTHER:
@@ -261,108 +263,3 @@ def _strays(fields: Mapping[str, Any]) -> str:
     names = [name for name in fields if isinstance(name, str)]  # `extra` takes any
     strays = sorted(n for n in names if n.startswith("ht_") and n not in FIELDS)
     return f"; no such field: {', '.join(strays)}" if strays else ""
-
-
-def _dict(value: Any, name: str) -> dict[str, Any]:
-    """Return the dict of this field; a falsy value counts as an empty dict."""
-    if value is None:
-        return {}
-    if type(value) is dict:
-        return value
-    try:
-        if issubclass(type(value), Mapping):
-            return dict(value)
-        empty = not value
-    except Exception:  # noqa: BLE001
-        # User code: a mapping, or the truth of an array, may raise.
-        empty = False
-    if empty:
-        return {}
-    raise InvalidEvent(f"{_both(name)} must be a dict, not {_kind(value)}")
-
-
-def _event_name(value: Any, *, is_alone: bool) -> str:
-    name = "" if value is None else _text(value)
-    if name is None:
-        raise InvalidEvent(
-            f"{_both('ht_event')} must be a str that is not empty, not {_kind(value)}; "
-            "so must the message of a record that has no ht_event"
-        )
-    if value is None and is_alone:
-        raise InvalidEvent(
-            f"track needs {_both('ht_event')}; what was given is taken for the user's "
-            "id: is it the name of the event? Write track(user_id, event)"
-        )
-    if not name:
-        raise InvalidEvent(
-            f"{_both('ht_event')} is empty; it names the event and its warehouse table"
-        )
-    if name.splitlines() != [name]:
-        raise InvalidEvent(
-            f"{_both('ht_event')} has a line break; it names the event and its "
-            "warehouse table: give texts as properties"
-        )
-    return name
-
-
-def _text(value: Any) -> str | None:
-    """Return an exact `str`, or `None` for another type; an object can fool `isinstance`."""
-    if type(value) is str:
-        return value
-    return str.__str__(value) if issubclass(type(value), str) else None
-
-
-def _optional_text(value: Any, name: str) -> str | None:
-    if value is None:
-        return None
-    text = _text(value)
-    if text is None:
-        raise InvalidEvent(f"{_both(name)} must be a str, not {_kind(value)}")
-    return text
-
-
-def _required_id(value: Any, name: str, kind: str) -> str:
-    if value is None:
-        raise InvalidEvent(f"{kind} needs {_both(name)}")
-    return _id_text(value, name)
-
-
-def _id_text(value: Any, name: str) -> str:
-    if type(value) is str and value:
-        return value
-    if type(value) is int and value.bit_length() < _PRINTABLE:
-        return str(value)
-    with fork.importing:
-        from htlogging._event import coercion
-
-    text = coercion.id_text(value)
-    if text:
-        return text
-    raise InvalidEvent(
-        f"{_both(name)} must be a str that is not empty, a finite number or a UUID, "
-        f"not {'an empty one' if text == '' else _kind(value)}"
-    )
-
-
-def _timestamp_text(value: Any) -> str:
-    try:
-        text = iso8601.timestamp_text(value)
-    except Exception as exc:
-        # A tzinfo is user code; and in the year 1 a conversion may leave the calendar.
-        raise InvalidEvent(
-            f"{_both('ht_timestamp')} has a time zone that does not work: {_kind(exc)}"
-        ) from exc
-    if text is None:
-        raise InvalidEvent(
-            f"{_both('ht_timestamp')} must be a datetime, not {_kind(value)}"
-        )
-    return text
-
-
-def _both(name: str) -> str:
-    """Name a field as in `extra` and as the facade's parameter."""
-    return f"{name} ({name.removeprefix('ht_')})"
-
-
-def _kind(value: Any) -> str:
-    return type(value).__name__
