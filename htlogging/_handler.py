@@ -32,14 +32,10 @@ from htlogging._process import (
 )
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending, run_sending
-from htlogging._report import (
-    Report,
-    held_back,
-    show_debug,
-    unencrypted,
-    what_is_wrong,
-    where,
-)
+from htlogging._report.lines import show_debug
+from htlogging._report.mistakes import what_is_wrong, where
+from htlogging._report.process import held_back, unencrypted
+from htlogging._report.report import Report
 from htlogging._scopes.bindings import current
 from htlogging._settings import Settings, with_settings
 from htlogging._stats import Counters, Stats

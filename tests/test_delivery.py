@@ -10,7 +10,8 @@ from htlogging._delivery import request
 from htlogging._delivery.retry import Answer, Unreachable
 from htlogging._delivery.sender import Delivery
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report import Report, log
+from htlogging._report.lines import log
+from htlogging._report.report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
 from htlogging.exceptions import DeliveryError

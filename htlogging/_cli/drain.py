@@ -12,7 +12,7 @@ from htlogging._delivery.request import room
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport
 from htlogging._queue.base import Batch
-from htlogging._report import Report
+from htlogging._report.report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
 from htlogging.exceptions import InvalidSetting

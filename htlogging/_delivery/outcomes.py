@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from htlogging._queue.base import Batch, Claims, Holder
-    from htlogging._report import Report
+    from htlogging._report.report import Report
     from htlogging._settings import Settings
 
 # Seconds after which no caller waits for an `on_error` that has not returned: it may wait

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.oauth import TokenSource
     from htlogging._delivery.sender import Transport
     from htlogging._queue.base import EventQueue
-    from htlogging._report import Report
+    from htlogging._report.report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.attempts import Parked
     from htlogging._delivery.retry import Answer
     from htlogging._queue.base import Batch, Claims
-    from htlogging._report import Report
+    from htlogging._report.report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
 

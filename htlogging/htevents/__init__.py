@@ -17,7 +17,7 @@ from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process import fork
 from htlogging._process.shutdown import close_all, living
-from htlogging._report import no_effect
+from htlogging._report.process import no_effect
 from htlogging._settings import DEFAULTS, check_names
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidSetting

@@ -1,30 +1,19 @@
-"""
-The package's own log, `htlogging`.
-
-There are few lines. An outage is one line when it begins and one when it ends; another
-outage within a minute is not logged. The first loss is a line at once; later losses are at
-most one line a minute, with the count. At DEBUG every request is a line. No line contains
-an event's content, a traceback or a secret.
-"""
+"""The lines of one handler: losses, outages, mistakes, and how often each is written."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import threading
-from contextlib import contextmanager, suppress
 
 from htlogging._process.clock import clock
-from htlogging.exceptions import DeliveryError, HtLoggingError
+from htlogging._report.lines import events, say
+from htlogging._report.process import first_delivery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
-
-log = logging.getLogger("htlogging")
+    from collections.abc import Callable
 
 # Seconds between two lines of the same kind.
 QUIET = 60.0
@@ -33,9 +22,6 @@ QUIET = 60.0
 MAX_KINDS = 200
 
 _NUMBER = re.compile(r"[\d,]+")
-
-# The process whose first delivery was reported.
-_delivered = 0
 
 
 class Report:
@@ -91,7 +77,7 @@ class Report:
             if now < self._held_until or not self._may_tell(kind, now):
                 self._losses[kind] = (total, outcome, why)
                 return
-        _say("%d %s %s: %s", total, _events(total), outcome, why)
+        say("%d %s %s: %s", total, events(total), outcome, why)
 
     def rejected(self, why: str, where: str) -> None:
         """
@@ -123,7 +109,7 @@ class Report:
                 return
             self._told[kind] = self._clock()
         hint = f"; did you mean {near}?" if near else ""
-        _say(
+        say(
             "no such field: %s%s It was sent as a property; logged by %s, for %s",
             name[:40],
             hint or ".",
@@ -137,7 +123,7 @@ class Report:
             if "twice" in self._told:
                 return
             self._told["twice"] = self._clock()
-        _say(
+        say(
             "records of the logger %r reach two handlers that send to %s: each is sent "
             "twice; remove one, or set propagate to False",
             logger,
@@ -150,16 +136,11 @@ class Report:
             if line in self._told:
                 return
             self._told[line] = self._clock()
-        _say("%s (events go to %s)", line, self._host)
+        say("%s (events go to %s)", line, self._host)
 
     def delivered(self, count: int) -> None:
         """Report the first delivery of this process, at INFO."""
-        global _delivered  # noqa: PLW0603
-        pid = os.getpid()
-        if _delivered != pid:
-            _delivered = pid
-            line = "%d %s delivered to %s: the first of this process"
-            _say(line, count, _events(count), self._host, level=logging.INFO)
+        first_delivery(count, self._host)
 
     def skewed(self, seconds: float) -> None:
         """Report, once, a clock that is far from the server's."""
@@ -167,7 +148,7 @@ class Report:
             if "clock" in self._told:
                 return
             self._told["clock"] = self._clock()
-        _say(
+        say(
             "the clock of this machine is %d minutes %s that of %s: set it, or events "
             "get wrong times",
             round(abs(seconds) / 60),
@@ -196,7 +177,7 @@ class Report:
             told = set(self._told)
         for kind, (count, outcome, why) in losses.items():
             more = "more " if kind in told else ""
-            _say("%d %s%s %s: %s", count, more, _events(count), outcome, why)
+            say("%d %s%s %s: %s", count, more, events(count), outcome, why)
 
     def out_for(self) -> float:
         """Return the seconds that the outage has lasted; 0 while there is none."""
@@ -221,7 +202,7 @@ class Report:
                 return
             self._out_told = True
         host = self._host
-        _say("events do not get through to %s (%s); trying again", host, why)
+        say("events do not get through to %s (%s); trying again", host, why)
 
     def working(self) -> None:
         """Note an answer that settles events; it ends an outage."""
@@ -231,7 +212,7 @@ class Report:
             told, self._out_told, self.outage = self._out_told, False, ""
         if since is not None and told:
             seconds = self._clock() - since
-            _say("events get through again to %s, after %.1f s", self._host, seconds)
+            say("events get through again to %s, after %.1f s", self._host, seconds)
 
     def raised(self, exc: BaseException) -> None:
         """Report an `on_error` that raised, by the name of the exception's class."""
@@ -240,7 +221,7 @@ class Report:
             tell = self._may_tell("on_error", now)
         if tell:
             error, host = type(exc).__name__, self._host
-            _say("on_error raised %s; it was given events for %s", error, host)
+            say("on_error raised %s; it was given events for %s", error, host)
 
     def threadless(self) -> None:
         """Report that no sending thread can be started: a subinterpreter may have none."""
@@ -251,7 +232,7 @@ class Report:
             line = (
                 "no thread can be started; events for %s are sent at flush or at exit"
             )
-            _say(line, self._host)
+            say(line, self._host)
 
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
@@ -276,18 +257,18 @@ class Report:
         with self._lock:
             tell = self._may_tell(f"spool {kind}", now)
         if tell:
-            _say("%s", line)
+            say("%s", line)
 
     def passed_over(self, why: str, where: str) -> None:
         """Report a record that looks like an event and is not one."""
         line = "a record is no event: %s; logged by %s, for %s"
-        _say(line, why, where, self._host)
+        say(line, why, where, self._host)
 
     def stays(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
         verb = "stays" if count == 1 else "stay"
         line = "%d %s not delivered yet to %s %s in the spool"
-        _say(line, count, _events(count), self._host, verb)
+        say(line, count, events(count), self._host, verb)
 
     def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """
@@ -300,8 +281,8 @@ class Report:
             seconds: How long that took.
         """
         line = "%d %s, %d bytes: %s from %s in %.3f s"
-        outcome_of = (count, _events(count), size, outcome, self._host, seconds)
-        _say(line, *outcome_of, level=logging.DEBUG)
+        outcome_of = (count, events(count), size, outcome, self._host, seconds)
+        say(line, *outcome_of, level=logging.DEBUG)
 
     def _may_tell(self, kind: str, now: float) -> bool:
         """Return whether a line of this kind may be written, and note that it is."""
@@ -309,107 +290,3 @@ class Report:
             return False
         self._told[kind] = now
         return True
-
-
-def what_is_wrong(error: BaseException | None) -> str:
-    """Return what is wrong with a record, without a value from it."""
-    # Our own texts contain no value; a server's may quote an event.
-    if isinstance(error, HtLoggingError) and not isinstance(error, DeliveryError):
-        return str(error)
-    if error is None:
-        return "it makes no event"
-    # An error of a filter or of a formatter's hook: its text may contain anything.
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    at = ""
-    if trace is not None:
-        at = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-    return f"a filter, a formatter or a value raised {type(error).__name__}{at}"
-
-
-def where(record: logging.LogRecord) -> str:
-    """Return where a record was logged, for a line."""
-    return f"{record.name!r} at {record.pathname}:{record.lineno}"
-
-
-def no_effect(what: str) -> None:
-    """Report settings that have no effect."""
-    _say("%s", what)
-
-
-# Hosts that a line was written about; two threads may write it twice. A forked child
-# inherits it, so that there is one line for all children.
-_unencrypted: set[str] = set()
-_held_back: set[str] = set()
-
-
-def unencrypted(host: str) -> None:
-    """Report, once, that events for this host are sent unencrypted."""
-    if host not in _unencrypted:
-        _unencrypted.add(host)
-        _say("the write key and all events are sent to %s unencrypted; use https", host)
-
-
-def held_back(host: str, variable: str) -> None:
-    """Report, once for a host, that a test runner's process keeps events from it."""
-    if host not in _held_back:
-        _held_back.add(host)
-        line = "events for %s are held back: a test started this process (%s is set)"
-        _say(line, host, variable)
-
-
-def doubtful(host: str) -> None:
-    """Report a 2xx answer that does not look like Hightouch's."""
-    _say(
-        "the first answer from %s is not JSON: a proxy or a captive portal may have "
-        "answered in its place, and events that count as delivered may be lost",
-        host,
-    )
-
-
-def _say(line: str, *args: object, level: int = logging.WARNING) -> None:
-    # The application's log handlers and filters run here, on the thread that sends or
-    # logs: what they raise must neither cost events nor reach the caller.
-    with suppress(Exception):
-        # By default a dictConfig that does not name this logger disables it. Losses are
-        # reported all the same; whoever wants no lines sets a level or a filter.
-        log.disabled = False
-        # The handler of last resort shows only the message, so it names the package.
-        line = f"{line} [htlogging]"
-        with _heard():
-            log.log(level, line, *args)
-
-
-@contextmanager
-def _heard() -> Iterator[None]:
-    """
-    Let a line be a line while the thread is inside a handler: a full queue is one.
-
-    CPython 3.13.4 and 3.13.5 ignore what is logged there (gh-91555, taken back since).
-    """
-    handling: Any = getattr(logging.Logger, "_tls", None)
-    if not getattr(handling, "in_progress", False):
-        yield
-        return
-    handling.in_progress = False
-    try:
-        yield
-    finally:
-        handling.in_progress = True
-
-
-def _events(count: int) -> str:
-    return "event" if count == 1 else "events"
-
-
-def show_debug() -> None:
-    """Log every request: the setting `debug`."""
-    log.setLevel(logging.DEBUG)
-    logger: logging.Logger | None = log
-    while logger is not None:
-        if not all(hasattr(handler, "makes_events") for handler in logger.handlers):
-            return
-        logger = logger.parent if logger.propagate else None
-    # There is no handler for lines, and the one of last resort shows only warnings.
-    log.addHandler(logging.StreamHandler())
