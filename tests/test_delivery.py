@@ -7,7 +7,7 @@ import time
 import pytest
 
 from htlogging._delivery import request
-from htlogging._delivery.retry import Answer, Unreachable
+from htlogging._delivery.exchange import Answer, Unreachable
 from htlogging._delivery.sender import Delivery
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report.lines import log

@@ -18,8 +18,8 @@ from script_runner import HANG, run
 from htlogging import HtEventsHandler, InvalidSetting
 from htlogging._delivery import oauth
 from htlogging._delivery.assertion import Signer
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.oauth import TokenSource
-from htlogging._delivery.retry import Unreachable
 from htlogging.collector import Collector, Reply, Tokens
 from htlogging.htevents import Client
 

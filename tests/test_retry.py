@@ -2,12 +2,11 @@
 
 import pytest
 
+from htlogging._delivery.exchange import Answer, Unreachable
 from htlogging._delivery.retry import (
     BACKOFF_FIRST,
     BACKOFF_MOST,
     RETRY_AFTER_MOST,
-    Answer,
-    Unreachable,
     Verdict,
     judge,
     wait,

@@ -16,8 +16,9 @@ import pytest
 
 from htlogging._delivery import environment
 from htlogging._delivery.connections import _Timed
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.network_errors import unreachable
-from htlogging._delivery.retry import Unreachable, wait
+from htlogging._delivery.retry import wait
 from htlogging._delivery.transport import MAX_ANSWER, HttpTransport
 from htlogging._settings import Settings
 from htlogging._version import __version__

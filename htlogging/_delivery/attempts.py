@@ -11,7 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from htlogging._delivery.retry import Verdict
     from htlogging._queue.base import Batch
+    from htlogging.exceptions import DeliveryError
 
 # Answers of 5xx in a row after which a lone event lets others go first.
 _STUBBORN = 3
@@ -127,6 +129,33 @@ class Attempts:
         # In an outage all fail; one that is parked without proof finds that out.
         probe = len(self.parked) == 0 and bool(self.parked.others())
         return self.faults >= _STUBBORN and (well or probe)
+
+
+class Result:
+    """
+    What came of one try.
+
+    Args:
+        verdict: What happens to the events.
+        failure: Why they were not delivered; `None` if they were.
+        retry_after: Seconds that the server asks to wait, or `None`.
+        stale: As in `Unreachable`.
+    """
+
+    __slots__ = ("failure", "retry_after", "stale", "verdict")
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        failure: DeliveryError | None = None,
+        retry_after: float | None = None,
+        *,
+        stale: bool = False,
+    ) -> None:
+        self.verdict = verdict
+        self.failure = failure
+        self.retry_after = retry_after
+        self.stale = stale
 
 
 def uniform() -> float:

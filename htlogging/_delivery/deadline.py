@@ -10,6 +10,19 @@ from htlogging._process.clock import clock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Time(Protocol):
+        """How long a thread may take to send."""
+
+        def left(self) -> float:
+            """Return the seconds left; infinite without a deadline."""
+
+        def pause(self, seconds: float) -> bool:
+            """Wait, or return `False` at once if the deadline comes first."""
+
+        def is_last(self) -> bool:
+            """Return whether nothing is sent after the deadline."""
 
 
 class Ending:
@@ -73,3 +86,22 @@ class Deadline:
     def is_last(self) -> bool:
         """Return whether nothing is sent after the deadline: the worker ends."""
         return self._ending.at is not None
+
+
+class Once:
+    """The time of `sync_mode`: one timeout, no waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def left(self) -> float:
+        """Return the whole time, which is never used up."""
+        return self._seconds
+
+    def pause(self, seconds: float) -> bool:  # noqa: ARG002
+        """Do not wait: there is no other try."""
+        return False
+
+    def is_last(self) -> bool:
+        """Return `True`."""
+        return True

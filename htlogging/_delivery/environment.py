@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.util import find_spec
 
-from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.exchange import Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.exchange import Unreachable
 from htlogging._process import capturing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._delivery.retry import Answer
-    from htlogging._delivery.sender import Transport
+    from htlogging._delivery.exchange import Answer, Transport
     from htlogging._settings import Settings
 
 

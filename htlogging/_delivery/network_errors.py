@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.exchange import Unreachable
 
 
 def unreachable(exc: Exception, *, used: bool) -> Unreachable:

@@ -18,9 +18,9 @@ import weakref
 from urllib.parse import urlencode
 
 from htlogging._delivery.assertion import EARLIER, Signer, read_pem
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment, retry_after, seconds
 from htlogging._delivery.redaction import Redaction
-from htlogging._delivery.retry import Unreachable
 from htlogging._process import fork, logging_lock
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within

@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from htlogging._delivery.exchange import Transport
     from htlogging._delivery.oauth import TokenSource
-    from htlogging._delivery.sender import Transport
     from htlogging._queue.base import EventQueue
     from htlogging._report.report import Report
     from htlogging._settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from htlogging._delivery.retry import Answer, Unreachable
+from htlogging._delivery.exchange import Answer, Unreachable
 from htlogging._process import fork
 from htlogging._queue.redis.entry import fields, lines
 from htlogging._redis_location import Location

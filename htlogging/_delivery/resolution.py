@@ -13,14 +13,13 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from htlogging._delivery.retry import Unreachable
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.signals import Waiter
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._delivery.retry import Answer
-    from htlogging._delivery.sender import Transport
+    from htlogging._delivery.exchange import Answer, Transport
     from htlogging._settings import Settings
 
 # Seconds for which a name that was resolved is taken to be resolved quickly again.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 
-from htlogging._delivery.attempts import REPEATED, Attempts, uniform
+from htlogging._delivery.attempts import REPEATED, Attempts, Result, uniform
+from htlogging._delivery.deadline import Once
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.retry import (
-    Unreachable,
     Verdict,
     judge,
     part_of,
@@ -27,42 +28,14 @@ MAX_SKEW = 300.0
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
 
     from htlogging._delivery.attempts import Parked
-    from htlogging._delivery.retry import Answer
+    from htlogging._delivery.deadline import Time
+    from htlogging._delivery.exchange import Answer, Transport
     from htlogging._queue.base import Batch, Claims
     from htlogging._report.report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
-
-    class Transport(Protocol):
-        """The way to the server, for one thread."""
-
-        def open(self) -> None:
-            """Prepare, so that the first `post` takes less time."""
-
-        def body(self, events: Sequence[bytes]) -> bytes:
-            """Return the body of one try to send events."""
-
-        def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
-            """Send a body once, or raise `Unreachable`."""
-
-        def close(self) -> None:
-            """Close the connection; the next `post` opens a new one."""
-
-    class Deadline(Protocol):
-        """How long the sending thread may take."""
-
-        def left(self) -> float:
-            """Return the seconds left; infinite without a deadline."""
-
-        def pause(self, seconds: float) -> bool:
-            """Wait, or return `False` at once if the deadline comes first."""
-
-        def is_last(self) -> bool:
-            """Return whether nothing is sent after the deadline."""
-
 
 # How often a batch may end in a fault of ours before it is given up.
 MAX_FAULTS = 10
@@ -99,7 +72,7 @@ class Delivery(Outcomes):
         self,
         batch: Batch,
         transport: Transport,
-        deadline: Deadline,
+        deadline: Time,
         parked: Parked | None = None,
     ) -> bool:
         """
@@ -149,7 +122,7 @@ class Delivery(Outcomes):
         return True
 
     def deliver_parked(
-        self, transport: Transport, deadline: Deadline, parked: Parked
+        self, transport: Transport, deadline: Time, parked: Parked
     ) -> None:
         """Try once more what was parked and is due; everything, when the worker ends."""
         while (found := parked.pop(at_once=deadline.is_last())) is not None:
@@ -181,7 +154,7 @@ class Delivery(Outcomes):
             DeliveryError: The event was given up; it is counted and reported, too.
         """
         work = Attempts(self._delivered, None)
-        verdict, failure = self._send_guarded(batch, transport, _Once(seconds), work)
+        verdict, failure = self._send_guarded(batch, transport, Once(seconds), work)
         if failure is None:
             self._ack(batch)
         elif verdict is Verdict.RETRY:
@@ -213,7 +186,7 @@ class Delivery(Outcomes):
         return [*behind, *reversed(before)]
 
     def _send_guarded(
-        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
+        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
         try:
             return self._send(part, transport, deadline, work)
@@ -228,13 +201,15 @@ class Delivery(Outcomes):
             raise
 
     def _send(
-        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
+        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
         """Try until the verdict is another than RETRY, or there is no time left."""
         stale = False
         while True:
-            again = stale  # at once, after a stale connection: not twice in a row
-            verdict, failure, asked, stale = self._try(part, transport, deadline, work)
+            result = self._try(part, transport, deadline, work)
+            # After a stale connection it is tried again at once: not twice in a row.
+            stale = result.stale and not stale
+            verdict, failure = result.verdict, result.failure
             if failure is None:
                 work.halving |= work.part > 1
                 return (verdict if work.part == 1 else Verdict.PART), None
@@ -246,17 +221,17 @@ class Delivery(Outcomes):
             if verdict is not Verdict.RETRY:
                 # A part's refusal says nothing of the whole, which is tried as such.
                 return (verdict if work.part == 1 else Verdict.SPLIT), failure
-            if again or not stale:
-                stale = False
+            if not stale:
+                asked = result.retry_after
                 end = self._after_failure(part, failure, asked, deadline, work)
                 if end is not None:
                     return end
             self._counters.add("retries")
 
     def _try(
-        self, part: Batch, transport: Transport, deadline: Deadline, work: Attempts
-    ) -> tuple[Verdict, DeliveryError | None, float | None, bool]:
-        """Send once; return what that means, why, a Retry-After, and whether stale."""
+        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
+    ) -> Result:
+        """Send once."""
         work.tries += 1
         compress = self._compress
         timeout = min(self._settings.timeout, max(deadline.left(), 0.001))
@@ -267,19 +242,19 @@ class Delivery(Outcomes):
         except Unreachable as exc:
             failure = DeliveryError(exc.status, exc.code, exc.reason, work.tries)
             verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
-            return verdict, failure, exc.retry_after, exc.stale
+            return Result(verdict, failure, exc.retry_after, stale=exc.stale)
         verdict = judge(answer.status, len(events), compressed=compress)
         if verdict is Verdict.DELIVERED:
-            return verdict, None, None, False
+            return Result(verdict)
         failure = DeliveryError(answer.status, answer.code, answer.message, work.tries)
-        return verdict, failure, answer.retry_after, False
+        return Result(verdict, failure, answer.retry_after)
 
     def _after_failure(
         self,
         part: Batch,
         failure: DeliveryError,
         asked: float | None,
-        deadline: Deadline,
+        deadline: Time,
         work: Attempts,
     ) -> tuple[Verdict, DeliveryError] | None:
         """Decide how to go on, and wait for the next try; or return what ends them."""
@@ -346,22 +321,6 @@ class Delivery(Outcomes):
         off = time.time() - date
         if abs(off) > MAX_SKEW:
             self._report.skewed(off)
-
-
-class _Once:
-    """The time of `sync_mode`: one timeout, no waiting."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def left(self) -> float:
-        return self._seconds
-
-    def pause(self, seconds: float) -> bool:  # noqa: ARG002
-        return False
-
-    def is_last(self) -> bool:
-        return True
 
 
 def _name(exc: BaseException) -> str:

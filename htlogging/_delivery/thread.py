@@ -15,7 +15,7 @@ from htlogging._process.suppression import run_sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._delivery.sender import Transport
+    from htlogging._delivery.exchange import Transport
     from htlogging._delivery.worker import Worker
     from htlogging._queue.base import Batch, Holder
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from htlogging._delivery.sender import Delivery, Transport
+    from htlogging._delivery.exchange import Transport
+    from htlogging._delivery.sender import Delivery
     from htlogging._queue.base import Batch, EventQueue, Holder
     from htlogging._settings import Settings
 

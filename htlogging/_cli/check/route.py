@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from htlogging._checks import DEFAULT_HOST
 from htlogging._delivery import oauth
+from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment
-from htlogging._delivery.retry import Unreachable
 from htlogging._delivery.sender import MAX_SKEW
 from htlogging._delivery.wording import told
 from htlogging._event import builder
