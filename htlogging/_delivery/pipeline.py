@@ -7,7 +7,10 @@ the import time.
 
 from __future__ import annotations
 
+import weakref
+
 from htlogging._delivery.gate import Gate
+from htlogging._delivery.limited import Limited
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._loggers.duplicates import reached_twice
@@ -63,11 +66,18 @@ def make_worker(
     """
     before, rested = callbacks
 
+    def is_over() -> bool:
+        found = reference()
+        return found is None or found.is_over
+
     def make_transport() -> Transport:
         before()
-        return Gate(_transport(settings, tokens), settings)
+        return Gate(Limited(_transport(settings, tokens), is_over), settings)
 
-    return Worker(settings, queue, delivery, make_transport, rested)
+    worker = Worker(settings, queue, delivery, make_transport, rested)
+    # Weak: a worker that nobody holds goes away at once.
+    reference = weakref.ref(worker)
+    return worker
 
 
 def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:

@@ -1,0 +1,155 @@
+"""
+A transport that never takes the application's descriptors: connections are counted.
+
+Each sending thread has a connection. A process with hundreds of clients, and a server that
+answers slowly, would need more than the system allows: then `open()` fails anywhere in it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from contextlib import suppress
+
+from htlogging._delivery.exchange import Unreachable
+from htlogging._delivery.signals import Signal
+from htlogging._process import fork
+from htlogging._process.clock import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from htlogging._delivery.exchange import Answer, Transport
+
+# The part of the limit of open files that connections may take.
+SHARE = 4
+
+# Connections that may be open at a time, at least.
+LEAST = 4
+
+# Seconds after which a thread that waits looks whether it should still send.
+_LOOK = 1.0
+
+
+class Limit:
+    """
+    How many connections this process may have open, and who has one.
+
+    Args:
+        most: Returns the number; asked each time, because a process may change its own.
+    """
+
+    def __init__(self, most: Callable[[], float]) -> None:
+        self._most = most
+        self.freed = Signal()
+        self.after_fork_in_child()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        """Have no connections: they are the parent's."""
+        # Weak: whoever goes away holds none. Changed with `_lock`, which guards nothing
+        # else. Re-entrant for signal handlers.
+        self._holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._lock = threading.RLock()
+
+    def most(self) -> float:
+        """Return how many connections may be open."""
+        return self._most()
+
+    def take(self, holder: object) -> bool:
+        """Count a holder's connection, if there may be one more, or it is counted."""
+        with self._lock:
+            if holder not in self._holders:
+                if len(self._holders) >= self._most():
+                    return False
+                self._holders.add(holder)
+            return True
+
+    def free(self, holder: object) -> None:
+        """Count a holder's connection no more."""
+        with self._lock:
+            self._holders.discard(holder)
+        self.freed.give()
+
+    def is_scarce(self) -> bool:
+        """Return whether connections must not be kept for the next request."""
+        return len(self._holders) > self._most() / 2
+
+
+def _share() -> float:
+    """Return how many connections this process may have open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if files == resource.RLIM_INFINITY else max(files // SHARE, LEAST)
+
+
+def _unlimited() -> float:
+    return math.inf
+
+
+limit = Limit(_unlimited)
+with suppress(ImportError):  # Windows has no such limit
+    import resource
+
+    limit = Limit(_share)
+
+
+class Limited:
+    """
+    A transport whose connection is one of those that the process may have.
+
+    Half of them are kept open between requests. While more are in use, each is closed
+    after its request: so nobody waits for a connection that is idle.
+
+    Args:
+        transport: The transport behind it.
+        is_over: Returns whether nothing may be sent any more.
+        of: Where the connection is counted.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        is_over: Callable[[], bool],
+        of: Limit = limit,
+    ) -> None:
+        self._transport = transport
+        self._is_over = is_over
+        self._limit = of
+        self.open = transport.open
+        self.body = transport.body
+
+    def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
+        """Send a body once, as soon as there may be a connection, or raise `Unreachable`."""
+        if not self._limit.take(self):
+            timeout = self._wait(timeout)
+        try:
+            return self._transport.post(body, compress=compress, timeout=timeout)
+        finally:
+            if self._limit.is_scarce():
+                self.close()
+
+    def _wait(self, timeout: float) -> float:
+        """Wait until there may be a connection more; return the seconds left."""
+        deadline = clock.monotonic() + timeout
+        waiter = self._limit.freed.waiter()
+        while not self._limit.take(self):
+            left = deadline - clock.monotonic()
+            if left <= 0 or self._is_over():
+                raise Unreachable(
+                    f"all {self._limit.most()} connections of this process are in use, "
+                    "which is a part of its limit of open files"
+                )
+            waiter.wait(min(left, _LOOK))
+        if self._is_over():
+            self._limit.free(self)
+            raise Unreachable("the handler was closed")
+        return max(deadline - clock.monotonic(), 0.001)
+
+    def close(self) -> None:
+        """Close the connection; the next `post` opens a new one."""
+        try:
+            self._transport.close()
+        finally:
+            self._limit.free(self)
