@@ -31,6 +31,9 @@ pytestmark = [
 ]
 
 
+CROWD = 1_000
+
+
 @pytest.fixture(autouse=True)
 def _nothing_bound():
     htlogging.clear()
@@ -116,19 +119,16 @@ class TestCelery:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-    def test_worker(self, environ, collector, tmp_path, pool):
-        """Processes and threads; half bind late; a warm shutdown delivers."""
+    def test_crowd(self, environ, collector, tmp_path, redis_url, pool):
+        """1,000 tasks on processes and threads; half bind late; a warm shutdown delivers."""
         pytest.importorskip("celery")
-        for name in ("queue", "control"):
-            tmp_path.joinpath(name).mkdir()
-        environ["CELERY_FOLDER"] = str(tmp_path)
+        environ["CELERY_REDIS"] = redis_url.removeprefix("unix://")
         celery = [sys.executable, "-m", "celery", "-A", "celery_identity", "worker"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        command = [*celery, *quiet, "--concurrency", "2", "--pool", pool]
+        command = [*celery, *quiet, "--concurrency", "8", "--pool", pool]
         with group(command, tmp_path / "log", env=environ) as worker:
-            wait(tmp_path.joinpath("ready").exists)
             subprocess.run(
-                [sys.executable, "celery_identity.py", "200"],
+                [sys.executable, "celery_identity.py", str(CROWD)],
                 cwd=APPLICATIONS,
                 env=environ,
                 timeout=HANG,
@@ -136,7 +136,7 @@ class TestCelery:
             )
             worker.terminate()
             assert worker.wait(HANG) == 0
-        check(collector.events, 200)
+        check(collector.events, CROWD)
         early = [e for e in collector.events if int(e["userId"][1:]) % 2 == 0]
         assert {e["context"]["ip"] for e in early} == {"::1"}
 
@@ -232,34 +232,49 @@ class TestCelery:
 
 
 class TestRqJobs:
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        "worker_class",
-        ["htlogging.integrations.rq.HtEventsWorker", "rq_workers.Worker"],
-    )
-    def test_work_horses(
-        self,
-        environ,
-        collector,
-        tmp_path,
-        redis_url,
-        worker_class,
-    ):
-        """Each job's process delivers before it ends by `os._exit`, forked or spawned."""
+    @pytest.fixture
+    def worker(self, environ, tmp_path, redis_url):
+        """Return what enqueues jobs, and has a command of RQ's do them all."""
         pytest.importorskip("rq")
-        subprocess.run(
-            [sys.executable, "rq_identity.py", redis_url, "12"],
-            cwd=APPLICATIONS,
-            env=environ,
-            timeout=HANG,
-            check=True,
-        )
-        command = [sys.executable, "-m", "rq.cli", "worker", "--burst"]
-        options = ["--url", redis_url, "--worker-class", worker_class]
-        with group([*command, *options], tmp_path / "log", env=environ) as worker:
-            assert worker.wait(HANG) == 0
+
+        def run_worker(count, *command):
+            subprocess.run(
+                [sys.executable, "rq_identity.py", redis_url, str(count)],
+                cwd=APPLICATIONS,
+                env=environ,
+                timeout=HANG,
+                check=True,
+            )
+            command = [sys.executable, "-m", "rq.cli", *command, "--burst"]
+            log = tmp_path / "log"
+            with group([*command, "--url", redis_url], log, env=environ) as process:
+                # A fork a job: minutes on a machine that does much else.
+                assert process.wait(5 * HANG) == 0
+
+        return run_worker
+
+    @pytest.mark.slow
+    def test_crowd(self, worker, collector):
+        """1,000 jobs, each with a process that delivers before it ends by `os._exit`."""
+        name = "htlogging.integrations.rq.HtEventsWorker"
+        worker(CROWD, "worker-pool", "--num-workers", "2", "--worker-class", name)
+        check(collector.events, CROWD)
+
+    @pytest.mark.slow
+    def test_spawned(self, worker, collector):
+        """A job's process that inherits nothing; starting one takes long."""
+        worker(12, "worker", "--worker-class", "rq_workers.Worker")
         check(collector.events, 12)
 
+    @pytest.fixture
+    def client(self, collector):
+        """Give the facade a client that sends to the collector."""
+        htevents.default_client = htevents.Client("KEY", host=collector.url)
+        yield
+        htevents.default_client = None
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("client")
     def test_other_workers(self, redis_url, collector):
         """A mixin makes one of RQ's others; the caller's `meta` stays as it is."""
         rq = pytest.importorskip("rq")
@@ -272,22 +287,33 @@ class TestRqJobs:
             pass
 
         meta = {"mine": 1}
-        client = htevents.Client("KEY", host=collector.url)
-        htevents.default_client = client
-        try:
-            with redis.Redis.from_url(redis_url) as connection:
-                queue = rq.Queue(connection=connection)
-                for n in range(4):
-                    late = n % 2
-                    with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
-                        queue.enqueue(
-                            queue_jobs.work, f"u{n}", late=bool(late), meta=meta
-                        )
-                Worker([queue], connection=connection).work(burst=True)
-        finally:
-            htevents.default_client = None
+        with redis.Redis.from_url(redis_url) as connection:
+            queue = rq.Queue(connection=connection)
+            for n in range(CROWD):
+                late = n % 2
+                with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
+                    queue.enqueue(queue_jobs.work, f"u{n}", late=bool(late), meta=meta)
+            Worker([queue], connection=connection).work(burst=True)
         assert meta == {"mine": 1}
-        check(collector.events, 4)
+        check(collector.events, CROWD)
+
+    def test_what_a_jobs_process_has(self, environ, redis_url, tmp_path):
+        """The worker has imported what delivers: a job's process need not."""
+        rq = pytest.importorskip("rq")
+        import queue_jobs
+        import redis
+
+        with redis.Redis.from_url(redis_url) as connection:
+            queue = rq.Queue(connection=connection)
+            job = queue.enqueue(queue_jobs.loaded, "requests")
+            command = [sys.executable, "-m", "rq.cli", "worker", "--burst"]
+            options = ["--worker-class", "htlogging.integrations.rq.HtEventsWorker"]
+            log = tmp_path / "log"
+            with group(
+                [*command, *options, "--url", redis_url], log, env=environ
+            ) as process:
+                assert process.wait(HANG) == 0
+            assert job.return_value(refresh=True) is True
 
     def test_beside_another_tool(self, monkeypatch):
         """Bound fields travel where another tool has wrapped `Job.create` before."""
@@ -354,12 +380,12 @@ class TestDramatiq:
             broker=broker,
             actor_name=f"{kind}_{uuid.uuid4()}",
         )
-        for n in range(1_000):
+        for n in range(CROWD):
             late = n % 2
             with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
                 actor.send(f"u{n}", late=bool(late))
         run()
-        check(ht_events, 1_000)
+        check(ht_events, CROWD)
 
     def test_what_follows(self, broker, run, ht_events):
         """A pipeline's next message, and a retry, have what the first had."""
@@ -411,7 +437,7 @@ class TestTaskiq:
 
         async def main():
             await broker.startup()
-            for n in range(1_000):
+            for n in range(CROWD):
                 late = n % 2
                 with htlogging.bound(**({} if late else {"ht_user_id": f"u{n}"})):
                     await task.kiq(f"u{n}", late=bool(late))
@@ -420,7 +446,7 @@ class TestTaskiq:
             await broker.shutdown()
 
         asyncio.run(main())
-        check(ht_events, 1_000)
+        check(ht_events, CROWD)
 
     def test_in_place(self, ht_events):
         """A task that runs where it is sent leaves what was bound there."""

@@ -33,6 +33,14 @@ class HtEventsMixin:
     Use it for other kinds of workers: `class Worker(HtEventsMixin, rq.SpawnWorker)`.
     """
 
+    def work(self, *args: Any, **kwargs: Any) -> Any:
+        """Work as without us; what delivers is imported before the first job's fork."""
+        # Each job's process would do it again: 20 of 50 ms CPU time of a small job.
+        import htlogging._delivery.connections
+        import htlogging.htevents  # noqa: F401
+
+        return super().work(*args, **kwargs)  # type: ignore[misc]
+
     def perform_job(self, job: Job, *args: Any, **kwargs: Any) -> Any:
         """Run the job; its process may end by `os._exit` right after it."""
         try:

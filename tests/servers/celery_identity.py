@@ -1,32 +1,23 @@
-"""A Celery application on folders, installed; `python celery_identity.py N` enqueues."""
+"""
+A Celery application on Redis, installed; `python celery_identity.py N` enqueues.
+
+The server is CELERY_REDIS, the path of its socket.
+"""
 
 import os
 import sys
-from pathlib import Path
 
 import queue_jobs
-from celery import Celery, signals
+from celery import Celery
 
 import htlogging
 from htlogging.integrations import celery as integration
 
-folder = Path(os.environ.get("CELERY_FOLDER", "."))
+server = f"redis+socket://{os.environ['CELERY_REDIS']}"
 
-app = Celery("celery_identity", broker="filesystem://", backend=f"file://{folder}")
-app.conf.broker_transport_options = {
-    "data_folder_in": f"{folder}/queue",
-    "data_folder_out": f"{folder}/queue",
-    "control_folder": f"{folder}/control",
-}
+app = Celery("celery_identity", broker=server, backend=server)
 app.conf.broker_connection_retry_on_startup = True
 integration.install(app)
-
-
-@signals.worker_ready.connect
-def ready(**_):
-    """Tell that the queue is declared: on folders, one process at a time can do that."""
-    folder.joinpath("ready").touch()
-
 
 work = app.task(queue_jobs.work, name="celery_identity.work")
 
@@ -41,4 +32,4 @@ if __name__ == "__main__":
         with htlogging.bound(**fields):
             results.append(task.delay(f"u{n}", late=bool(late)))
     for result in results:
-        result.get(timeout=60)
+        result.get(timeout=180)

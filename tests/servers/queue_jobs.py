@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 
 import htlogging
@@ -29,3 +30,8 @@ async def work_async(of, late=False):  # noqa: FBT002
     await asyncio.sleep(0)
     htevents.track(event="work", properties={"of": of})
     htlogging.bind(ht_user_id="leaks", leaked=1)
+
+
+def loaded(module):
+    """Return whether a module was imported before this one's jobs made an event."""
+    return module in sys.modules
