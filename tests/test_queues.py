@@ -50,6 +50,27 @@ def check(events, count):
     )
 
 
+@pytest.fixture
+def crowd(environ, tmp_path, redis_url):
+    """Return what runs a queue's workers on Redis until the crowd's jobs are done."""
+
+    def run_workers(module, package, *command):
+        environ["QUEUE_REDIS"] = redis_url
+        command = [sys.executable, "-m", package, *command]
+        with group(command, tmp_path / "log", env=environ) as workers:
+            subprocess.run(
+                [sys.executable, f"{module}.py", str(CROWD)],
+                cwd=APPLICATIONS,
+                env=environ,
+                timeout=2 * HANG,
+                check=True,
+            )
+            workers.terminate()
+            assert workers.wait(HANG) == 0
+
+    return run_workers
+
+
 class TestTravel:
     def test_what_is_bound(self):
         """All of it, values keeping their kind, as an event has them."""
@@ -418,6 +439,14 @@ class TestDramatiq:
         run()
         assert len(collector.events) == 1
 
+    @pytest.mark.slow
+    def test_on_redis(self, crowd, collector):
+        """1,000 messages in two processes, whose end delivers."""
+        pytest.importorskip("dramatiq.brokers.redis")
+        options = ["--processes", "2", "--threads", "4", "dramatiq_identity"]
+        crowd("dramatiq_identity", "dramatiq", *options)
+        check(collector.events, CROWD)
+
 
 class TestTaskiq:
     @pytest.fixture
@@ -499,6 +528,14 @@ class TestTaskiq:
         asyncio.run(broker.shutdown())
         assert len(collector.events) == 1
 
+    @pytest.mark.slow
+    def test_on_redis(self, crowd, collector):
+        """1,000 tasks in two processes, whose end delivers."""
+        pytest.importorskip("taskiq_redis")
+        options = ["--workers", "2", "--no-configure-logging"]
+        crowd("taskiq_identity", "taskiq", "worker", *options, "taskiq_identity:broker")
+        check(collector.events, CROWD)
+
 
 class TestByHand:
     """Huey and arq: what the manual says."""
@@ -533,6 +570,32 @@ class TestByHand:
         async def main():
             with htlogging.scope(ht_user_id="user123"):
                 await recipe.buy_later(Pool())
+
+        asyncio.run(main())
+        assert ht_events.one("Receipt mailed")["userId"] == "user123"
+
+    @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
+    def test_arq_on_redis(self, recipe, ht_events, redis_url):
+        """arq's own worker runs the job so, and its end delivers."""
+        pytest.importorskip("arq")
+        from arq.connections import ArqRedis
+        from arq.worker import Worker
+
+        async def main():
+            pool = ArqRedis.from_url(redis_url)
+            with htlogging.scope(ht_user_id="user123"):
+                await recipe.buy_later(pool)
+            settings = recipe.WorkerSettings
+            worker = Worker(
+                settings.functions,
+                redis_pool=pool,
+                on_shutdown=settings.on_shutdown,
+                burst=True,
+                handle_signals=False,
+            )
+            await worker.main()
+            await worker.close()
+            assert htlogging.get() == {}
 
         asyncio.run(main())
         assert ht_events.one("Receipt mailed")["userId"] == "user123"
