@@ -13,7 +13,7 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from test_servers import APPLICATIONS, HANG, environ, group, redis_url, wait
+from test_servers import APPLICATIONS, HANG, environ, group, redis_url
 
 import htlogging
 from htlogging import htevents
@@ -576,7 +576,7 @@ class TestByHand:
 
     @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
     def test_arq_on_redis(self, recipe, ht_events, redis_url):
-        """arq's own worker runs the job so, and its end delivers."""
+        """Arq's own worker runs the job so, and its end delivers."""
         pytest.importorskip("arq")
         from arq.connections import ArqRedis
         from arq.worker import Worker
