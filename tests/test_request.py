@@ -73,7 +73,7 @@ class TestRoom:
             min_size=1,
             max_size=30,
         ),
-        repeat=st.integers(1, 20),
+        repeat=st.integers(1, 4),
         key=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1),
     )
     def test_no_request_is_too_large(self, sizes, repeat, key):
