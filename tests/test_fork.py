@@ -146,3 +146,77 @@ class TestLibraries:
         names = run_script(collector, tmp_path, script)
         children = [name for name in names if name != "parent"]
         assert children == [f"child {n:03}" for n in range(100)]
+
+
+def ids(collector):
+    """Return the ids of what arrived."""
+    return {event["messageId"] for event in collector.events}
+
+
+class TestInterrupted:
+    def test_at_any_line(self, collector, tmp_path):
+        """What a signal handler raises in a hook leaves no lock held, nor a child without."""
+        script = """
+            import os, sys, threading
+            from htlogging._process import fork
+            from htlogging._queue.spool import registry
+            from htlogging.htevents import Client
+
+            client = Client(spool=sys.argv[1])
+            client.track("user", "parent")
+            assert client.flush(60)
+            OURS = "fork.py", "locks.py", "registry.py", "connections.py", "_pair.py"
+            sys.unraisablehook = lambda _: None  # hooks raise nowhere else
+
+            def strike(number):
+                struck = []
+
+                def trace(frame, event, _):
+                    nonlocal number
+                    if not frame.f_code.co_filename.endswith(OURS):
+                        return None
+                    number -= event in ("call", "line")
+                    if number < 0:
+                        sys.settrace(None)
+                        struck.append(frame.f_lineno)
+                        raise KeyboardInterrupt
+                    return trace
+
+                sys.settrace(trace)
+                pid = os.fork()
+                sys.settrace(None)
+                if not pid:
+                    client.track("user", "child")
+                    os._exit(client.stats.unspooled)
+                assert os.waitpid(pid, 0)[1] == 0, struck
+                return struck
+
+            def is_free():
+                (file,) = registry._files.values()
+                for lock in (fork.importing, logging._lock, file.writing, file._reading):
+                    with lock:
+                        pass
+                free.set()
+
+            import logging
+            number = 0
+            while struck := strike(number):
+                number += 1
+                free = threading.Event()
+                threading.Thread(target=is_free, daemon=True).start()
+                assert free.wait(30), struck
+            assert number > 50
+            assert client.flush(60)
+            print(number)
+        """
+        ended = run(
+            tmp_path,
+            script,
+            str(tmp_path / "spool"),
+            HTEVENTS_HOST=collector.url,
+            HTEVENTS_WRITE_KEY="WRITE_KEY",
+            PYTHONWARNINGS="error,ignore:This process",
+        )
+        assert (ended.status, ended.err) == (0, "")
+        # One of the parent; of the children, the last one's hooks were not cut short.
+        assert len(collector.events) == len(ids(collector)) == int(ended.out) + 2

@@ -15,8 +15,11 @@ import os
 import threading
 import weakref
 
+from htlogging._process.locks import AroundFork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     class Forkable(Protocol):
@@ -58,30 +61,38 @@ def notice() -> None:
 def _in_child() -> None:
     global importing, _pid  # noqa: PLW0603
     importing = threading.RLock()
+    around.after_fork_in_child()
     for thing in list(_registered):
         thing.after_fork_in_child()
     # Last: other threads in `notice` wait for it.
     _pid = os.getpid()
 
 
-def _before() -> None:
-    global _holding  # noqa: PLW0603
-    importing.acquire()
-    _holding = True
+def _in_child_once() -> None:
+    if os.getpid() != _pid:
+        _in_child()
 
 
-def _in_parent() -> None:
-    global _holding  # noqa: PLW0603
-    # False if another thread imported this module during the fork: then only the hooks
-    # after the fork run.
-    if _holding:
-        _holding = False
-        importing.release()
+# Around a fork, `importing` is held.
+around = AroundFork(lambda: importing)
 
 
-_holding = False  # whether the current fork holds `importing`
+def add_hooks(
+    before: Callable[[], object],
+    in_parent: Callable[[], object],
+    in_child: Callable[[], object] | None = None,
+) -> None:
+    """
+    Call these at each fork, in the order of `os.register_at_fork`.
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before, after_in_parent=_in_parent, after_in_child=_in_child
-    )
+    Twice: a signal handler that raises when a hook begins ends it, and the fork goes on.
+    So each must be able to come again, and to do what is not done yet.
+    """
+    if hasattr(os, "register_at_fork"):
+        for _ in range(2):
+            os.register_at_fork(before=before, after_in_parent=in_parent)
+            if in_child is not None:
+                os.register_at_fork(after_in_child=in_child)
+
+
+add_hooks(around.take, around.give_back, _in_child_once)

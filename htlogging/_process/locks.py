@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     T = TypeVar("T")
 
@@ -33,3 +35,44 @@ def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
             lock.release()
         except RuntimeError:  # it was not taken
             pass
+
+
+class AroundFork:
+    """
+    A lock that a fork waits for, and that the parent's threads can have afterwards.
+
+    A signal handler may raise between any two steps. So no step trusts a flag that the
+    one before has set: each looks at the lock. All can be done twice; see `fork`.
+
+    Args:
+        lock: Returns the lock, which a child replaces.
+    """
+
+    def __init__(self, lock: Callable[[], Any]) -> None:
+        self._lock = lock
+        # Threads that fork, by number, and whether each held the lock before. A thread
+        # changes its own; a child begins anew.
+        self._had: dict[int, bool] = {}
+
+    def take(self) -> None:
+        """Take the lock before a fork, unless this thread holds it."""
+        lock = self._lock()
+        self._had.setdefault(threading.get_ident(), _is_mine(lock))
+        while not _is_mine(lock):
+            with suppress(BaseException):  # a signal handler's: the fork goes on
+                lock.acquire()
+
+    def give_back(self) -> None:
+        """Leave the lock as it was before the fork; nothing, where `take` was not called."""
+        lock, me = self._lock(), threading.get_ident()
+        if self._had.get(me) is False and _is_mine(lock):
+            lock.release()
+        self._had.pop(me, None)
+
+    def after_fork_in_child(self) -> None:
+        """Know of no fork: the lock is a new one."""
+        self._had = {}
+
+
+def _is_mine(lock: Any) -> bool:
+    return bool(lock._is_owned())  # noqa: SLF001

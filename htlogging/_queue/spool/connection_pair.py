@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from htlogging._process import fork
 from htlogging._process.clock import clock
+from htlogging._process.locks import AroundFork
 from htlogging._queue.spool import connections, location, salvage, schema, statements
 from htlogging._queue.spool.lockfile import LockFile, identity
 from htlogging._queue.spool.schema import BUSY, SpoolUnavailable, Translated
@@ -20,7 +21,7 @@ from htlogging._queue.spool.schema import BUSY, SpoolUnavailable, Translated
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Concatenate, ParamSpec, TypeVar
+    from typing import Concatenate, ParamSpec, TypeVar
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -57,7 +58,10 @@ class ConnectionPair:
         self._descriptors: dict[int, tuple[int, int]] = {}  # SQLite's, and what of
         self.is_note_due = False  # a millisecond has gone by since counts were noted
         self._looked = 0.0  # when the descriptors were last looked at
-        self._was_held = (False, False)  # by who forks, before the fork
+        self._around_fork = (
+            AroundFork(lambda: self.writing),
+            AroundFork(lambda: self._reading),
+        )
         self._is_left = False  # deleted, and what was in it is elsewhere
         self.was_taken_away = False  # there was a spool here, and it is empty or gone
         # What the strictest user asks for.
@@ -314,33 +318,23 @@ class ConnectionPair:
 
     def before_fork(self) -> None:
         """Keep other threads off the file until the fork is over."""
-        # Not acquired twice, whatever a signal handler raises meanwhile: the first to
-        # be asked is the lock.
-        self._was_held = _is_owned(self.writing), _is_owned(self._reading)
-        for lock in (self.writing, self._reading):
-            while not _is_owned(lock):
-                with suppress(BaseException):
-                    lock.acquire()
+        for lock in self._around_fork:
+            lock.take()
         self._close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        was_writing, was_reading = self._was_held
-        if not was_reading and _is_owned(self._reading):
-            self._reading.release()
-        if not was_writing and _is_owned(self.writing):
-            self.writing.release()
+        for lock in reversed(self._around_fork):
+            lock.give_back()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's owners: locks of files do not cross a fork."""
         self._make_locks()
+        for lock in self._around_fork:
+            lock.after_fork_in_child()
         # None, where Python was told of the fork.
         pair, self._pair = self._pair, None
         for connection in pair or ():
             connections.lose(connection, connections.FORKED)
         self._logged = 0
         self._lock.after_fork_in_child()
-
-
-def _is_owned(lock: Any) -> bool:
-    return bool(lock._is_owned())  # noqa: SLF001

@@ -6,6 +6,7 @@ import logging
 import os
 
 from htlogging._process import fork
+from htlogging._process.locks import AroundFork
 from htlogging._queue.spool import connections
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import identity
@@ -26,35 +27,29 @@ def shared(path: str) -> SpoolFile:
     return _files.setdefault(real, SpoolFile(real, path))
 
 
-# The files that a fork under way has locked; `None` where it began before this module was
-# there, in another thread: then `_before_fork` did not run, and `_after` does all the same.
-_forking: list[SpoolFile] | None = None
+# `fork` and logging take these in hooks of their own, which come later: `before` hooks run
+# in reverse order. Who holds them may want the next ones (an import makes a logger, a
+# handler made by dictConfig may write an event); taken the other way round, the two would
+# wait for each other.
+_logging = AroundFork(lambda: logging._lock)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _before_fork() -> None:
-    global _forking  # noqa: PLW0603
-    # `_fork` and logging take these in hooks of their own, which come later: `before`
-    # hooks run in reverse order. Who holds them may want the next ones (an import makes
-    # a logger, a handler made by dictConfig may write an event); taken the other way
-    # round, the two would wait for each other.
-    fork.importing.acquire()
-    logging._lock.acquire()  # type: ignore[attr-defined]  # noqa: SLF001
-    _forking = list(_files.values())
-    for file in _forking:
+    fork.around.take()
+    _logging.take()
+    for file in list(_files.values()):
         file.before_fork()
     connections.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    global _forking
-    files, _forking = _forking, None
-    if files is None:
-        return
-    for file in files:
+    # Where the fork began before this module was there, in another thread, `_before_fork`
+    # did not run: then these do nothing.
+    for file in list(_files.values()):
         file.after_fork_in_parent()
     # In a child both are made anew, unlocked.
-    logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
-    fork.importing.release()
+    _logging.give_back()
+    fork.around.give_back()
 
 
 class _Connections:
@@ -62,12 +57,12 @@ class _Connections:
 
     def after_fork_in_child(self) -> None:
         """Use nothing that came along."""
+        _logging.after_fork_in_child()
         connections.after_fork_in_child()
 
 
 _connections = _Connections()
 fork.register(_connections)
 
-if hasattr(os, "register_at_fork"):
-    # A child's part is called by fork, as it is where Python was not told of the fork.
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+# A child's part is called by fork, as it is where Python was not told of the fork.
+fork.add_hooks(_before_fork, _after_fork_in_parent)
