@@ -551,8 +551,9 @@ class HtEventsHandler(QueueHandler):
         `dictConfig` holds logging's lock, which a sending thread may need.
         """
         fork.notice()
-        if logging_lock.is_held() or is_sending():
-            # on_error may close its handler, and a thread cannot wait for itself.
+        if logging_lock.is_held() or is_sending() or self.queue.stops_senders():
+            # on_error may close its handler, and a thread cannot wait for itself; a
+            # signal handler not for threads that wait for what it has interrupted.
             self.retire()
         else:
             self._stop()

@@ -14,6 +14,7 @@ import weakref
 
 import pytest
 
+import htlogging
 from htlogging import DeliveryError
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
@@ -150,20 +151,12 @@ class TestIdle:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer")
 @pytest.mark.usefixtures("apart")
 class TestPairs:
+    CALLS = ("track", "flush", "stats", "join")
+
     @pytest.mark.parametrize(
         ("outer", "inner"),
-        [
-            pytest.param(
-                outer,
-                inner,
-                id=f"{outer} {inner}",
-                # A fault that is known: now and then it waits for its whole limit, for
-                # minutes in all; so it is not run.
-                marks=[pytest.mark.xfail(run=False)] * (inner == "join"),
-            )
-            for outer in ("track", "flush", "stats", "join")
-            for inner in ("track", "flush", "stats", "join")
-        ],
+        list(itertools.product(CALLS, CALLS)),
+        ids="-".join,
     )
     def test_within_a_signal_handler(self, make, collector, outer, inner):
         """Any call may be made in a signal handler that interrupts any other one."""
@@ -208,6 +201,75 @@ class TestPairs:
         assert all(answers)
         assert client.flush(HANG)
         assert numbers(collector) == set(range(40))
+
+
+class _Interruption:
+    """Makes a call at a line of the package that another call comes to, as signals do."""
+
+    FOLDER = os.path.dirname(htlogging.__file__)
+
+    def __init__(self, line, call):
+        self._left = line
+        self._call = call
+
+    def done(self):
+        return self._left <= 0
+
+    def during(self, call):
+        """Make a call that is interrupted."""
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+
+    def _trace(self, frame, event, _):
+        if not frame.f_code.co_filename.startswith(self.FOLDER):
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left == 0:
+                self._call()
+        return self._trace
+
+
+@pytest.mark.usefixtures("apart")
+class TestEveryLine:
+    """What `TestPairs` shows at moments that chance chooses, at each line there is."""
+
+    @pytest.mark.parametrize("inner", ["flush", "join"])
+    @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join"])
+    def test_delivers_at_once(self, make, collector, outer, inner):
+        """The handler's call ends with all delivered, whatever it interrupts."""
+        client = make(upload_interval=0.0, shutdown_timeout=HANG)
+        count = itertools.count()
+        missing = []
+
+        def do(call):
+            if call == "track":
+                return client.track("user", "e", {"n": next(count)})[0]
+            if call == "flush":
+                return client.flush(HANG)
+            return bool(client.stats) if call == "stats" else client.join() is None
+
+        def interrupt():
+            n = next(count)
+            client.track("user", "e", {"n": n})
+            if not do(inner) or n not in numbers(collector) or client.stats.queued:
+                missing.append(n)
+
+        for line in itertools.count(1):
+            assert do("track")
+            interruption = _Interruption(line, interrupt)
+            interruption.during(lambda: do(outer))
+            assert not missing, f"interrupted at line {line}"
+            if not interruption.done():
+                break
+        assert line > 50
+        assert client.flush(HANG)
+        assert numbers(collector) == set(range(next(count)))
+        assert client.stats.failed == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from htlogging._process.clock import clock
+from htlogging._process.locks import do_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Seconds between two marks.
 _APART = 1.0
+
+# Seconds for which a sending thread waits to take one; then it takes none.
+_WAIT = 0.1
 
 # The most marks that are kept; then every second one goes.
 _MOST = 128
@@ -54,11 +58,14 @@ class Ages:
         if marks and now - marks[-1][0] < _APART:
             return
         mark = self._queue.mark()
-        with self._lock:
-            kept = self._unsettled()
-            if len(kept) >= _MOST:
-                kept = kept[::2]
-            self._marks = (*kept, (now, mark))
+        # With a limit: a signal handler that has stopped a reader may wait for this.
+        do_within(self._lock, _WAIT, lambda: self._add(now, mark))
+
+    def _add(self, now: float, mark: Any) -> None:
+        kept = self._unsettled()
+        if len(kept) >= _MOST:
+            kept = kept[::2]
+        self._marks = (*kept, (now, mark))
 
     def oldest(self, queued: int) -> float:
         """

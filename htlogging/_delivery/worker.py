@@ -174,18 +174,22 @@ class Worker:
         mark = self.hurry()
         waiter = self.delivery.settled.waiter()
         while True:
-            self.queue.recover()
             if self.queue.settled_to(mark) and self.delivery.idle():
                 return True
             left = deadline - clock.monotonic()
-            # A sending thread would wait for itself: on_error may call this.
-            if left <= 0 or is_sending() or self._hangs():
+            # A sending thread would wait for itself: on_error may call this. So would
+            # a signal handler that has interrupted what sending threads wait for.
+            if left <= 0 or is_sending() or self._hangs() or self.queue.stops_senders():
                 return False
+            lost = self.queue.has_lost()
+            if lost:
+                # Sending threads put it back: they are not interrupted amid that.
+                self.wake()
             if self.is_running() or self._is_starting():
                 waiter.wait(min(left, _HASTY if self.is_stuck else _LOOK))
             elif self.is_stuck:
                 return False
-            elif self.queue.claimed_to(mark):
+            elif not lost and self.queue.claimed_to(mark):
                 # Another thread sends them, which flushes as well.
                 waiter.wait(min(left, _LOOK))
             elif not self._start() and not self._send_here(mark, deadline):
@@ -352,6 +356,7 @@ class Worker:
         holder = threading.Lock()
         time = Deadline(self.ending, deadline)
         with holder, closing(transport):
+            self.queue.recover()
             while (
                 not self.queue.claimed_to(mark)
                 and time.left() > 0

@@ -12,6 +12,7 @@ import threading
 from contextlib import suppress
 
 from htlogging._process import fork
+from htlogging._process.locks import do_anyway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _SHOWN = (
     ("rejected", "invalid"),
     ("rejected", "too_large"),
 )
+
+# Seconds for which a count waits for another thread's.
+_WAIT = 1.0
 
 # Codes that are ours. A server's own are not used: there may be any number of them.
 _CODES = ("configuration", "internal", "network", "redis", "shutdown", "spool")
@@ -63,13 +67,11 @@ class Figures:
 
     def delivered(self, count: int) -> None:
         """Count delivered events."""
-        with self._of_senders:
-            self._add("delivered", "", count)
+        self._of_sender(lambda: self._add("delivered", "", count))
 
     def failed(self, reason: str, count: int) -> None:
         """Count events that were given up."""
-        with self._of_senders:
-            self._add("failed", reason, count)
+        self._of_sender(lambda: self._add("failed", reason, count))
 
     def dropped(self, reason: str) -> None:
         """Count an event that a full queue refused."""
@@ -87,13 +89,20 @@ class Figures:
 
     def request(self, status: str, seconds: float) -> None:
         """Count a request: its answer's status, or `error`, and how long it took."""
-        with self._of_senders:
-            self.requests[status] = self.requests.get(status, 0) + 1
-            self.buckets[sum(seconds > bound for bound in BOUNDS)] += 1
-            self.seconds += seconds
+        self._of_sender(lambda: self._add_request(status, seconds))
         for observer in self.observers:
             with suppress(Exception):  # an exporter's error must not cost events
                 observer(status, seconds)
+
+    def _add_request(self, status: str, seconds: float) -> None:
+        self.requests[status] = self.requests.get(status, 0) + 1
+        self.buckets[sum(seconds > bound for bound in BOUNDS)] += 1
+        self.seconds += seconds
+
+    def _of_sender(self, work: Callable[[], None]) -> None:
+        # A caller's thread counts here too, when it closes a handler or sends itself; a
+        # signal handler may have stopped it, and wait for a sending thread.
+        do_anyway(self._of_senders, _WAIT, work)
 
 
 figures = Figures()

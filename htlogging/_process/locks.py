@@ -37,6 +37,18 @@ def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
             pass
 
 
+def do_anyway(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T:
+    """
+    Do work with a lock, or without it if it cannot be had within this time.
+
+    For work that does little harm then: a count may be off by one. The lock's owner may
+    have been stopped by a signal handler that waits for this thread.
+    """
+    done: list[T] = []
+    do_within(lock, seconds, lambda: done.append(work()))
+    return done[0] if done else work()
+
+
 class AroundFork:
     """
     A lock that a fork waits for, and that the parent's threads can have afterwards.

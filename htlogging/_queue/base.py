@@ -1,10 +1,12 @@
 """
 What every queue promises. A queue stands between the callers and the senders.
 
-A queue lives in one process. `put`, `backlog`, `mark`, `claimed_to`, `settled_to` and
-`counts` are called on any thread, also by a signal handler or a `__del__` that
-interrupts another call of the same queue; they wait only for each other. The other methods
-are called by sending threads.
+A queue lives in one process. `put`, `backlog`, `mark`, `claimed_to`, `settled_to`,
+`has_lost` and `counts` are called on any thread, also by a signal handler or a `__del__`
+that interrupts another call of the same queue. They hold no lock that a sending thread
+waits for without a limit: the handler may wait for that thread. The other methods are
+called by sending threads; where a caller's thread has to call one (at the end, or where no
+thread can be had), `stops_senders` tells a signal handler so.
 
 An exception from a signal handler may interrupt any call at any point. So a change is one
 assignment, or the next call completes it.
@@ -125,6 +127,17 @@ if TYPE_CHECKING:
 
         def recover(self) -> bool:
             """Release claimed batches without a worker; return whether there were any."""
+
+        def has_lost(self) -> bool:
+            """Return whether there are claimed batches without a worker; takes no lock."""
+
+        def stops_senders(self) -> bool:
+            """
+            Return whether this thread holds a lock that sending threads wait for.
+
+            Then a signal handler has interrupted another call on this thread, and must
+            not wait for them.
+            """
 
         def abandon(self) -> Sequence[bytes]:
             """

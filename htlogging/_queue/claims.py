@@ -142,17 +142,28 @@ class Claims:
 
     def recover(self) -> bool:
         """Release claimed batches without a worker; return whether there were any."""
+        lost = self._lost()
+        for batch in lost:
+            self.release(batch)
+        return bool(lost)
+
+    def has_lost(self) -> bool:
+        """Return whether there are claimed batches without a worker."""
+        return bool(self._lost())
+
+    def _lost(self) -> list[Batch]:
         state = self.state
-        lost = [
+        return [
             batch
             for batch, holder in state.claims.values()
             if holder is not None
             and not holder.locked()
             and batch not in state.released
         ]
-        for batch in lost:
-            self.release(batch)
-        return bool(lost)
+
+    def stops_senders(self) -> bool:
+        """Return whether this thread holds the lock that sending threads need."""
+        return self._changing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
     def drop(self) -> list[Batch]:
         """Count all claimed batches as failed, and return them."""

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from itertools import islice
 
+from htlogging._process.locks import do_anyway
 from htlogging._queue.base import Batch, Counts, fitting
 from htlogging._queue.claims import Claims, State
 from htlogging._settings import (
@@ -30,6 +31,9 @@ _HEAVY = 4_096
 # Events that other threads may be adding at this moment. With less room than this left, the
 # bound is checked exactly.
 _UNSEEN = 64
+
+# Seconds for which a caller waits to check the bounds exactly; then its event may pass them.
+_LONG = 1.0
 
 # How often a read of the queue is repeated while a batch is being taken from it.
 _LOOKS = 1_000
@@ -71,8 +75,9 @@ class MemoryQueue(Claims):
         # other's additions, and then the batch is sent when it is old enough.
         self._heavy = 0
         self._direct = itertools.count(1)
-        # Held by callers that check the bounds exactly or ask for the bytes, never by a
-        # sending thread. Re-entrant for signal handlers; no I/O and no logging while held.
+        # Held by those who check the bounds exactly; no I/O and no logging while held.
+        # Re-entrant for signal handlers. It is waited for with a limit: a signal handler
+        # that has stopped its owner may wait for this thread.
         self._measuring = threading.RLock()
 
     def __len__(self) -> int:
@@ -95,38 +100,44 @@ class MemoryQueue(Claims):
 
     def _put_exactly(self, event: bytes) -> bool:
         """Add an event if there is room, and note how many more surely fit."""
-        with self._measuring:
-            state, waiting = self._now()
-            count = waiting + state.claimed
-            number = state.taken + waiting
-            if count >= self._max_size:
+        return do_anyway(self._measuring, _LONG, lambda: self._put_measured(event))
+
+    def _put_measured(self, event: bytes) -> bool:
+        state, waiting = self._now()
+        count = waiting + state.claimed
+        number = state.taken + waiting
+        if count >= self._max_size:
+            return False
+        if number >= self._light:
+            room = self._max_bytes - self._bytes() - len(event)
+            if room < 0 and count:
                 return False
-            if number >= self._light:
-                room = self._max_bytes - self._bytes() - len(event)
-                if room < 0 and count:
-                    return False
-                self._light = number + room // self._max_event - _UNSEEN
-            self._line.append(event)
-            sure = self._max_size - count - 2 * MAX_BODY_EVENTS
-            self._easy = min(number + sure, self._light)
-            return True
+            self._light = number + room // self._max_event - _UNSEEN
+        self._line.append(event)
+        sure = self._max_size - count - 2 * MAX_BODY_EVENTS
+        self._easy = min(number + sure, self._light)
+        return True
 
     def _bytes(self) -> int:
-        """Return the bytes of all unsettled events; each event is measured once."""
-        with self._measuring:
-            while True:
-                state, waiting = self._now()
-                until, total = self._measured
-                if until < state.taken:
-                    until, total = state.taken, state.taken_bytes
-                new = state.taken + waiting - until
-                # One step for the interpreter: no thread adds an event meanwhile.
-                found = _first(reversed(self._line), max(new, 0))
-                if self._now() == (state, waiting) or state.leaving is not None:
-                    break
-            total += sum(map(len, found))
-            self._measured = until + len(found), total
-            return total - state.taken_bytes + state.claimed_bytes
+        """
+        Return the bytes of all unsettled events; each event is measured once.
+
+        Any thread may ask, sending ones too, so there is no lock: two threads may
+        measure the same events.
+        """
+        while True:
+            state, waiting = self._now()
+            until, total = self._measured
+            if until < state.taken:
+                until, total = state.taken, state.taken_bytes
+            new = state.taken + waiting - until
+            # One step for the interpreter: no thread adds an event meanwhile.
+            found = _first(reversed(self._line), max(new, 0))
+            if self._now() == (state, waiting) or state.leaving is not None:
+                break
+        total += sum(map(len, found))
+        self._measured = until + len(found), total
+        return total - state.taken_bytes + state.claimed_bytes
 
     def _now(self) -> tuple[State, int]:
         """Return the ledger and how many events wait, at one moment."""
@@ -206,10 +217,6 @@ class MemoryQueue(Claims):
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:  # noqa: ARG002
         return self.settle(batch, delivered=False)
-
-    def recover(self) -> bool:
-        self._leave()
-        return super().recover()
 
     def abandon(self) -> list[bytes]:
         mine = threading.Lock()

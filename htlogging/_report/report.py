@@ -8,15 +8,22 @@ import re
 import threading
 
 from htlogging._process.clock import clock
+from htlogging._process.locks import do_anyway
 from htlogging._report.lines import events, say
 from htlogging._report.process import first_delivery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 # Seconds between two lines of the same kind.
 QUIET = 60.0
+
+# Seconds for which a thread waits for another one that reports.
+_WAIT = 0.1
 
 # The most kinds of lines that are counted separately: there may be no end of mistakes.
 MAX_KINDS = 200
@@ -41,7 +48,8 @@ class Report:
         self._clock = clock
         self._host = host
         # Guards what is below; never held while logging, for a log handler may come
-        # back here. Re-entrant for signal handlers. A forked child has its own.
+        # back here. Re-entrant for signal handlers, and taken by `_do` alone: senders
+        # and callers both report. A forked child has its own.
         self._lock = threading.RLock()
         # kind -> events that no line has counted yet, their outcome, and why the last of
         # them were lost
@@ -72,12 +80,17 @@ class Report:
         kind = kind or outcome
         if outcome != "rejected":
             self.loss = (now, outcome, why)
-        with self._lock:
-            total = self._losses.pop(kind, (0, "", ""))[0] + count
-            if now < self._held_until or not self._may_tell(kind, now):
-                self._losses[kind] = (total, outcome, why)
-                return
-        say("%d %s %s: %s", total, events(total), outcome, why)
+        total = self._do(lambda: self._count(kind, now, (count, outcome, why)))
+        if total:
+            say("%d %s %s: %s", total, events(total), outcome, why)
+
+    def _count(self, kind: str, now: float, loss: tuple[int, str, str]) -> int:
+        """Return how many events a line tells of now; 0: it is told later."""
+        total = self._losses.pop(kind, (0, "", ""))[0] + loss[0]
+        if now < self._held_until or not self._may_tell(kind, now):
+            self._losses[kind] = (total, *loss[1:])
+            return 0
+        return total
 
     def rejected(self, why: str, where: str) -> None:
         """
@@ -88,9 +101,8 @@ class Report:
             where: Where it was logged.
         """
         kind = f"rejected {_NUMBER.sub('', why)}"
-        with self._lock:
-            if kind not in self._told and len(self._told) > MAX_KINDS:
-                kind = "rejected"
+        if kind not in self._told and len(self._told) > MAX_KINDS:
+            kind = "rejected"
         why = f"{why}; logged by {where}, for {self._host}"
         self.lost("rejected", 1, why, kind)
 
@@ -103,11 +115,8 @@ class Report:
             near: The field that may be meant, or nothing.
             where: Where it was logged.
         """
-        kind = f"field {name}"
-        with self._lock:
-            if kind in self._told or len(self._told) > MAX_KINDS:
-                return
-            self._told[kind] = self._clock()
+        if len(self._told) > MAX_KINDS or not self._is_first(f"field {name}"):
+            return
         hint = f"; did you mean {near}?" if near else ""
         say(
             "no such field: %s%s It was sent as a property; logged by %s, for %s",
@@ -119,10 +128,8 @@ class Report:
 
     def twice(self, logger: str) -> None:
         """Report, once, that another handler sends the same records to the same place."""
-        with self._lock:
-            if "twice" in self._told:
-                return
-            self._told["twice"] = self._clock()
+        if not self._is_first("twice"):
+            return
         say(
             "records of the logger %r reach two handlers that send to %s: each is sent "
             "twice; remove one, or set propagate to False",
@@ -132,11 +139,8 @@ class Report:
 
     def misplaced(self, line: str) -> None:
         """Report, once, a logger that drops what is meant as an event."""
-        with self._lock:
-            if line in self._told:
-                return
-            self._told[line] = self._clock()
-        say("%s (events go to %s)", line, self._host)
+        if self._is_first(line):
+            say("%s (events go to %s)", line, self._host)
 
     def delivered(self, count: int) -> None:
         """Report the first delivery of this process, at INFO."""
@@ -144,10 +148,8 @@ class Report:
 
     def skewed(self, seconds: float) -> None:
         """Report, once, a clock that is far from the server's."""
-        with self._lock:
-            if "clock" in self._told:
-                return
-            self._told["clock"] = self._clock()
+        if not self._is_first("clock"):
+            return
         say(
             "the clock of this machine is %d minutes %s that of %s: set it, or events "
             "get wrong times",
@@ -171,13 +173,15 @@ class Report:
 
     def remainder(self) -> None:
         """Report the losses that no line has counted yet; called at the end."""
-        with self._lock:
-            self._held_until = -math.inf
-            losses, self._losses = self._losses, {}
-            told = set(self._told)
+        losses, told = self._do(self._take_losses)
         for kind, (count, outcome, why) in losses.items():
             more = "more " if kind in told else ""
             say("%d %s%s %s: %s", count, more, events(count), outcome, why)
+
+    def _take_losses(self) -> tuple[dict[str, tuple[int, str, str]], set[str]]:
+        self._held_until = -math.inf
+        losses, self._losses = self._losses, {}
+        return losses, set(self._told)
 
     def out_for(self) -> float:
         """Return the seconds that the outage has lasted; 0 while there is none."""
@@ -193,42 +197,46 @@ class Report:
             closing: Whether there is no other try, or hardly time for one. Then there is
                 no line about the outage, only one about the events that are lost.
         """
+        if self._do(lambda: self._begin_outage(why, closing=closing)):
+            host = self._host
+            say("events do not get through to %s (%s); trying again", host, why)
+
+    def _begin_outage(self, why: str, *, closing: bool) -> bool:
+        """Note an outage, perhaps one that lasts; return whether a line tells of it."""
         now = self._clock()
-        with self._lock:
-            if self._out_since is None:
-                self._out_since = now
-            self.outage = why
-            if closing or self._out_told or not self._may_tell("outage", now):
-                return
-            self._out_told = True
-        host = self._host
-        say("events do not get through to %s (%s); trying again", host, why)
+        if self._out_since is None:
+            self._out_since = now
+        self.outage = why
+        if closing or self._out_told or not self._may_tell("outage", now):
+            return False
+        self._out_told = True
+        return True
 
     def working(self) -> None:
         """Note an answer that settles events; it ends an outage."""
         self.worked = self._clock()
-        with self._lock:
-            since, self._out_since = self._out_since, None
-            told, self._out_told, self.outage = self._out_told, False, ""
+        if self._out_since is None:
+            return
+        since, told = self._do(self._end_outage)
         if since is not None and told:
             seconds = self._clock() - since
             say("events get through again to %s, after %.1f s", self._host, seconds)
 
+    def _end_outage(self) -> tuple[float | None, bool]:
+        """Return when the outage began, if there was one, and whether a line told so."""
+        since, self._out_since = self._out_since, None
+        told, self._out_told, self.outage = self._out_told, False, ""
+        return since, told
+
     def raised(self, exc: BaseException) -> None:
         """Report an `on_error` that raised, by the name of the exception's class."""
-        now = self._clock()
-        with self._lock:
-            tell = self._may_tell("on_error", now)
-        if tell:
+        if self._is_due("on_error"):
             error, host = type(exc).__name__, self._host
             say("on_error raised %s; it was given events for %s", error, host)
 
     def threadless(self) -> None:
         """Report that no sending thread can be started: a subinterpreter may have none."""
-        now = self._clock()
-        with self._lock:
-            tell = self._may_tell("threads", now)
-        if tell:
+        if self._is_due("threads"):
             line = (
                 "no thread can be started; events for %s are sent at flush or at exit"
             )
@@ -253,10 +261,7 @@ class Report:
             kind: There is at most one line of a kind a minute.
             line: The whole line, without anything of an event.
         """
-        now = self._clock()
-        with self._lock:
-            tell = self._may_tell(f"spool {kind}", now)
-        if tell:
+        if self._is_due(f"spool {kind}"):
             say("%s", line)
 
     def passed_over(self, why: str, where: str) -> None:
@@ -283,6 +288,31 @@ class Report:
         line = "%d %s, %d bytes: %s from %s in %.3f s"
         outcome_of = (count, events(count), size, outcome, self._host, seconds)
         say(line, *outcome_of, level=logging.DEBUG)
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """
+        Do work with the lock, or soon without it: it is done all the same.
+
+        Its owner may have been stopped by a signal handler that waits for this thread,
+        which sends. A line too many does no harm.
+        """
+        return do_anyway(self._lock, _WAIT, work)
+
+    def _is_first(self, kind: str) -> bool:
+        """Return whether no line of this kind was written, and note that one is."""
+        now = self._clock()
+
+        def note() -> bool:
+            is_first = kind not in self._told
+            self._told.setdefault(kind, now)
+            return is_first
+
+        return self._do(note)
+
+    def _is_due(self, kind: str) -> bool:
+        """Return whether a line of this kind may be written now."""
+        now = self._clock()
+        return self._do(lambda: self._may_tell(kind, now))
 
     def _may_tell(self, kind: str, now: float) -> bool:
         """Return whether a line of this kind may be written, and note that it is."""

@@ -19,6 +19,7 @@ from htlogging._settings import MAX_BODY_EVENTS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
+    from typing import Any
 
     from htlogging._queue.base import Batch, Counts, Eviction, Holder
     from htlogging._queue.spool.ledger import Mark
@@ -213,6 +214,19 @@ class SpoolQueue:
         """Put back what no thread works on."""
         found = self._ledger.claims.recover()
         return self._memory.recover() or found
+
+    def has_lost(self) -> bool:
+        """Return whether no thread works on something that was claimed."""
+        return self._ledger.claims.has_lost() or self._memory.has_lost()
+
+    def stops_senders(self) -> bool:
+        """Return whether this thread holds what sending threads wait for."""
+        held: tuple[Any, ...] = (self._taking, self._ledger.lock)
+        return (
+            any(lock._is_owned() for lock in held)  # noqa: SLF001
+            or self._ledger.claims.stops_senders()
+            or self._memory.stops_senders()
+        )
 
     def abandon(self) -> list[bytes]:
         """Leave what is in the file to whoever looks next; return the rest."""
