@@ -11,7 +11,6 @@ forks and threads do no harm.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar
 
 from htlogging._scopes.block import Block
@@ -53,7 +52,8 @@ class Scope:
         self._lazy = lazy
         # Names of `lazy` that were unbound.
         self._hidden: frozenset[str] = frozenset()
-        self.bind(fields)
+        if fields:
+            self.bind(fields)
 
     @property
     def ended(self) -> bool:
@@ -268,7 +268,10 @@ class BoundBlock(Block):
 
 def _reset(token: Token[Any] | None) -> None:
     if token is not None:
-        # A generator may be closed in another context than it began in (a web framework's
-        # dependency with `yield`); nothing was bound there.
-        with suppress(ValueError):
+        # No `suppress`: this runs four times a request, and it costs 0.4 us each.
+        try:  # noqa: SIM105
             _bound.reset(token)
+        except ValueError:
+            # A generator may be closed in another context than it began in (a web
+            # framework's dependency with `yield`); nothing was bound there.
+            pass

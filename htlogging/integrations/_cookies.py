@@ -8,6 +8,7 @@ refused appears in no log.
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import unquote_to_bytes
 
 TYPE_CHECKING = False
@@ -23,6 +24,9 @@ _CONSENT = "ht-cm-preferences"
 
 # The most characters of an id.
 MAX_ID = 255
+
+# Control characters, those of C1 too: an id is shown in logs and terminals.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # The most characters of a cookie as sent; browsers keep no longer ones.
 _MAX_COOKIE = 4_096
@@ -50,6 +54,8 @@ def decoded(cookies: dict[str, str], name: str) -> str | None:
     value = cookies.get(name)
     if not value or len(value) > _MAX_COOKIE:
         return None
+    if "%" not in value and value.isascii():
+        return value
     try:
         # Headers are bytes; frameworks pass them on as Latin-1.
         return unquote_to_bytes(value.encode("latin-1")).decode()
@@ -91,8 +97,7 @@ def _id(value: str | None) -> str | None:
         value = _json(value)
     if type(value) is not str or not 0 < len(value) <= MAX_ID:
         return None
-    # Control characters, those of C1 too: an id is shown in logs and terminals.
-    if any(char < " " or "\x7f" <= char <= "\x9f" for char in value):
+    if _CONTROL.search(value):
         return None
     try:
         value.encode()

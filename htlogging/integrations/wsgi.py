@@ -112,6 +112,8 @@ class WsgiRequest:
         """The path with the application's own prefix."""
         environ = self._environ
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        if path.isascii():
+            return encoded(path)
         return encoded(path.encode("latin-1", "replace"))
 
     @property
