@@ -14,6 +14,7 @@ pytestmark = pytest.mark.servers
 
 import django_app
 from django.contrib.auth.models import User
+from django.core.asgi import get_asgi_application
 from django.core.management import call_command
 from django.db import connection
 from django.test import AsyncClient, Client, RequestFactory, override_settings
@@ -191,6 +192,39 @@ class TestStreaming:
         next(iter(response))
         response.close()
         assert ht_events.one("stream end")["userId"] == "u"
+
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_cut_by_the_client(self, ht_events, parts):
+        """Under ASGI, while a part is sent or made: what follows is in the scope."""
+
+        async def main():
+            application = get_asgi_application()
+            gone, sent = asyncio.Event(), 0
+            messages = [{"type": "http.request"}]
+
+            async def receive():
+                if messages:
+                    return messages.pop()
+                await gone.wait()
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                nonlocal sent
+                sent += bool(message.get("body"))
+                if sent == parts:
+                    gone.set()
+                    # The first is never taken; after the second the next is waited for.
+                    await asyncio.sleep(0 if parts == 2 else 60)
+
+            request = {
+                **{"type": "http", "method": "GET", "path": "/endless_stream"},
+                "headers": [(b"host", b"testserver"), (b"x-user", b"u")],
+            }
+            await application(request, receive, send)
+
+        asyncio.run(main())
+        made = [(event["event"], event["userId"]) for event in ht_events]
+        assert made == [("gone", "u"), ("tidied up", "u")]
 
     def test_a_file_stays_one(self):
         """The server may send it by itself."""

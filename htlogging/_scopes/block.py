@@ -12,7 +12,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
     from types import TracebackType
     from typing import Any, TypeVar
 
@@ -146,7 +146,7 @@ class Block:
         async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             block = self.fresh()
             generator = function(*args, **kwargs)
-            step = _begin(generator)
+            step = first_step(generator)
             try:
                 while True:
                     block.resume()
@@ -173,7 +173,7 @@ class Block:
         return wrapper
 
 
-def _begin(generator: AsyncGenerator[Any, Any]) -> Any:
+def first_step(generator: AsyncIterator[Any]) -> Any:
     """
     Return an async generator's first step.
 
@@ -183,7 +183,7 @@ def _begin(generator: AsyncGenerator[Any, Any]) -> Any:
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
-        return generator.asend(None)
+        return generator.__anext__()
     finally:
         sys.set_asyncgen_hooks(*hooks)
 

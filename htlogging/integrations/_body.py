@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from types import GeneratorType
+from types import AsyncGeneratorType, GeneratorType
+
+from htlogging._scopes.block import first_step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
     from typing import Any
 
     from htlogging._scopes.bindings import ScopeBlock
@@ -51,22 +53,44 @@ class ScopedBody:
 
 
 class AsyncScopedBody:
-    """The same for a body that is made in an event loop; `close` ends the scope."""
+    """
+    The same for a body that is made in an event loop.
+
+    A generator that a client cuts is closed in the scope, too. An event loop closes it as
+    soon as nothing holds it, which may be after the response's `close`: the scope ends
+    then.
+    """
 
     def __init__(self, body: AsyncIterable[Any], block: ScopeBlock) -> None:
-        self._parts: AsyncIterator[Any] = body.__aiter__()
+        self._body = body
         self._block = block
+        self._begun = False
 
-    def __aiter__(self) -> AsyncScopedBody:
-        return self
-
-    async def __anext__(self) -> Any:
-        self._block.resume()
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
+        self._begun = True
+        block, parts = self._block, self._body.__aiter__()
+        step = first_step(parts)
         try:
-            return await self._parts.__anext__()
+            while True:
+                block.resume()
+                try:
+                    part = await step
+                except StopAsyncIteration:
+                    return
+                finally:
+                    block.pause()
+                yield part
+                step = parts.__anext__()
         finally:
-            self._block.pause()
+            if isinstance(parts, AsyncGeneratorType):
+                block.resume()
+                try:
+                    await parts.aclose()
+                finally:
+                    block.pause()
+            block.end()
 
     def close(self) -> None:
-        """End the scope."""
-        self._block.end()
+        """End the scope, unless a part of the body was asked for."""
+        if not self._begun:
+            self._block.end()

@@ -189,10 +189,12 @@ def _end_with(response: Any, block: ScopeBlock) -> None:
     # to it.
     closers = response._resource_closers  # noqa: SLF001
     closers[:] = [_within(block, close) for close in closers]
-    parts = response.streaming_content
-    response.streaming_content = (
-        AsyncScopedBody(parts, block) if response.is_async else ScopedBody(parts, block)
-    )
+    if response.is_async:
+        # Not `streaming_content`: that is a generator around it which does not close it.
+        parts = response._iterator  # noqa: SLF001
+        response.streaming_content = AsyncScopedBody(parts, block)
+    else:
+        response.streaming_content = ScopedBody(response.streaming_content, block)
 
 
 def _within(block: ScopeBlock, function: Callable[[], object]) -> Callable[[], None]:

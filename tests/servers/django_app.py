@@ -148,6 +148,22 @@ async def async_stream(request):
     return StreamingHttpResponse(parts())
 
 
+async def endless_stream(request):
+    """Make parts until the visitor has gone, and then an event."""
+
+    async def parts():
+        try:
+            yield "a"
+            yield "b"
+            await asyncio.Event().wait()
+        finally:
+            track(request, "gone")
+            await asyncio.sleep(0)
+            track(request, "tidied up")
+
+    return StreamingHttpResponse(parts())
+
+
 def looks(request):
     """Look at the user, as most views do."""
     name = str(request.user.is_authenticated)
@@ -204,6 +220,7 @@ def pid(_request, name):
 
 VIEWS = (
     *(view, async_view, claimed, stream, async_stream, looks, looks_async),
+    endless_stream,
     *(ignores, ignores_async, in_and_out, file, fails),
 )
 urlpatterns = [
