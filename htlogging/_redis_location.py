@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from htlogging.exceptions import InvalidSetting
 
@@ -29,6 +29,12 @@ _SAFE = {
 }
 
 _NO_HOST = "it must name a host, such as redis://localhost:6379/0"
+
+# Not by urlsplit, which refuses several IPv6 addresses from Python 3.14 on.
+_URL = re.compile(
+    r"(?P<scheme>\w+)://(?:(?P<secret>[^/?#]*)@)?(?P<hosts>[^/?#@]*)"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:\#.*)?"
+)
 
 # The name, and the port after it.
 _HOST = re.compile(r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?")
@@ -50,15 +56,12 @@ class Location:
 
     def __init__(self, url: str, name: str = "host") -> None:
         self._name = name
+        parts = _URL.fullmatch(url)
+        if not parts or set("[]") & set(parts["secret"] or ""):
+            raise self._wrong(f"{_NO_HOST}; percent-encode the password")
+        query = parts["query"] or ""
         try:
-            parts = urlsplit(url)
-        except ValueError:  # a bracket that is not closed, in a password say
-            why = f"{_NO_HOST}; percent-encode the password"
-            raise self._wrong(why) from None
-        try:
-            asked = parse_qsl(
-                parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)
-            )
+            asked = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
             raise self._wrong("its query must be name=value&name=value") from None
         options = dict(asked)
@@ -69,9 +72,11 @@ class Location:
         self._cluster = self._flag("cluster", options.pop("cluster", "0"))
         self._sentinel = options.pop("sentinel", None)
         self._options = options
-        self._user, self._password, self._hosts = _authority(parts.netloc)
-        self._scheme = parts.scheme.lower()
-        self._database = parts.path.strip("/")
+        user, _, password = (parts["secret"] or "").partition(":")
+        self._user, self._password = unquote(user), unquote(password)
+        self._hosts = parts["hosts"].split(",") if parts["hosts"] else []
+        self._scheme = parts["scheme"].lower()
+        self._database = parts["path"].strip("/")
         self._check()
 
     def _check(self) -> None:
@@ -196,10 +201,3 @@ class Location:
         return sentinel.master_for(
             self._sentinel, redis_class=redis.Redis, **{**options, **common}
         )
-
-
-def _authority(netloc: str) -> tuple[str, str, list[str]]:
-    """Return user, password and hosts."""
-    secret, _, hosts = netloc.rpartition("@")
-    user, _, password = secret.partition(":")
-    return unquote(user), unquote(password), hosts.split(",") if hosts else []
