@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import threading
 import time
 import weakref
 from logging.handlers import QueueHandler
@@ -27,6 +26,7 @@ from htlogging._process import (
     event_loop,
     fork,
     hosts,
+    locks,
     logging_lock,
     shutdown,
 )
@@ -143,7 +143,7 @@ class HtEventsHandler(QueueHandler):
         """Start with nothing queued, nothing counted and no thread."""
         # Guards replacing _worker; no waiting while held. Re-entrant for signal
         # handlers. A forked child has its own.
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
         self._counters = Counters()
         # Records that `reject` has counted and `handleError` has not returned for.
         self._counted: list[logging.LogRecord] = []
@@ -557,7 +557,7 @@ class HtEventsHandler(QueueHandler):
             self.retire()
         else:
             self._stop()
-        super().close()
+        logging_lock.kept(super().close)
 
     def retire(self) -> None:
         """Let the threads end when all is sent, without waiting for them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from htlogging._process import locks
 
 TYPE_CHECKING = False
 
@@ -49,7 +49,7 @@ class Counters:
         # senders theirs, so that neither waits for a thread that a signal handler has
         # stopped. Re-entrant: the handler, or a __del__, may be counted as well. A
         # forked child starts with counters of its own.
-        self._locks = {name: threading.RLock() for name in names}
+        self._locks = {name: locks.rlock() for name in names}
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a count; from any thread."""

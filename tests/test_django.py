@@ -217,7 +217,9 @@ class TestStreaming:
                     await asyncio.sleep(0 if parts == 2 else 60)
 
             request = {
-                **{"type": "http", "method": "GET", "path": "/endless_stream"},
+                "type": "http",
+                "method": "GET",
+                "path": "/endless_stream",
                 "headers": [(b"host", b"testserver"), (b"x-user", b"u")],
             }
             await application(request, receive, send)

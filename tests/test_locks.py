@@ -1,13 +1,18 @@
-"""What waits for a lock with a limit leaves it as it was, whatever comes between."""
+"""Locks are left as they were, whatever a signal handler raises meanwhile."""
 
 from __future__ import annotations
 
+import logging
+import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
-from htlogging._process.locks import do_within
+import htlogging
+from htlogging._process import locks, logging_lock
+from htlogging._process.locks import Guarded, do_within
 
 HANG = 60
 
@@ -70,31 +75,118 @@ class TestDoWithin:
         assert not lock._is_owned()
 
 
+class TestGuarded:
+    """The lock of CPython 3.14; it works on each."""
+
+    def test_with(self):
+        """It is held in the block, and by no one afterwards."""
+        lock = Guarded(threading.Lock())
+        with lock:
+            assert lock.locked()
+            assert not lock.acquire(blocking=False)
+        assert not lock.locked()
+
+    def test_an_exception(self):
+        """What the block raises comes out, and the lock is free."""
+        lock = Guarded(threading.Lock())
+        with pytest.raises(Raised), lock:
+            raise Raised
+        assert not lock.locked()
+
+    def test_reentrant(self):
+        """One of a re-entrant lock is so too, and knows its owner."""
+        lock = Guarded(threading.RLock())
+        with lock, lock:
+            assert lock._is_owned()
+        assert not lock._is_owned()
+
+    def test_others_wait(self):
+        """Another thread waits until the block has ended."""
+        lock = Guarded(threading.RLock())
+        end = held_elsewhere(lock)
+        assert not lock.acquire(blocking=False)
+        end()
+        with lock:
+            assert lock._is_owned()
+
+
+class TestEverywhere:
+    def test_no_lock_of_another_make(self):
+        """What a caller may hold is made by `locks`; the commands end when struck."""
+        package = Path(htlogging.__file__).parent
+        made = [
+            path.relative_to(package).as_posix()
+            for path in sorted(package.rglob("*.py"))
+            if re.search(r"threading\.(R?Lock|Condition)\(", path.read_text("utf-8"))
+        ]
+        ours = [
+            name
+            for name in made
+            if not name.startswith(("_cli/", "collector/", "integrations/"))
+        ]
+        assert ours == ["_process/locks.py"]
+
+
+def struck_with(strikes, work):
+    """Interrupt some work that often, each time a little later."""
+
+    def strike(*_):
+        raise Raised
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for n in range(strikes):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 + n % 50 * 1e-6)
+                    for _ in range(200):
+                        work()
+                finally:
+                    # A busy machine may be late with it: not outside of this.
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Raised:
+                pass
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="no timers by signals here"
 )
 class TestSignals:
-    def test_at_random_moments(self):
+    def test_do_within(self):
         """However often a handler raises, another thread gets the lock."""
-        lock = threading.RLock()
+        lock = locks.rlock()
+        for _ in struck_with(3_000, lambda: do_within(lock, HANG, int)):
+            assert not lock._is_owned()
 
-        def strike(*_):
-            raise Raised
+    @pytest.mark.parametrize(
+        "make",
+        [
+            locks.lock,
+            locks.rlock,
+            lambda: Guarded(threading.Lock()),
+            lambda: Guarded(threading.RLock()),
+        ],
+        ids=["lock", "rlock", "guarded lock", "guarded rlock"],
+    )
+    def test_with(self, make):
+        """No `with` leaves a lock locked."""
+        lock = make()
 
-        before = signal.signal(signal.SIGALRM, strike)
-        try:
-            for n in range(3_000):
-                try:
-                    try:
-                        signal.setitimer(signal.ITIMER_REAL, 1e-6 + n % 50 * 1e-6)
-                        for _ in range(200):
-                            do_within(lock, HANG, int)
-                    finally:
-                        # A busy machine may be late with it: not outside of this.
-                        signal.setitimer(signal.ITIMER_REAL, 0)
-                except Raised:
-                    pass
-                assert not lock._is_owned()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        def work():
+            with lock:
+                pass
+
+        for _ in struck_with(3_000, work):
+            assert not (
+                lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+            )
+
+    def test_lock_of_logging(self):
+        """What closes a handler does not leave logging's lock locked."""
+        handler = logging.NullHandler()
+        for _ in struck_with(3_000, lambda: logging_lock.kept(handler.close)):
+            assert not logging_lock.is_held()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
+from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
 
@@ -50,7 +49,7 @@ class Ages:
         self._marks: tuple[tuple[float, Any], ...] = ()
         # Guards replacing `_marks`; sending threads and readers take it, callers do not.
         # Re-entrant for signal handlers. A forked child has another worker.
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
 
     def look(self) -> None:
         """Take a mark, unless one was taken a moment ago."""

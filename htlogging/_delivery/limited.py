@@ -8,13 +8,12 @@ answers slowly, would need more than the system allows: then `open()` fails anyw
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from contextlib import suppress
 
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.signals import Signal
-from htlogging._process import fork
+from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
@@ -52,7 +51,7 @@ class Limit:
         # Weak: whoever goes away holds none. Changed with `_lock`, which guards nothing
         # else. Re-entrant for signal handlers.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
 
     def most(self) -> float:
         """Return how many connections may be open."""

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import re
-import threading
 import time
 import weakref
 from urllib.parse import urlencode
@@ -21,7 +20,7 @@ from htlogging._delivery.assertion import EARLIER, Signer, read_pem
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment, retry_after, seconds
 from htlogging._delivery.redaction import Redaction
-from htlogging._process import fork, logging_lock
+from htlogging._process import fork, locks, logging_lock
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
 
@@ -101,7 +100,7 @@ class TokenSource:
         # Held by the thread that asks for a token; others wait for it until their deadline.
         # Re-entrant: a signal handler may send while its thread is asking. A forked child
         # has its own.
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
         self._token: Token | None = None
         # The last failure, so that threads that waited do not ask again. Guarded by _lock.
         self._failed = -math.inf

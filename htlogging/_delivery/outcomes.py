@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 
 from htlogging._delivery.signals import Signal
 from htlogging._delivery.wording import told
 from htlogging._metrics.figures import figures, reason_of
+from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._queue.base import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
@@ -90,7 +90,7 @@ class Outcomes:
 
     def give_up(self, batch: Batch, failure: DeliveryError) -> None:
         """Count events as failed, report them, and call `on_error` with them."""
-        held = threading.Lock()
+        held = locks.lock()
         with held:
             # Before it is settled: whoever flushes has seen what on_error does.
             self._telling[held] = clock.monotonic()
@@ -100,7 +100,7 @@ class Outcomes:
 
     def acknowledge(self, batch: Batch) -> None:
         """Count events as delivered."""
-        held = threading.Lock()
+        held = locks.lock()
         with held:
             # Whoever flushes finds them out of the spool's file as well.
             self._telling[held] = clock.monotonic()

@@ -9,7 +9,7 @@ from htlogging._delivery.attempts import Parked
 from htlogging._delivery.deadline import Deadline
 from htlogging._delivery.pacing import Send
 from htlogging._event.encoder import prefer_orjson
-from htlogging._process import hosts, shutdown
+from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import run_sending
 
@@ -45,7 +45,7 @@ class SendingThread:
 
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
-        self._life = threading.Lock()  # held as long as the thread serves the queue
+        self._life = locks.lock()  # held as long as the thread serves the queue
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._transport: Transport | None = None
         self._idle_seconds = 0.0
@@ -90,7 +90,7 @@ class SendingThread:
         while True:
             # Claims are held by this lock. Once it is free, they are put back: what was
             # sent here when something was raised goes again, under its ids.
-            holder = threading.Lock()
+            holder = locks.lock()
             try:
                 if raised is not None and not self._rest(raised):
                     return
@@ -222,7 +222,7 @@ class SendingThread:
                 self._transport.close()  # the next request opens it again
             return True
         # From now on callers start a thread; what came before this line is seen.
-        worker.ear = (1, threading.Lock())
+        worker.ear = (1, locks.lock())
         return bool(worker.queue.backlog())
 
     def _listen(self, wake_at: int, seconds: float, parked: Parked) -> bool:

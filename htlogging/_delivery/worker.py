@@ -15,7 +15,7 @@ from htlogging._delivery.request import room
 from htlogging._delivery.signals import Waiter
 from htlogging._delivery.thread import NEVER, SendingThread
 from htlogging._event.encoder import prefer_orjson
-from htlogging._process import hosts, shutdown
+from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
@@ -100,7 +100,7 @@ class Worker:
         # How many waiting events it takes for `put` to call `wake`, and the lock of the
         # thread that said so: unlocked, it counts for nothing. Written by sending
         # threads, and by who has asked for them; read by callers, without a lock.
-        self.ear: tuple[int, Holder] = (1, threading.Lock())
+        self.ear: tuple[int, Holder] = (1, locks.lock())
         self._make_waits()
         self._own = threading.local()  # a transport for each thread that uses send_now
         self.ending = Ending()
@@ -111,7 +111,7 @@ class Worker:
         self._marks: list[Any] = []
         # Changed by who starts threads, with `_roster`; read by anyone.
         self._threads: list[SendingThread] = []
-        self._roster = threading.RLock()
+        self._roster = locks.rlock()
         # The last time that threads were asked for: its number, and until when it counts.
         self._asked = (0, 0.0)
         self._answered = 0  # the number of the last one that has been dealt with
@@ -121,7 +121,7 @@ class Worker:
     def _make_waits(self) -> None:
         """Make the objects that threads wait on; again when they start, for gevent's patch."""
         self.signal = Waiter()
-        self.turn = threading.Lock()  # held by the thread that waits for a batch
+        self.turn = locks.lock()  # held by the thread that waits for a batch
 
     def wake(self) -> None:
         """Have a thread look at the queue; start the threads if need be."""
@@ -213,7 +213,7 @@ class Worker:
         Raises:
             DeliveryError: It was not delivered; it was counted and reported as well.
         """
-        holder = threading.Lock()
+        holder = locks.lock()
         if not hasattr(self._own, "transport"):
             try:
                 self._own.transport = self._callers_transport()
@@ -353,7 +353,7 @@ class Worker:
         except ImportError as exc:
             self.delivery.cannot_send(exc)
             return False
-        holder = threading.Lock()
+        holder = locks.lock()
         time = Deadline(self.ending, deadline)
         with holder, closing(transport):
             self.queue.recover()

@@ -8,10 +8,9 @@ Sending threads count here. Callers do only for events that are rejected or drop
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 
-from htlogging._process import fork
+from htlogging._process import fork, locks
 from htlogging._process.locks import do_anyway
 
 TYPE_CHECKING = False
@@ -58,8 +57,8 @@ class Figures:
         self.seconds = 0.0
         # Held for a few additions, as those of `Counters`: callers have a lock of their
         # own, so that no sending thread waits for a caller that a signal handler stopped.
-        self._of_callers = threading.RLock()
-        self._of_senders = threading.RLock()
+        self._of_callers = locks.rlock()
+        self._of_senders = locks.rlock()
 
     def after_fork_in_child(self) -> None:
         """Begin at 0: what was counted is the parent's."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 
-from htlogging._process import fork
+from htlogging._process import fork, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,10 +72,10 @@ class _Lock:
     """Guards the changes below. A forked child has its own."""
 
     def __init__(self) -> None:
-        self.held = threading.RLock()
+        self.held = locks.rlock()
 
     def after_fork_in_child(self) -> None:
-        self.held = threading.RLock()
+        self.held = locks.rlock()
 
 
 _lock = _Lock()

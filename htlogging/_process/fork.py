@@ -12,9 +12,9 @@ finds that out by the process's number.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 
+from htlogging._process import locks
 from htlogging._process.locks import AroundFork
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ _registered: weakref.WeakSet[Any] = weakref.WeakSet()
 # Held during a late import (requests, orjson), while the facade's client is made, and by a
 # fork. A child that is forked in the middle would have half a module, and its lock held for
 # ever.
-importing = threading.RLock()
+importing = locks.rlock()
 
 
 def register(thing: Forkable) -> None:
@@ -47,7 +47,7 @@ _pid = os.getpid()
 
 # Held while `notice` makes up for a fork that Python was not told of; events of other threads
 # wait. Re-entrant for signal handlers. Only a signal handler could fork meanwhile.
-_noticing = threading.RLock()
+_noticing = locks.rlock()
 
 
 def notice() -> None:
@@ -60,7 +60,7 @@ def notice() -> None:
 
 def _in_child() -> None:
     global importing, _pid  # noqa: PLW0603
-    importing = threading.RLock()
+    importing = locks.rlock()
     around.after_fork_in_child()
     for thing in list(_registered):
         thing.after_fork_in_child()

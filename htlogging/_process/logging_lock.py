@@ -9,6 +9,7 @@ from htlogging._process import fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -21,6 +22,23 @@ def late_import() -> AbstractContextManager[object]:
     It must not wait for an import, which may make a logger and need that lock.
     """
     return nullcontext() if is_held() else fork.importing
+
+
+def kept(call: Callable[[], object]) -> None:
+    """
+    Call something of `logging` that takes its lock, and leave that as it was.
+
+    An exception that a signal handler raises may leave it locked (until 3.12, `logging`
+    takes it by a call; 3.14: see `locks`). Then other threads could not log.
+    """
+    if is_held():
+        call()
+        return
+    try:
+        call()
+    finally:
+        while is_held():
+            logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def is_held() -> bool:

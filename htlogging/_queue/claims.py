@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
+from htlogging._process import locks
 from htlogging._queue.base import Batch
 
 TYPE_CHECKING = False
@@ -71,7 +70,7 @@ class Claims:
         # So when a signal handler interrupts one of those, no sending thread waits for
         # the interrupted call. Re-entrant for an event that is sent on its caller's
         # thread. A forked child has a queue of its own.
-        self._changing = threading.RLock()
+        self._changing = locks.rlock()
 
     def note(self, batch: Batch, holder: Holder | None, **more: Any) -> Batch:
         """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections import deque
 from itertools import islice
 
+from htlogging._process import locks
 from htlogging._process.locks import do_anyway
 from htlogging._queue.base import Batch, Counts, fitting
 from htlogging._queue.claims import Claims, State
@@ -78,7 +78,7 @@ class MemoryQueue(Claims):
         # Held by those who check the bounds exactly; no I/O and no logging while held.
         # Re-entrant for signal handlers. It is waited for with a limit: a signal handler
         # that has stopped its owner may wait for this thread.
-        self._measuring = threading.RLock()
+        self._measuring = locks.rlock()
 
     def __len__(self) -> int:
         """Return how many events are not settled."""
@@ -219,7 +219,7 @@ class MemoryQueue(Claims):
         return self.settle(batch, delivered=False)
 
     def abandon(self) -> list[bytes]:
-        mine = threading.Lock()
+        mine = locks.lock()
         with mine, self._changing:
             while self.claim(len(self._line) or 1, 2**62, mine) is not None:
                 pass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-import threading
 
+from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_anyway
 from htlogging._report.lines import events, say
@@ -50,7 +50,7 @@ class Report:
         # Guards what is below; never held while logging, for a log handler may come
         # back here. Re-entrant for signal handlers, and taken by `_do` alone: senders
         # and callers both report. A forked child has its own.
-        self._lock = threading.RLock()
+        self._lock = locks.rlock()
         # kind -> events that no line has counted yet, their outcome, and why the last of
         # them were lost
         self._losses: dict[str, tuple[int, str, str]] = {}

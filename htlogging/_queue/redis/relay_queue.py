@@ -8,11 +8,11 @@ its relay dies, another takes it over with XAUTOCLAIM. So an event is sent at le
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from contextlib import suppress
 
+from htlogging._process import locks
 from htlogging._queue.base import Batch, fitting
 from htlogging._queue.redis.entry import InvalidEntry, events
 
@@ -94,7 +94,7 @@ class RelayQueue:
         self._client: Any = location.connect(timeout)
         # Guards what is below, for a few operations; no I/O while held. The relay does
         # not fork.
-        self._lock = threading.Lock()
+        self._lock = locks.lock()
         self._held: dict[int, Entry] = {}  # number of ours -> an entry that is claimed
         self._number = 0
         self._again: deque[Batch] = deque()  # released, or not taken with its entry

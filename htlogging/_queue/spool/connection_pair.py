@@ -8,10 +8,9 @@ and go together, in one step, and none crosses a fork.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from contextlib import suppress
 
-from htlogging._process import fork
+from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import AroundFork
 from htlogging._queue.spool import connections, location, salvage, schema, statements
@@ -77,10 +76,10 @@ class ConnectionPair:
         # Nothing that Python knows is waited for while it is held, but `_reading`, and
         # nothing logged: any other lock's holder may be stopped by a signal handler
         # that logs an event.
-        self.writing = threading.RLock()
+        self.writing = locks.rlock()
         # Held while the sender reads; taken after `writing`. Who holds it waits for no
         # lock; a signal handler that comes then and writes does not wait for long.
-        self._reading = threading.RLock()
+        self._reading = locks.rlock()
 
     def is_writing_here(self) -> bool:
         """Return whether this thread is writing: we are in a signal handler, or so."""

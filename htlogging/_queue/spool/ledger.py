@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 
+from htlogging._process import locks
 from htlogging._queue.base import Batch, Counts
 from htlogging._queue.claims import Claims
 from htlogging._queue.spool.rows import id_of, owner_of
@@ -75,7 +75,7 @@ class Ledger:
         # Guards all below, and changes of `taken`, for a few operations; nothing is
         # waited for while held. Re-entrant for signal handlers; a forked child has a
         # ledger of its own.
-        self.lock = threading.RLock()
+        self.lock = locks.rlock()
         self._evicted = 0  # batches taken out of the file
         self._moving = 0  # events taken out of the file, not yet counted elsewhere
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 
 from htlogging._metrics.figures import figures
+from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
@@ -68,8 +68,8 @@ class SpoolQueue:
         self._ledger = Ledger()
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
-        self._taking = threading.RLock()
-        self._looking = threading.RLock()  # held in `look`
+        self._taking = locks.rlock()
+        self._looking = locks.rlock()  # held in `look`
         self._care = Maintenance(
             self._file,
             self._ledger,
