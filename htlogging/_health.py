@@ -1,14 +1,13 @@
 """Whether events get through: `htlogging.health()`, for a health check of the application."""
 
 # This file reads what handlers keep for themselves.
-# ruff: noqa: SLF001
 
 from __future__ import annotations
 
 import math
 from typing import Literal, NamedTuple
 
-from htlogging._handler import HtEventsHandler
+from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._process import capturing, fork
 from htlogging._process.clock import clock
 from htlogging._process.shutdown import living
@@ -57,8 +56,8 @@ def health() -> Health:
         _of(handler)
         for handler in living()
         if isinstance(handler, HtEventsHandler)
-        and handler._settings.send
-        and not capturing.holds(handler._settings)
+        and (settings := pipeline_of(handler).settings).send
+        and not capturing.holds(settings)
     ]
     if not found:
         return Health("ok", "no handler sends events in this process")
@@ -66,14 +65,15 @@ def health() -> Health:
 
 
 def _of(handler: HtEventsHandler) -> Health:
-    report, now = handler._report, clock.monotonic()
-    host, stats = handler._settings.host, handler.stats
+    pipeline, now = pipeline_of(handler), clock.monotonic()
+    settings, report, stats = pipeline.settings, pipeline.report, handler.stats
+    host = settings.host
     loss = report.loss
     out = report.out_for()
     waiting = f"{stats.queued} event{' waits' if stats.queued == 1 else 's wait'}"
     if loss is not None and loss[0] >= report.worked and not _is_of_one(loss):
         return Health("failing", f"events are lost ({loss[1]}): {loss[2]}")
-    if out > OUTAGE_SECONDS and handler._settings.spool is None:
+    if out > OUTAGE_SECONDS and settings.spool is None:
         why = f"nothing gets through to {host} for {out:.0f} s ({report.outage})"
         return Health("failing", f"{why}; {waiting}")
     if out:
@@ -100,7 +100,7 @@ def _is_of_one(loss: tuple[float, str, str]) -> bool:
 
 def _fullness(handler: HtEventsHandler) -> float:
     """Return the share of a memory queue's bounds that is used."""
-    settings, counts = handler._settings, handler.queue.counts()
+    settings, counts = pipeline_of(handler).settings, handler.queue.counts()
     by_bytes = counts.queued_bytes / settings.max_queue_bytes
     if settings.spool is not None:
         return by_bytes  # what is in the file is bounded by that

@@ -245,6 +245,10 @@ class Settings:
         # Half made, when a setting is wrong, it has no host yet.
         return f"<Settings for {getattr(self, 'host', None)}>"
 
+    def lacks_key(self) -> bool:
+        """Return whether there is no key for what is sent: a test needed none."""
+        return self.send and not self.write_key
+
     def is_unencrypted(self) -> bool:
         """Return whether others on the network can read what is sent."""
         cleartext = self.send and self.host[:5].lower() == "http:"

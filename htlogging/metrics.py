@@ -6,13 +6,12 @@ user or a secret. docs/operations.md lists the metrics.
 """
 
 # This file reads what handlers keep for themselves.
-# ruff: noqa: SLF001
 
 from __future__ import annotations
 
 import os
 
-from htlogging._handler import HtEventsHandler
+from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._metrics.figures import BOUNDS, figures
 from htlogging._metrics.openmetrics import CONTENT_TYPE, Family, text
 from htlogging._process import fork
@@ -77,10 +76,13 @@ def _levels() -> dict[str, float]:
     levels: dict[str, float] = dict.fromkeys(_GAUGES, 0)
     spools: dict[str, int] = {}
     for handler in living():
-        if not isinstance(handler, HtEventsHandler) or not handler._settings.send:
+        if not isinstance(handler, HtEventsHandler):
             continue
-        settings, counts = handler._settings, handler.queue.counts()
-        age = handler._worker.ages.oldest(counts.queued)
+        pipeline = pipeline_of(handler)
+        settings, counts = pipeline.settings, pipeline.queue.counts()
+        if not settings.send:
+            continue
+        age = pipeline.worker.ages.oldest(counts.queued)
         levels["queue_events"] += counts.queued
         levels["queue_bytes"] += counts.queued_bytes
         levels["queue_capacity_events"] += settings.max_queue_size

@@ -18,7 +18,7 @@ def _leave_no_events() -> Iterator[None]:
     yield
     for handler in shutdown.living():
         if handler.stats.queued:
-            shutdown._handlers.discard(handler)
+            shutdown._handlers.pop(handler, None)
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ class TestHealth:
     def test_full(self):
         """A queue that is almost full, before anything is lost."""
         client = Client("K", host=AWAY, max_queue_size=5, shutdown_timeout=0)
-        client._handlers[0]._worker.disown()
+        client._handlers[0]._pipeline.worker.disown()
         for _ in range(4):
             client.track("u", "e")
         assert "80% full" in until("degraded")
@@ -124,5 +124,5 @@ class TestHealth:
         good, bad = Client("K", host=collector.url), Client("L", host=AWAY)
         good.track("u", "e")
         good.flush(HANG)
-        bad._handlers[0]._report.lost("failed", 1, "why")
+        bad._handlers[0]._pipeline.report.lost("failed", 1, "why")
         assert htlogging.health().status == "failing"

@@ -232,7 +232,9 @@ class TestSettings:
         """Handlers with the same credentials have one token, while one of them lives."""
         one, two = (HtEventsHandler(write_key=k, **credentials()) for k in "ab")
         other = HtEventsHandler(write_key="a", **credentials(oauth_scope="other"))
-        assert one._tokens is two._tokens is not other._tokens
+        assert (
+            one._pipeline.tokens is two._pipeline.tokens is not other._pipeline.tokens
+        )
         for handler in (one, two, other):
             handler.close()
         del one, two, other, handler
@@ -242,7 +244,7 @@ class TestSettings:
     def test_nothing_shows_the_key(self):
         """No repr holds a key or an id."""
         handler = HtEventsHandler(write_key="KEY", **credentials())
-        shown = f"{handler!r} {handler._settings!r} {handler._tokens!r}"
+        shown = f"{handler!r} {handler._settings!r} {handler._pipeline.tokens!r}"
         assert "BEGIN" not in shown
         assert "KEY" not in shown
         handler.close()
@@ -649,7 +651,7 @@ class TestFaults:
         client = make(upload_size=1)
         client.track("user123", "warm up")
         assert client.flush(HANG)
-        source = client.logger.handlers[0]._tokens
+        source = client.logger.handlers[0]._pipeline.tokens
         stale = source._token
 
         def forgotten(request):

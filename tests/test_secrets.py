@@ -215,17 +215,17 @@ class TestRepr:
             client.logger,
             handler.stats,
             handler._settings,
-            handler._worker,
-            handler._delivery,
-            handler._report,
-            handler._counters,
+            handler._pipeline.worker,
+            handler._pipeline.delivery,
+            handler._pipeline.report,
+            handler._pipeline.counters,
             handler.queue,
             batch,
             HttpTransport(handler._settings),
             HttpTransport(handler._settings)._ready(),
         ):
             clean(f"{thing!r} {thing!s} {thing}", *PAYLOAD)
-        clean(repr(vars(handler)) + repr(vars(client)))
+        clean(repr(vars(handler)) + repr(vars(client)) + repr(vars(handler._pipeline)))
         own.queue.ack(batch)
 
     @pytest.mark.parametrize(

@@ -5,24 +5,34 @@ from __future__ import annotations
 import pytest
 
 from htlogging._process import shutdown
+from htlogging._stats import Stats
+
+
+class Pipeline:
+    """Notes that it sends."""
+
+    is_sending = False
+
+    def hurry(self):
+        """Note that it sends before the first handler is closed."""
+        self.is_sending = True
 
 
 class Closing:
     """A handler whose close takes all its time, as with a dead server."""
 
+    stats = Stats.none()
+
     def __init__(self, seconds, others=()):
         self.seconds = seconds
         self.others = others
         self.until = 0.0
-        self.nudged = False
-
-    def nudge(self):
-        """Note that it sends before the first one is closed."""
-        self.nudged = True
+        self.pipeline = Pipeline()
+        shutdown.register(self, self.pipeline)
 
     def close(self):
         """Close others meanwhile."""
-        assert self.nudged
+        assert self.pipeline.is_sending
         self.until = shutdown.deadline(self.seconds)
         shutdown.close_all(self.others)
 
@@ -47,6 +57,6 @@ class TestUnit:
         """What is closed by itself, later, has its own time."""
         early, late = Closing(1000.0), Closing(1000.0)
         shutdown.close_all([early])
-        late.nudge()
+        late.pipeline.hurry()
         late.close()
         assert late.until > early.until

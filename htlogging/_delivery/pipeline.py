@@ -1,5 +1,5 @@
 """
-What a handler delivers with: a queue, a sender, and the worker with its transports.
+What stands behind a handler: a queue, a sender and a worker; how they begin and end.
 
 The facade and the first handler import it, `import htlogging` does not: it is a third of
 the import time.
@@ -7,77 +7,259 @@ the import time.
 
 from __future__ import annotations
 
+import functools
 import weakref
 
+from htlogging._delivery import surroundings
 from htlogging._delivery.gate import Gate
-from htlogging._delivery.limited import Limited
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
-from htlogging._loggers.duplicates import reached_twice
-from htlogging._loggers.placement import oddities
-from htlogging._process import fork, logging_lock
+from htlogging._event.rejections import Rejections
+from htlogging._metrics.figures import figures
+from htlogging._process import capturing, fork, locks, logging_lock, shutdown
+from htlogging._process.suppression import run_sending
 from htlogging._queue.memory import MemoryQueue
+from htlogging._report.report import Report
+from htlogging._stats import Counters, Stats
+from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
+    from typing import Any
 
     from htlogging._delivery.exchange import Transport
     from htlogging._delivery.oauth import TokenSource
     from htlogging._queue.base import EventQueue
-    from htlogging._report.report import Report
     from htlogging._settings import Settings
-    from htlogging._stats import Counters
 
-__all__ = ["Delivery", "make_queue", "make_worker", "oddities", "reached_twice"]
-
-
-def make_queue(
-    settings: Settings, report: Report, counters: Counters, *, in_file: bool
-) -> EventQueue:
-    """Return an empty queue in memory, or the one in the spool's file."""
-    if not in_file:
-        return MemoryQueue(
-            settings.max_queue_size, settings.max_queue_bytes, settings.max_event_size
-        )
-    # Late: SQLite takes longer to import than all the rest, and few use a spool.
-    with logging_lock.late_import():
-        from htlogging._queue.spool.queue import SpoolQueue
-    return SpoolQueue(settings, report, counters)
+# Seconds after its deadline by which a handler that closes has told what is lost.
+_LATER = 60.0
 
 
-def make_worker(
-    settings: Settings,
-    tokens: TokenSource | None,
-    delivery: Delivery,
-    queue: EventQueue,
-    callbacks: tuple[Callable[[], None], Callable[[], None]],
-) -> Worker:
+class Pipeline:
     """
-    Return a worker; its threads start with the first event.
+    The way of a handler's events, from their bytes to their outcome.
+
+    It lives as long as its handler, and begins anew in a forked child.
 
     Args:
+        handler: Kept weakly: a thread that has nothing to send does not keep a handler
+            that the application has dropped. Its `queue` is set here.
         settings: The handler's.
-        tokens: Gives OAuth tokens; `None`: the key alone.
-        delivery: Sends the batches.
-        queue: Where they are claimed.
-        callbacks: Called on a sending thread: before it makes its transport, and when it
-            has had nothing to send for a while.
+        is_like: Returns whether a handler sends to the place of these settings.
+
+    Raises:
+        InvalidSetting: No spool can be where the setting says, or it is used already.
     """
-    before, rested = callbacks
 
-    def is_over() -> bool:
-        found = reference()
-        return found is None or found.is_over
+    queue: EventQueue
+    worker: Worker
 
-    def make_transport() -> Transport:
-        before()
-        return Gate(Limited(_transport(settings, tokens), is_over), settings)
+    def __init__(
+        self,
+        handler: Any,
+        settings: Settings,
+        is_like: Callable[[Settings, logging.Handler], bool],
+    ) -> None:
+        self._handler = weakref.ref(handler)
+        self.settings = settings
+        self._is_like = is_like
+        if self._has_spool():
+            with logging_lock.late_import():
+                from htlogging._queue.spool import location
+            location.check(settings.spool or "")
+        # Kept here: handlers with the same credentials share it while one of them lives.
+        self.tokens = _token_source(settings)
+        self._begin(handler)
+        self.queue.register()
 
-    worker = Worker(settings, queue, delivery, make_transport, rested)
-    # Weak: a worker that nobody holds goes away at once.
-    reference = weakref.ref(worker)
-    return worker
+    def _begin(self, handler: Any) -> None:
+        """Start with nothing queued, nothing counted and no thread."""
+        # Guards replacing `worker`; no waiting while held. Re-entrant for signal
+        # handlers. A forked child has its own.
+        self._lock = locks.rlock()
+        self.counters = Counters()
+        self.report = Report(host=self.settings.host)
+        self.rejections = Rejections(self.counters, self.report)
+        self.queue = self._make_queue()
+        self.delivery = Delivery(self.settings, self.queue, self.counters, self.report)
+        self.worker = self._make_worker()
+        # Whether an event is sent on its caller's thread. A handler that is made in an
+        # atexit hook may be too late for logging.shutdown.
+        self.is_direct = self.settings.sync_mode or shutdown.is_exiting()
+        # The state of `capturing` for which events are queued without further checks.
+        self.free = -1 if self.is_direct or not self.settings.send else 0
+        handler.queue = self.queue
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew in a forked child: events, counts and threads are the parent's."""
+        self.worker.disown()
+        handler = self._handler()
+        if handler is not None:
+            self._begin(handler)
+
+    def _has_spool(self) -> bool:
+        """Return whether events go to a file: not if a test holds them back."""
+        settings = self.settings
+        return (
+            settings.spool is not None
+            and settings.send
+            and not capturing.holds(settings)
+        )
+
+    def _make_queue(self) -> EventQueue:
+        """Return an empty queue in memory, or the one in the spool's file."""
+        settings = self.settings
+        if not self._has_spool():
+            return MemoryQueue(
+                settings.max_queue_size,
+                settings.max_queue_bytes,
+                settings.max_event_size,
+            )
+        # Late: SQLite takes longer to import than all the rest, and few use a spool.
+        with logging_lock.late_import():
+            from htlogging._queue.spool.queue import SpoolQueue
+        return SpoolQueue(settings, self.report, self.counters)
+
+    def _make_worker(self) -> Worker:
+        """Return a worker; its threads start with the first event."""
+        this = weakref.ref(self)
+        settings, tokens = self.settings, self.tokens
+
+        def make_transport() -> Transport:
+            pipeline = this()
+            if pipeline is not None:
+                pipeline.look_around()
+            return Gate(_transport(settings, tokens), settings)
+
+        def rested() -> None:
+            pipeline = this()
+            if pipeline is not None:
+                pipeline.rested()
+
+        return Worker(settings, self.queue, self.delivery, make_transport, rested)
+
+    def look_around(self) -> None:
+        """Report what is odd about where events go, before the first request."""
+        handler = self._handler()
+        if handler is not None:
+            surroundings.report_host(self.settings)
+            is_like = functools.partial(self._is_like, self.settings)
+            surroundings.report_duplicate(handler, is_like, self.report)
+            self._report_loggers(handler)
+
+    def _report_loggers(self, handler: logging.Handler) -> None:
+        if self.settings.send:
+            surroundings.report_loggers(handler, self.stats(), self.report)
+
+    def rested(self) -> None:
+        """Let the application drop the handler: nothing is queued. On a sending thread."""
+        handler = self._handler()
+        if handler is None or self.report.has_untold():
+            return
+        shutdown.stop_keeping(handler)
+        if self.queue.backlog():
+            shutdown.keep_alive(handler)  # it came just now
+
+    def stats(self) -> Stats:
+        """Return the counters at this moment."""
+        counts = self.queue.counts()
+        return Stats(
+            accepted=counts.accepted,
+            delivered=counts.delivered,
+            failed=counts.failed,
+            queued=counts.queued,
+            queued_bytes=counts.queued_bytes,
+            **self.counters.snapshot(),
+        )
+
+    def hurry(self) -> None:
+        """Start sending everything accepted so far, without waiting."""
+        self.worker.hurry()
+
+    def retire(self) -> None:
+        """Let the threads end when all is sent, without waiting for them."""
+        self.queue.unregister()
+        self._exchange_worker().retire()
+
+    def stop(self) -> None:
+        """Send what is queued, end the threads, and report what is lost."""
+        worker: Worker | None = None
+        done, cut = False, True
+        try:
+            deadline = shutdown.deadline(self.settings.shutdown_timeout)
+            if shutdown.is_exiting():
+                # Nothing flushes after this: a later event is sent on its caller's thread.
+                self.is_direct, self.free = True, -1
+                # Where no event came, no thread has looked.
+                handler = self._handler()
+                if handler is not None:
+                    self._report_loggers(handler)
+            self.report.hold(deadline + _LATER)
+            # Also in a process without events: send what dead ones left in the spool.
+            self.worker.maintain(at_once=True)
+            worker = self._exchange_worker()
+            done = worker.stop(deadline)
+            cut = False
+        finally:
+            if cut and not shutdown.is_exiting():
+                # An exception that a signal handler raised: the threads send the rest.
+                if worker is not None:
+                    worker.retire()
+                self.report.remainder()
+            else:
+                self._end(all_sent=done)
+                if cut:
+                    # logging.shutdown closes no other handler after this.
+                    shutdown.give_up_others(self)
+
+    def give_up(self) -> None:
+        """Give up what is queued, and say so: the process ends at once."""
+        self.worker.disown()
+        self._end(all_sent=False)
+
+    def _end(self, *, all_sent: bool) -> None:
+        """Give up what is left, and say so."""
+        if not all_sent:
+            self._abandon()
+        self.queue.close()
+        self.report.remainder()
+        handler = self._handler()
+        if handler is not None:
+            shutdown.stop_keeping(handler)
+
+    def _exchange_worker(self) -> Worker:
+        """Put a new worker in place for later events, and return the old one."""
+        with self._lock:
+            worker, self.worker = self.worker, self._make_worker()
+        return worker
+
+    def _abandon(self) -> None:
+        """Give up the events that could not be delivered in time."""
+        events = self.queue.abandon()
+        if events:
+            outage = f"; {self.report.outage}" if self.report.outage else ""
+            why = f"not delivered within shutdown_timeout{outage}"
+            # As on a sending thread: an event that on_error logs is queued.
+            failure = DeliveryError(None, "shutdown", why, 0)
+            run_sending(self.delivery.tell, events, failure)
+            # It comes too late, and is reported without on_error.
+            late = self.queue.abandon()
+            if late:
+                figures.failed("shutdown", len(late))
+                self.report.lost("failed", len(late), "made by on_error at the end")
+
+
+def _token_source(settings: Settings) -> TokenSource | None:
+    """Return the source of OAuth tokens; `None`: the key alone."""
+    if settings.oauth_client_id is None:
+        return None
+    # Late: few use OAuth, and it takes a while to import.
+    with logging_lock.late_import():
+        from htlogging._delivery import oauth
+    return oauth.source(settings)
 
 
 def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:

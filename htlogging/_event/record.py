@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
+from htlogging._process.suppression import is_sending
 from htlogging._scopes.bindings import current
 from htlogging.exceptions import HtLoggingError
 
@@ -285,3 +286,31 @@ def is_ours(record: logging.LogRecord) -> bool:
     if type(name) is not str:
         name = str(name)
     return name.startswith(_NEVER) and name.partition(".")[0] in _NEVER
+
+
+def is_event(
+    record: logging.LogRecord, known: Origin | None, handler: logging.Handler
+) -> bool:
+    """
+    Return whether a record is an event for a handler of ours.
+
+    Args:
+        record: Any record.
+        known: What is known about it.
+        handler: The handler that has got it.
+    """
+    if known is not None:
+        call = known.call
+        if call is None:
+            if known.explicit and (
+                record.name == LOGGER
+                or (len(record.__dict__) == known.size and not is_ours(record))
+            ):
+                return True
+        elif origin.call_of(record) is call:
+            return handler in call.handlers
+    if is_ours(record):
+        return False
+    if is_explicit(record, known):
+        return True
+    return is_dedicated(record, handler, known) and not is_sending()

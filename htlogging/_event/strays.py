@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from htlogging._event.builder import FIELDS
+from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterable
+
+    from htlogging._report.report import Report
 
 # Names that begin otherwise than a field's: looked at once, not at each event. Added to by
 # any thread, up to a bound; a set's own operations are atomic.
@@ -39,3 +43,12 @@ def near(name: str) -> str:
     from difflib import get_close_matches
 
     return "".join(get_close_matches(name, sorted(FIELDS), 1))
+
+
+def report_those(
+    body: Iterable[object], record: logging.LogRecord, report: Report
+) -> None:
+    """Report the names in an event's properties or traits that a record misspells."""
+    for name in among(body):
+        if name in record.__dict__:
+            report.unknown_field(name, near(name), where(record))

@@ -27,18 +27,21 @@ if TYPE_CHECKING:
         def flush(self, timeout: float | None = None) -> bool:
             """Wait until everything accepted so far is delivered or given up."""
 
-        def nudge(self) -> None:
-            """Start sending everything accepted so far, without waiting."""
-
         def close(self) -> None:
             """Flush, within a deadline of its own."""
+
+    class Pipeline(Protocol):
+        """What a handler sends with."""
+
+        def hurry(self) -> None:
+            """Start sending everything accepted so far, without waiting."""
 
         def give_up(self) -> None:
             """Give up what is queued, and say so."""
 
 
-# All living handlers: a constructor adds one, the exit reads them.
-_handlers: weakref.WeakSet[Closable] = weakref.WeakSet()
+# All living handlers, and what they send with: a constructor adds one, the exit reads them.
+_handlers: weakref.WeakKeyDictionary[Closable, Pipeline] = weakref.WeakKeyDictionary()
 
 # Handlers that have had an event and are not closed yet. They are kept alive here, because
 # an application may drop its client right after the first event. A forked child keeps them.
@@ -61,23 +64,32 @@ _joint = _Joint()
 _exiting = False
 
 
-def register(handler: Closable) -> None:
+def register(handler: Closable, pipeline: Pipeline) -> None:
     """Flush and close this handler at exit, as long as it lives."""
-    _handlers.add(handler)
+    _handlers[handler] = pipeline
 
 
 def living() -> list[Closable]:
     """Return the handlers that live in this process."""
-    return list(_handlers)
+    # Other threads may add to the table meanwhile; `keyrefs` is a single step.
+    found = (reference() for reference in _handlers.keyrefs())
+    return [handler for handler in found if handler is not None]
 
 
-def hold(handler: Closable) -> None:
+def _hurry(handler: Closable) -> None:
+    """Have a handler send what it has, beside the others."""
+    pipeline = _handlers.get(handler)
+    if pipeline is not None:
+        pipeline.hurry()
+
+
+def keep_alive(handler: Closable) -> None:
     """Keep a handler that has events alive, and close it when this process ends."""
     _busy.add(handler)
     hosts.watch_end(_at_child_exit)
 
 
-def let_go(handler: Closable) -> None:
+def stop_keeping(handler: Closable) -> None:
     """Stop keeping a handler alive: it has no events."""
     _busy.discard(handler)
 
@@ -90,9 +102,9 @@ def close_all(handlers: Iterable[Closable] | None = None) -> None:
         handlers: Which ones; all of the process if `None`.
     """
     fork.notice()
-    each = list(_handlers if handlers is None else handlers)
+    each = living() if handlers is None else list(handlers)
     for handler in each:
-        handler.nudge()
+        _hurry(handler)
     before = _joint.began
     _joint.began = clock.monotonic() if before is None else before
     try:
@@ -102,14 +114,16 @@ def close_all(handlers: Iterable[Closable] | None = None) -> None:
         _joint.began = before
 
 
-def give_up_others(handler: Closable) -> None:
+def give_up_others(pipeline: Pipeline) -> None:
     """
     Say what is lost with all other handlers: their close will not come.
 
-    An exception, a second Ctrl+C say, has ended `logging.shutdown` in this handler.
+    An exception, a second Ctrl+C say, has ended `logging.shutdown` in the handler
+    of this pipeline.
     """
-    for other in list(_handlers):
-        if other is not handler:
+    for handler in living():
+        other = _handlers.get(handler)
+        if other is not None and other is not pipeline:
             other.give_up()
 
 
@@ -141,15 +155,15 @@ def _at_exit() -> None:
     fork.notice()
     _exiting = True
     listed = {ref() for ref in logging._handlerList}  # type: ignore[attr-defined]  # noqa: SLF001
-    for handler in list(_handlers):
+    for handler in living():
         if handler not in listed:
             logging._addHandlerRef(handler)  # type: ignore[attr-defined]  # noqa: SLF001
         # From now on all send at the same time; they are closed one after another.
-        handler.nudge()
+        _hurry(handler)
 
 
 def _at_child_exit() -> None:
     """Close all handlers: no other hook will do it."""
     _at_exit()
-    for handler in list(_handlers):
+    for handler in living():
         handler.close()

@@ -14,15 +14,16 @@ import logging
 import sys
 
 from htlogging._event.origin import LOGGER
-from htlogging._handler import HtEventsHandler
+from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._process import fork
 from htlogging._process.shutdown import close_all, living
 from htlogging._report.process import no_effect
 from htlogging._settings import DEFAULTS, check_names
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidSetting
-from htlogging.htevents._flushed import FlushedBlock
-from htlogging.htevents.client import Client, flush_all, nearest_handlers
+from htlogging.htevents._flushed import FlushedBlock, flush_all
+from htlogging.htevents._routing import nearest_handlers
+from htlogging.htevents.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class _FacadeClient(Client):
         made, _made = _made, self._fresh
         if made is not None and made is not self._fresh:
             logger.removeHandler(made)
-            made.retire()
+            pipeline_of(made).retire()
         if self._fresh is not None:
             logger.addHandler(self._fresh)
         _late.clear()
@@ -159,7 +160,7 @@ class _FacadeClient(Client):
     def drop(self) -> None:
         """Close what was made, because another client was finished first."""
         if self._fresh is not None:
-            self._fresh.retire()
+            pipeline_of(self._fresh).retire()
 
 
 def _tell_late(client: Client) -> None:
@@ -190,13 +191,13 @@ def _take_off() -> None:
     made, _made = _made, None
     if made is not None:
         logging.getLogger(LOGGER).removeHandler(made)
-        made.retire()
+        pipeline_of(made).retire()
 
 
 def forget_keyless() -> None:
     """Start anew if a test made the client without a key; for `htlogging.testing`."""
     global default_client, _slot
-    if _made is not None and _made.lacks_key:
+    if _made is not None and pipeline_of(_made).settings.lacks_key():
         default_client, _slot = None, {}
         _take_off()
 

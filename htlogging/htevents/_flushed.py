@@ -1,13 +1,18 @@
-"""The block behind `htevents.flushed`."""
+"""Several handlers that flush side by side, and the block behind `htevents.flushed`."""
 
 from __future__ import annotations
 
+from htlogging._handler import pipeline_of
+from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.event_loop import run_beside
 from htlogging._scopes.block import Block
+from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from htlogging._handler import HtEventsHandler
 
 
 class FlushedBlock(Block):
@@ -32,3 +37,23 @@ class FlushedBlock(Block):
     async def end_async(self) -> None:
         """Flush while the event loop keeps running."""
         await run_beside(self._flush)
+
+
+def flush_all(
+    handlers: Sequence[HtEventsHandler], timeout: float | None, *, check: bool
+) -> bool:
+    """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
+    deadline = clock.monotonic() + timeout_seconds(timeout)
+    for handler in handlers[1:]:
+        pipeline_of(handler).hurry()
+    done = True
+    error: DeliveryError | None = None
+    for handler in handlers:
+        left = None if timeout is None else max(deadline - clock.monotonic(), 0.0)
+        try:
+            done = handler.flush(left, check=check) and done
+        except DeliveryError as exc:
+            error = error or exc
+    if error is not None:
+        raise error
+    return done

@@ -78,3 +78,20 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:
 def handles_plainly(logger: Logger) -> bool:
     """Return whether `Logger.handle` is the standard library's for this logger."""
     return type(logger).handle is _HANDLE and "handle" not in logger.__dict__
+
+
+def nearest_handlers(
+    first: Logger, top: Logger, but: HtEventsHandler | None = None
+) -> list[HtEventsHandler]:
+    """Return our handlers but one that a logger's records reach first, up to the top."""
+    logger: Logger | None = first
+    while logger is not None:
+        found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
+        if but in found:
+            found.remove(but)
+        if found:
+            return found
+        if logger is top or not logger.propagate:
+            break
+        logger = logger.parent
+    return []

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
-from logging import INFO
 
 from htlogging._delivery import pipeline  # noqa: F401  (not later: see below)
-from htlogging._event import origin
 from htlogging._event.builder import fields_of
-from htlogging._event.origin import LOGGER, Call
-from htlogging._event.record import to_event
-from htlogging._handler import HtEventsHandler
-from htlogging._process.clock import clock, timeout_seconds
+from htlogging._event.origin import LOGGER
+from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._process.shutdown import close_all
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
-from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
-from htlogging.htevents import _signatures
-from htlogging.htevents._routing import handles_plainly, only_handler
+from htlogging.exceptions import InvalidEvent, InvalidSetting
+from htlogging.htevents import _direct, _recording, _signatures
+from htlogging.htevents._caller import refuse
+from htlogging.htevents._flushed import flush_all
+from htlogging.htevents._routing import nearest_handlers, only_handler
 
 # `pipeline` is imported with the facade, though the first handler would do it: the facade
 # makes its handler with the first call, and by then the environment of a running process
@@ -26,9 +23,8 @@ from htlogging.htevents._routing import handles_plainly, only_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from datetime import datetime
-    from types import FrameType
     from typing import Any
 
     from typing_extensions import Unpack
@@ -330,9 +326,11 @@ class Client:
         if handler is None:
             return self._log_record(fields_of(*given))
         try:
-            event, encoded = handler.make_event(given)
+            limit = handler._settings.max_event_size  # noqa: SLF001  (a call takes 1 %)
+            event, encoded = _direct.make(given, limit)
         except InvalidEvent as exc:
-            return self._excuse(exc, handler)
+            pipeline_of(handler).rejections.count(exc)
+            return refuse(exc, handler, self.logger)
         except (RecursionError, MemoryError):
             # Too little stack or memory: the way by a record reports it. All else comes
             # from a signal handler that has interrupted this, and goes to the caller.
@@ -341,119 +339,12 @@ class Client:
         return handler.enqueue(encoded), event
 
     def _log_record(self, fields: dict[str, Any]) -> tuple[bool, Any]:
-        logger = self.logger
         attached = self._attached()
         if attached:
             self._handlers = attached
-        call = Call(self._handlers)
-        file, line, function = _caller()
-        kind = fields["ht_type"]
-        message = fields.get("ht_event", "") if kind == "track" else kind
-        record = logger.makeRecord(
-            logger.name, INFO, file, line, message, (), None, function
+        return _recording.log(
+            self.logger, fields, self._handlers, is_attached=bool(attached)
         )
-        origin.adopt(record, logger, fields, call)
-        if attached and not logger.disabled and not handles_plainly(logger):
-            logger.handle(record)
-        else:
-            self._hand_round(record, not attached)
-        return self._outcome(call, record)
-
-    def _hand_round(self, record: logging.LogRecord, is_detached: bool) -> None:  # noqa: FBT001
-        """Do as `Logger.handle` does, also if the logger is disabled."""
-        passed = self._filter(record)
-        if not passed:
-            return
-        # From Python 3.12 on a filter may return another record to use instead.
-        if isinstance(passed, logging.LogRecord) and passed is not record:
-            origin.follow(record, passed)
-            record = passed
-        self.logger.callHandlers(record)
-        if is_detached:
-            for handler in self._handlers:
-                if record.levelno >= handler.level:
-                    handler.handle(record)
-
-    def _outcome(self, call: Call, record: logging.LogRecord) -> tuple[bool, Any]:
-        """Return what became of a record, or raise what is wrong with it."""
-        if call.event is None and call.error is None:
-            # A filter dropped it; a mistake of the caller is raised all the same.
-            try:
-                call.event = to_event(record)
-            except InvalidEvent as exc:
-                self._handlers[0].count_rejected(exc)
-                call.error = exc
-        if isinstance(call.error, InvalidEvent):
-            return self._excuse(call.error, self._handlers[0])
-        if call.error is not None:
-            raise call.error
-        return call.queued, call.event
-
-    def _excuse(
-        self, error: InvalidEvent, handler: HtEventsHandler
-    ) -> tuple[bool, dict[str, Any]]:
-        """Raise an invalid event's error, or report it, as `on_invalid` says."""
-        if handler.on_invalid == "raise":
-            raise error
-        file, line, _ = _caller()
-        handler.report_call(error, f"{self.logger.name!r} at {file}:{line}")
-        return False, {}
-
-    def _filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        try:
-            return self.logger.filter(record)
-        except Exception:  # noqa: BLE001
-            # A filter is the application's code; its error must not reach the request.
-            self._handlers[0].reject(record)
-            return False
 
 
 Client.__doc__ = with_settings(Client.__doc__)
-
-
-def nearest_handlers(
-    first: logging.Logger, top: logging.Logger, but: HtEventsHandler | None = None
-) -> list[HtEventsHandler]:
-    """Return our handlers but one that a logger's records reach first, up to the top."""
-    logger: logging.Logger | None = first
-    while logger is not None:
-        found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
-        if but in found:
-            found.remove(but)
-        if found:
-            return found
-        if logger is top or not logger.propagate:
-            break
-        logger = logger.parent
-    return []
-
-
-def flush_all(
-    handlers: Sequence[HtEventsHandler], timeout: float | None, *, check: bool
-) -> bool:
-    """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
-    deadline = clock.monotonic() + timeout_seconds(timeout)
-    for handler in handlers[1:]:
-        handler.nudge()
-    done = True
-    error: DeliveryError | None = None
-    for handler in handlers:
-        left = None if timeout is None else max(deadline - clock.monotonic(), 0.0)
-        try:
-            done = handler.flush(left, check=check) and done
-        except DeliveryError as exc:
-            error = error or exc
-    if error is not None:
-        raise error
-    return done
-
-
-def _caller() -> tuple[str, int, str | None]:
-    """Return who called the facade; `Logger.findCaller` knows only calls of a `Logger`."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
-    while frame is not None:
-        name = str(frame.f_globals.get("__name__"))
-        if not name.startswith("htlogging.htevents"):
-            return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-        frame = frame.f_back
-    return "(unknown file)", 0, None

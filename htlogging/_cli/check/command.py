@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace, findings: Findings) -> None:
     from htlogging._cli.check import application, configuration, logs, route, sources
+    from htlogging._handler import pipeline_of
     from htlogging._process import capturing
     from htlogging._process.capturing import is_loopback
     from htlogging._version import __version__
@@ -78,9 +79,9 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
             configuration.tell_settings(handler, findings)
         logs.tell(handlers, read, findings)
         routes = {
-            (each.host, each._settings.write_key): each._settings  # noqa: SLF001
-            for each in handlers
-            if each._settings.send  # noqa: SLF001
+            (settings.host, settings.write_key): settings
+            for settings in (pipeline_of(handler).settings for handler in handlers)
+            if settings.send
         }
         for settings in routes.values():
             held = testing and not is_loopback(settings.host)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from functools import partial
 
 from htlogging._event.origin import LOGGER
-from htlogging._handler import HtEventsHandler
+from htlogging._handler import HtEventsHandler, pipeline_of, sends_alike
 from htlogging._loggers.duplicates import reached_twice
 from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
@@ -112,7 +113,7 @@ def tell_environment(findings: Findings) -> None:
 
 def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:
     """Print every setting and where it is from; never a secret."""
-    settings = handler._settings
+    settings = pipeline_of(handler).settings
     findings.section(f"Settings of {name_of(handler)}")
     for name in DEFAULTS:
         findings.fact(name, _shown(settings, name), settings.origin(name))
@@ -131,7 +132,7 @@ def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:
             f"the write key and all events go to {settings.host} unencrypted",
             "use https://",
         )
-    twice = reached_twice(handler, handler._is_like)
+    twice = reached_twice(handler, partial(sends_alike, settings))
     if twice is not None:
         findings.problem(
             f"two handlers: records of the logger {twice!r} reach two that send to "

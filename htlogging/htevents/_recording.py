@@ -1,0 +1,105 @@
+"""A call's record: the way if others may see it, such as a filter or another handler."""
+
+from __future__ import annotations
+
+import logging
+from logging import INFO
+
+from htlogging._event import origin
+from htlogging._event.origin import Call
+from htlogging._event.record import to_event
+from htlogging._handler import pipeline_of
+from htlogging.exceptions import InvalidEvent
+from htlogging.htevents._caller import caller, refuse
+from htlogging.htevents._routing import handles_plainly
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from htlogging._handler import HtEventsHandler
+
+
+def log(
+    logger: logging.Logger,
+    fields: dict[str, Any],
+    handlers: list[HtEventsHandler],
+    *,
+    is_attached: bool,
+) -> tuple[bool, Any]:
+    """
+    Log a call as a record, whatever the logger's level; return what became of it.
+
+    Args:
+        logger: The client's.
+        fields: What the call gave.
+        handlers: The client's.
+        is_attached: Whether the logger's records reach these handlers by themselves.
+    """
+    call = Call(handlers)
+    file, line, function = caller()
+    kind = fields["ht_type"]
+    message = fields.get("ht_event", "") if kind == "track" else kind
+    record = logger.makeRecord(
+        logger.name, INFO, file, line, message, (), None, function
+    )
+    origin.adopt(record, logger, fields, call)
+    if is_attached and not logger.disabled and not handles_plainly(logger):
+        logger.handle(record)
+    else:
+        _hand_round(logger, record, handlers, is_attached=is_attached)
+    return _outcome(call, record, logger, handlers[0])
+
+
+def _hand_round(
+    logger: logging.Logger,
+    record: logging.LogRecord,
+    handlers: list[HtEventsHandler],
+    *,
+    is_attached: bool,
+) -> None:
+    """Do as `Logger.handle` does, also if the logger is disabled."""
+    passed = _filter(logger, record, handlers[0])
+    if not passed:
+        return
+    # From Python 3.12 on a filter may return another record to use instead.
+    if isinstance(passed, logging.LogRecord) and passed is not record:
+        origin.follow(record, passed)
+        record = passed
+    logger.callHandlers(record)
+    if not is_attached:
+        for handler in handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+
+def _filter(
+    logger: logging.Logger, record: logging.LogRecord, first: HtEventsHandler
+) -> bool | logging.LogRecord:
+    try:
+        return logger.filter(record)
+    except Exception:  # noqa: BLE001
+        # A filter is the application's code; its error must not reach the request.
+        pipeline_of(first).rejections.hand_over(record, first)
+        return False
+
+
+def _outcome(
+    call: Call,
+    record: logging.LogRecord,
+    logger: logging.Logger,
+    first: HtEventsHandler,
+) -> tuple[bool, Any]:
+    """Return what became of a call, or raise what is wrong with it."""
+    if call.event is None and call.error is None:
+        # A filter dropped it; a mistake of the caller is raised all the same.
+        try:
+            call.event = to_event(record)
+        except InvalidEvent as exc:
+            pipeline_of(first).rejections.count(exc)
+            call.error = exc
+    if isinstance(call.error, InvalidEvent):
+        return refuse(call.error, first, logger)
+    if call.error is not None:
+        raise call.error
+    return call.queued, call.event
