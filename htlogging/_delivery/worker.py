@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
-import itertools
 import math
 import threading
 from contextlib import closing
@@ -13,9 +11,9 @@ from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.pacing import Pacing
 from htlogging._delivery.request import room
 from htlogging._delivery.signals import Waiter
-from htlogging._delivery.thread import NEVER, SendingThread
+from htlogging._delivery.thread_group import ThreadGroup
 from htlogging._event.encoder import prefer_orjson
-from htlogging._process import hosts, locks, shutdown
+from htlogging._process import locks, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.suppression import is_sending, run_sending
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
@@ -35,18 +33,6 @@ _LOOK = 1.0
 
 # The same, when one of them has ended for good.
 _HASTY = 0.05
-
-# Seconds after which a thread is asked for again that has not come, or could not be had.
-_AGAIN = 1.0
-
-
-class _OnTheWay:
-    """That threads are being started, as if it were a lock that they hold."""
-
-    __slots__ = ("locked",)
-
-    def __init__(self, locked: Callable[[], bool]) -> None:
-        self.locked = locked
 
 
 class Worker:
@@ -101,7 +87,7 @@ class Worker:
         # thread that said so: unlocked, it counts for nothing. Written by sending
         # threads, and by who has asked for them; read by callers, without a lock.
         self.ear: tuple[int, Holder] = (1, locks.lock())
-        self._make_waits()
+        self.make_waits()
         self._own = threading.local()  # a transport for each thread that uses send_now
         self.ending = Ending()
         self.is_over = False  # set when the deadline has passed
@@ -109,16 +95,9 @@ class Worker:
         # Marks that a caller waits for: events before them are sent at once. Callers add
         # to it, sending threads clear it.
         self._marks: list[Any] = []
-        # Changed by who starts threads, with `_roster`; read by anyone.
-        self._threads: list[SendingThread] = []
-        self._roster = locks.rlock()
-        # The last time that threads were asked for: its number, and until when it counts.
-        self._asked = (0, 0.0)
-        self._answered = 0  # the number of the last one that has been dealt with
-        self._numbers = itertools.count(1)
-        self._refused_until = 0.0  # monotonic: no thread can be had before this
+        self._threads = ThreadGroup(settings.thread)
 
-    def _make_waits(self) -> None:
+    def make_waits(self) -> None:
         """Make the objects that threads wait on; again when they start, for gevent's patch."""
         self.signal = Waiter()
         self.turn = locks.lock()  # held by the thread that waits for a batch
@@ -126,12 +105,12 @@ class Worker:
     def wake(self) -> None:
         """Have a thread look at the queue; start the threads if need be."""
         if not self.is_running():
-            self._start()
+            self._threads.start(self)
         self.signal.call()
 
     def is_running(self) -> bool:
         """Return whether there is a thread that sends, or looks for events."""
-        return any(thread.is_alive() for thread in self._threads)
+        return self._threads.alive() > 0
 
     def hurry(self) -> Any:
         """Have everything accepted so far sent now; return the queue's mark of it."""
@@ -185,22 +164,20 @@ class Worker:
             if lost:
                 # Sending threads put it back: they are not interrupted amid that.
                 self.wake()
-            if self.is_running() or self._is_starting():
+            if self.is_running() or self._threads.is_starting():
                 waiter.wait(min(left, _HASTY if self.is_stuck else _LOOK))
             elif self.is_stuck:
                 return False
             elif not lost and self.queue.claimed_to(mark):
                 # Another thread sends them, which flushes as well.
                 waiter.wait(min(left, _LOOK))
-            elif not self._start() and not self._send_here(mark, deadline):
+            elif not self._threads.start(self) and not self._send_here(mark, deadline):
                 return False
 
     def _hangs(self) -> bool:
         """Return whether every thread is in an `on_error` that does not return."""
         hanging = self.delivery.hanging()
-        return bool(hanging) and hanging >= sum(
-            thread.is_alive() for thread in self._threads
-        )
+        return bool(hanging) and hanging >= self._threads.alive()
 
     def send_now(self, event: bytes, seconds: float) -> None:
         """
@@ -275,76 +252,9 @@ class Worker:
         done = self.flush(deadline)
         self.is_over = True
         self.signal.call()
-        for thread in self._threads[:]:
-            # An idle thread ends at once, a sending one may take its timeout.
-            thread.join(max(deadline - clock.monotonic(), 0.0) if done else 0.0)
+        # An idle thread ends at once, a sending one may take its timeout.
+        self._threads.join(deadline if done else -math.inf)
         return done
-
-    def _is_starting(self) -> bool:
-        number, until = self._asked
-        return number > self._answered and clock.monotonic() < until
-
-    def _start(self) -> bool:
-        """
-        Start the threads; return whether they come.
-
-        The first event's caller does: a running thread makes os.fork warn from 3.12 on,
-        and servers import the application before they fork.
-        """
-        now = clock.monotonic()
-        if self._is_starting():
-            return True
-        if self.is_over or now < self._refused_until:
-            return False
-        if not hosts.may_start_threads():
-            # Not refused for a while: a fork that no hook tells of copies that.
-            return False
-        number = next(self._numbers)
-        try:
-            # Not Thread.start: it waits for the thread, and an exception that a signal
-            # handler raises meanwhile comes out as another one.
-            _thread.start_new_thread(self._hire, (number,))
-        except RuntimeError:
-            # No thread to be had: at the interpreter's end, or out of resources. Events
-            # wait for flush or exit, and a later one tries again.
-            self._refuse()
-            return False
-        # Only now: cut short before, the next caller asks again, which does no harm.
-        self._asked = (number, now + _AGAIN)
-        # Other callers need not ask. It counts for as long as the threads are on their
-        # way; they write theirs, and whoever came between is seen by `_hire`'s call.
-        self.ear = (NEVER, _OnTheWay(self._is_starting))
-        return True
-
-    def _refuse(self) -> None:
-        self._refused_until = clock.monotonic() + _AGAIN
-        if not shutdown.is_exiting():
-            self.delivery.report_no_thread()
-
-    def _hire(self, number: int) -> None:
-        """Start as many threads as there are to be; on a thread of its own."""
-        try:
-            with self._roster:
-                threads = [one for one in self._threads if one.settle()]
-                if not threads:
-                    # A server may load the application, then fork, then have gevent
-                    # patch threading: threads are greenlets from then on, and one that
-                    # waited on a lock of before would stop them all. Whoever called the
-                    # old one is in time all the same: a new thread looks first.
-                    self._make_waits()
-                self._threads = threads
-                while len(self._threads) < self._settings.thread:
-                    one = SendingThread(self, f"htlogging-{len(self._threads)}")
-                    self._threads = [*self._threads, one]
-                    one.start()
-        except RuntimeError:
-            self._threads = [one for one in self._threads if one.settle()]
-            if not self._threads:
-                self._refuse()
-        finally:
-            self._answered = max(self._answered, number)
-            self.signal.call()
-            self.delivery.settled.give()
 
     def _send_here(self, mark: Any, deadline: float) -> bool:
         """Send on this thread, for want of others; `False`: it is of no use in time."""

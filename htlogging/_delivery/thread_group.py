@@ -1,0 +1,127 @@
+"""The sending threads of a worker as a group: whether there are any, and their start."""
+
+from __future__ import annotations
+
+import _thread
+import itertools
+
+from htlogging._delivery.thread import NEVER, SendingThread
+from htlogging._process import hosts, locks, shutdown
+from htlogging._process.clock import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from htlogging._delivery.worker import Worker
+
+# Seconds after which a thread is asked for again that has not come, or could not be had.
+_AGAIN = 1.0
+
+
+class _OnTheWay:
+    """That threads are being started, as if it were a lock that they hold."""
+
+    __slots__ = ("locked",)
+
+    def __init__(self, locked: Callable[[], bool]) -> None:
+        self.locked = locked
+
+
+class ThreadGroup:
+    """
+    The sending threads of one worker.
+
+    Any thread may call the methods. What starts threads changes the list; everybody else
+    looks at the locks that living threads hold.
+
+    Args:
+        count: How many threads there are to be.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        # Changed by who starts threads, with `_roster`; read by anyone.
+        self._threads: list[SendingThread] = []
+        self._roster = locks.rlock()
+        # The last time that threads were asked for: its number, and until when it counts.
+        self._asked = (0, 0.0)
+        self._answered = 0  # the number of the last one that has been dealt with
+        self._numbers = itertools.count(1)
+        self._refused_until = 0.0  # monotonic: no thread can be had before this
+
+    def alive(self) -> int:
+        """Return how many threads send, or look for events."""
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def join(self, deadline: float) -> None:
+        """Wait until all have ended, or until a monotonic time."""
+        for thread in self._threads[:]:
+            thread.join(max(deadline - clock.monotonic(), 0.0))
+
+    def is_starting(self) -> bool:
+        """Return whether threads have been asked for that may still come."""
+        number, until = self._asked
+        return number > self._answered and clock.monotonic() < until
+
+    def start(self, worker: Worker) -> bool:
+        """
+        Start the threads; return whether they come.
+
+        The first event's caller does: a running thread makes os.fork warn from 3.12 on,
+        and servers import the application before they fork.
+        """
+        now = clock.monotonic()
+        if self.is_starting():
+            return True
+        if worker.is_over or now < self._refused_until:
+            return False
+        if not hosts.may_start_threads():
+            # Not refused for a while: a fork that no hook tells of copies that.
+            return False
+        number = next(self._numbers)
+        try:
+            # Not Thread.start: it waits for the thread, and an exception that a signal
+            # handler raises meanwhile comes out as another one.
+            _thread.start_new_thread(self._start_all, (worker, number))
+        except RuntimeError:
+            # No thread to be had: at the interpreter's end, or out of resources. Events
+            # wait for flush or exit, and a later one tries again.
+            self._refuse(worker)
+            return False
+        # Only now: cut short before, the next caller asks again, which does no harm.
+        self._asked = (number, now + _AGAIN)
+        # Other callers need not ask. It counts for as long as the threads are on their
+        # way; they write theirs, and whoever came between is seen by `_start_all`'s call.
+        worker.ear = (NEVER, _OnTheWay(self.is_starting))
+        return True
+
+    def _refuse(self, worker: Worker) -> None:
+        self._refused_until = clock.monotonic() + _AGAIN
+        if not shutdown.is_exiting():
+            worker.delivery.report_no_thread()
+
+    def _start_all(self, worker: Worker, number: int) -> None:
+        """Start as many threads as there are to be; on a thread of its own."""
+        try:
+            with self._roster:
+                threads = [one for one in self._threads if one.settle()]
+                if not threads:
+                    # A server may load the application, then fork, then have gevent
+                    # patch threading: threads are greenlets from then on, and one that
+                    # waited on a lock of before would stop them all. Whoever called the
+                    # old one is in time all the same: a new thread looks first.
+                    worker.make_waits()
+                self._threads = threads
+                while len(self._threads) < self._count:
+                    one = SendingThread(worker, f"htlogging-{len(self._threads)}")
+                    self._threads = [*self._threads, one]
+                    one.start()
+        except RuntimeError:
+            self._threads = [one for one in self._threads if one.settle()]
+            if not self._threads:
+                self._refuse(worker)
+        finally:
+            self._answered = max(self._answered, number)
+            worker.signal.call()
+            worker.delivery.settled.give()
