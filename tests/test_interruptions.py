@@ -1,4 +1,4 @@
-"""An exception that a signal handler raises inside a call leaves everything sound."""
+"""An exception that is raised from outside inside a call leaves everything sound."""
 
 import os
 import signal
@@ -25,11 +25,22 @@ class TestInterruptions:
     )
     def test_at_random_moments(self, tmp_path, call, way):
         """What was accepted arrives by itself, once; what was raised comes out."""
-        command = [sys.executable, HUNT, "--seconds", SECONDS, "--call", call]
-        command += ["--longest", "0.0001"]
-        if way == "spool":
-            command += ["--spool", tmp_path / "spool"]
-        done = subprocess.run(
-            command, capture_output=True, check=False, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+        hunt(tmp_path, call, way, "signal")
+
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    @pytest.mark.parametrize("call", ["track", "flush"])
+    def test_by_another_thread(self, tmp_path, call, way):
+        """The same of what a thread sets in another one that is in a call."""
+        hunt(tmp_path, call, way, "thread")
+
+
+def hunt(tmp_path, call, way, by):
+    """Interrupt calls for a while; nothing may be found."""
+    command = [sys.executable, HUNT, "--seconds", SECONDS, "--call", call, "--by", by]
+    command += ["--longest", "0.0001"]
+    if way == "spool":
+        command += ["--spool", tmp_path / "spool"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]

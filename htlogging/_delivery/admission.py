@@ -61,10 +61,12 @@ def _send_now(pipeline: Pipeline, event: bytes, handler: Closable) -> None:
         # At exit without sync_mode: the caller must not see errors of the network.
         if settings.sync_mode:
             raise
-    if pipeline.queue.backlog():
-        # It did not get through and is in the spool now: the worker sends it later.
-        shutdown.keep_alive(handler)
-        pipeline.worker.wake()
+    finally:
+        if pipeline.queue.backlog():
+            # It did not get through and is in the spool now, or something has cut this
+            # short: the worker sends it later.
+            shutdown.keep_alive(handler)
+            pipeline.worker.wake()
 
 
 def put_when_full(pipeline: Pipeline, event: bytes) -> int:

@@ -6,7 +6,9 @@ import re
 from contextlib import suppress
 
 from htlogging._delivery.exchange import Answer, Unreachable
+from htlogging._delivery.network_errors import causes
 from htlogging._process import fork
+from htlogging._process.interruption import pass_on
 from htlogging._queue.redis.entry import fields, lines
 from htlogging._redis_location import Location
 
@@ -115,6 +117,7 @@ class RedisTransport:
         except Exception as exc:  # noqa: BLE001
             # Whatever redis-py raises: the events are tried again, and the thread lives.
             self.close()
+            pass_on(reversed(causes(exc)))
             raise Unreachable(why(exc, self._location), code="redis") from None
         return Answer(200, None, "200", "")
 

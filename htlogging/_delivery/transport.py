@@ -13,7 +13,7 @@ from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.request import body as request_body
 from htlogging._process import capturing, fork, sigpipe
 from htlogging._process.clock import clock
-from htlogging._process.interruption import by_signal
+from htlogging._process.interruption import pass_on
 from htlogging._version import __version__
 
 TYPE_CHECKING = False
@@ -262,7 +262,7 @@ class HttpTransport:
         except Exception as exc:  # noqa: BLE001
             # A session may raise anything, such as UnicodeError for a wrong host name.
             # The events are tried again, and the thread must go on.
-            _pass_on(exc)
+            pass_on(reversed(causes(exc)))
             if self._session is not None:  # perhaps a CA bundle was removed
                 environment.check(self._options, self._request.url or "")
             raise unreachable(exc, used=used) from None
@@ -280,7 +280,7 @@ class HttpTransport:
         except Exception as exc:  # noqa: BLE001
             # The status decides: a 2xx whose body is cut off is a delivery all the same.
             response.close()
-            _pass_on(exc)
+            pass_on(reversed(causes(exc)))
         found = response.headers
         two_lengths = "Content-Length" in found and "Transfer-Encoding" in found
         unusual = two_lengths or self._connections.unusual
@@ -289,14 +289,6 @@ class HttpTransport:
             self._connections.close()
             self._used = False
         return text[:MAX_ANSWER]
-
-
-def _pass_on(exc: Exception) -> None:
-    """Raise what a signal handler of the application raised: it is no network error."""
-    # The innermost first: urllib3 gives its own errors the traceback of what they wrap.
-    raised = by_signal(reversed(causes(exc)))
-    if raised is not None:
-        raise raised
 
 
 def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -207,8 +207,7 @@ class Worker:
                     self.delivery.deliver_once, batch, self._own.transport, seconds
                 )
         finally:
-            if self.queue.recover():
-                self.wake()  # something has cut this short: a thread sends it
+            self.queue.recover()  # if something has cut this short
 
     def _callers_transport(self) -> Transport:
         from htlogging._delivery.resolution import Resolved

@@ -1,15 +1,58 @@
-"""Exceptions that a signal handler of the application has raised into our calls."""
+"""Exceptions of the application that were raised into our calls, as time limits are."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable
+from opcode import opmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
+
+# Whose errors C code may raise with arguments while something is sent.
+_LIBRARIES = {*sys.stdlib_module_names, "cryptography", "hiredis", "redis"}
+
+
+def pass_on(exceptions: Iterable[BaseException]) -> None:
+    """
+    Raise the one of these that is the application's, if there is one.
+
+    Args:
+        exceptions: An error and its causes, the innermost first: libraries give their own
+            errors the traceback of what they wrap.
+    """
+    found = list(exceptions)
+    raised = by_signal(found) or by_thread(found)
+    if raised is not None:
+        raise raised
+
+
+def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:
+    """
+    Return the one of these that another thread has set; `None` if there is none.
+
+    RQ and Dramatiq set their time limits like that where jobs run on threads
+    (`PyThreadState_SetAsyncExc`). Nothing marks such an exception. But no `raise` stands
+    where it appears; and unlike what C code raises there, it has no arguments, or it is of
+    a class that no library has.
+    """
+    for exc in exceptions:
+        trace = exc.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace is None or isinstance(exc, MemoryError):
+            continue
+        code, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
+        module = type(exc).__module__.partition(".")[0]
+        if (not exc.args or module not in _LIBRARIES) and (
+            0 <= at < len(code) and code[at] != opmap["RAISE_VARARGS"]
+        ):
+            return exc
+    return None
 
 
 def by_signal(exceptions: Iterable[BaseException]) -> BaseException | None:

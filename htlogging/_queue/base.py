@@ -220,7 +220,7 @@ class Batch:
         source: Which series the numbers belong to, if a queue has several.
     """
 
-    __slots__ = ("events", "faults", "ids", "source")
+    __slots__ = ("events", "faults", "ids", "source", "was_released")
 
     def __init__(
         self, events: Sequence[bytes], ids: Sequence[int], source: int = 0
@@ -229,6 +229,7 @@ class Batch:
         self.ids = ids
         self.source = source
         self.faults = 0  # how often an error of this package interrupted sending it
+        self.was_released = False  # whoever claimed it first does not send it any more
 
     def __len__(self) -> int:
         return len(self.events)

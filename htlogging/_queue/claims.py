@@ -137,6 +137,7 @@ class Claims:
         with self._changing:
             state = self.state
             if _has(state, batch) and batch not in state.released:
+                batch.was_released = True
                 self.state = state.but(released=(*state.released, batch))
 
     def recover(self) -> bool:
@@ -192,9 +193,15 @@ class Claims:
             return left
 
     def has_before(self, number: int, source: int = 0) -> bool:
-        """Return whether an event with a lower number than this is claimed."""
+        """
+        Return whether an event with a lower number than this is claimed.
+
+        Not one that its caller sends (it has a negative number), unless that was cut
+        short.
+        """
         return any(
-            of == source and 0 <= first < number for of, first in self.state.claims
+            of == source and first < number and (first >= 0 or batch.was_released)
+            for (of, first), (batch, _) in self.state.claims.items()
         )
 
 

@@ -1,10 +1,11 @@
 """
-Exceptions that a signal handler raises at random moments inside the package's calls.
+Exceptions that are raised at random moments inside the package's calls.
 
     python tests/soak/interruptions.py --seconds 60 --call track --spool FILE
 
 Every few hundred microseconds a timer's signal handler raises, wherever the call is just
-then. What must hold: the exception comes out as it is; every event whose call returned
+then. With `--by thread`, another thread sets the exception, as the time limits of RQ and
+Dramatiq do in threads (`PyThreadState_SetAsyncExc`). What must hold: the exception comes out as it is; every event whose call returned
 arrives by itself, without a flush; the one that was cut short arrives at most once; no
 event has two ids; the counters balance; and a `flush` at the end is true. Prints a line,
 and ends with 1 where one of these does not hold.
@@ -13,6 +14,7 @@ and ends with 1 where one of these does not hold.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import random
 import signal
@@ -38,6 +40,96 @@ class Interrupt(BaseException):
     """As Ctrl+C."""
 
 
+class Timer:
+    """
+    Strikes by a signal handler.
+
+    Args:
+        strike: Raises, on the main thread.
+    """
+
+    astray = 0
+
+    def __init__(self, strike):
+        self._before = signal.signal(signal.SIGALRM, strike)
+
+    def arm(self, delay):
+        """Strike after this time."""
+        signal.setitimer(signal.ITIMER_REAL, delay)
+
+    def disarm(self):
+        """Strike no more."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def end(self):
+        """Leave things as they were."""
+        self.disarm()
+        signal.signal(signal.SIGALRM, self._before)
+
+
+class Striker:
+    """
+    Strikes by another thread, in the one that made it.
+
+    Args:
+        count: Counts a strike.
+        kind: What is raised.
+    """
+
+    def __init__(self, count, kind):
+        self._count, self._kind = count, kind
+        self._target = ctypes.c_ulong(threading.get_ident())
+        # One value each, changed in one step: the struck thread may be cut anywhere.
+        self._armed, self._busy, self._over = None, False, False
+        self.astray = 0
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._note_astray
+        self._switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def arm(self, delay):
+        """Strike after this time."""
+        self._armed = (delay,)
+
+    def disarm(self):
+        """Strike no more; one that is on its way strikes here."""
+        self._armed = None
+        while self._busy:
+            time.sleep(0)
+        for _ in range(3):
+            pass  # here the interpreter looks for what was set
+
+    def end(self):
+        """Leave things as they were."""
+        self._over = True
+        self.disarm()
+        sys.setswitchinterval(self._switch)
+        sys.unraisablehook = self._hook
+
+    def _note_astray(self, unraisable):
+        """Count one that came where no call of ours can hand it on."""
+        # In a thread, say, that the struck one is just starting: until that runs, it has
+        # the other's number, and CPython finds it first.
+        if unraisable.exc_type is self._kind:
+            self.astray += 1
+        else:
+            self._hook(unraisable)
+
+    def _run(self):
+        struck, delay = None, 0.0
+        while not self._over:
+            # Whatever call is there by then: a sleep takes longer than most calls.
+            time.sleep(delay)
+            self._busy = True
+            armed = self._armed
+            if armed is not None and armed is not struck:
+                struck, (delay,) = armed, armed
+                self._count()
+                set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                set_exception(self._target, ctypes.py_object(self._kind))
+            self._busy = False
+
+
 class Hunt:
     """
     One client, one kind of call, and what became of each event.
@@ -47,9 +139,11 @@ class Hunt:
         call: What is interrupted.
         seed: Of the moments.
         longest: Seconds after which the timer strikes at most.
+        by: What strikes: `signal` or `thread`.
     """
 
-    def __init__(self, client, call, seed, longest):
+    def __init__(self, client, call, seed, longest, by="signal"):
+        self.by = by
         self.client = client
         self.call = call
         self.random = random.Random(seed)
@@ -59,8 +153,11 @@ class Hunt:
         self.returned, self.cut, self.wrong = set(), set(), []
         self.number = self.raised = self.came_out = 0
 
-    def _strike(self, *_):
+    def _count(self):
         self.raised += 1
+
+    def _strike(self, *_):
+        self._count()
         raise self.kind
 
     def _track(self):
@@ -95,9 +192,9 @@ class Hunt:
             self.returned.add(self.number)
         try:
             delay = self.random.uniform(1e-6, self.longest)
-            signal.setitimer(signal.ITIMER_REAL, delay)
+            self.striker.arm(delay)
             accepted = self._do()
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.striker.disarm()
         except self.kind:
             self.came_out += 1
             if not accepted and self.number not in self.returned:
@@ -109,7 +206,10 @@ class Hunt:
 
     def run(self, seconds):
         """Interrupt calls for this long."""
-        before = signal.signal(signal.SIGALRM, self._strike)
+        if self.by == "thread":
+            self.striker = Striker(self._count, self.kind)
+        else:
+            self.striker = Timer(self._strike)
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end:
@@ -117,7 +217,7 @@ class Hunt:
                 for _ in range(3):
                     try:
                         self._one()
-                        signal.setitimer(signal.ITIMER_REAL, 0)
+                        self.striker.disarm()
                         break
                     except self.kind:
                         # Struck between two lines of ours.
@@ -126,8 +226,8 @@ class Hunt:
                             self.cut.add(self.number)
                         break
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            self.striker.end()
+            self.came_out += self.striker.astray
 
     def faults(self, collector):
         """Return what does not hold."""
@@ -185,6 +285,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--call", choices=CALLS, default="track")
+    parser.add_argument("--by", choices=("signal", "thread"), default="signal")
     parser.add_argument("--spool")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--longest", type=float, help="seconds; else measured")
@@ -196,8 +297,13 @@ def main():
             "KEY", host=collector.url, spool=options.spool, max_queue_size=1_000_000
         )
         longest = options.longest or usual(client)
-        hunt = Hunt(client, options.call, seed, longest)
-        hunt.run(options.seconds)
+        hunt = Hunt(client, options.call, seed, longest, options.by)
+        if options.by == "thread":  # jobs with such limits run on threads
+            caller = threading.Thread(target=hunt.run, args=(options.seconds,))
+            caller.start()
+            caller.join()
+        else:
+            hunt.run(options.seconds)
         faults = hunt.faults(collector)
         client.join()
     print(
