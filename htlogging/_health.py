@@ -1,7 +1,5 @@
 """Whether events get through: `htlogging.health()`, for a health check of the application."""
 
-# This file reads what handlers keep for themselves.
-
 from __future__ import annotations
 
 import math

@@ -5,8 +5,6 @@ They are about all handlers and clients of this process. No label holds an event
 user or a secret. docs/operations.md lists the metrics.
 """
 
-# This file reads what handlers keep for themselves.
-
 from __future__ import annotations
 
 import os

@@ -222,7 +222,7 @@ class TestRepr:
             handler.queue,
             batch,
             HttpTransport(handler._settings),
-            HttpTransport(handler._settings)._ready(),
+            HttpTransport(handler._settings).session(),
         ):
             clean(f"{thing!r} {thing!s} {thing}", *PAYLOAD)
         clean(repr(vars(handler)) + repr(vars(client)) + repr(vars(handler._pipeline)))

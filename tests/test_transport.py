@@ -678,7 +678,7 @@ class TestReason:
             make(server.url.replace("http:", "https:"))
         ) as transport:
             transport.open()
-            assert transport._options["verify"] is True
+            assert transport.options["verify"] is True
 
     @pytest.mark.parametrize("verify", [False, "", None, 0])
     def test_verification_turned_off(self, monkeypatch, verify):

@@ -64,7 +64,7 @@ class HttpTransport:
         self._connections: Connections
         # The options of all requests, as long as the session lives.
         self._request: requests.PreparedRequest
-        self._options: Any
+        self.options: Any  # of `Session.send`: proxies, TLS
         self._used = False  # whether the session's last batch got an answer
         # Whether the first connection gets less time; not on this machine, where no
         # network is in between.
@@ -77,7 +77,7 @@ class HttpTransport:
 
     def open(self) -> None:
         """Import `requests`, so that the first `post` takes less time."""
-        self._ready()
+        self.session()
 
     def body(self, events: Sequence[bytes]) -> bytes:
         """Return a request's JSON, with this moment as its `sentAt`."""
@@ -126,7 +126,8 @@ class HttpTransport:
             self._session = None
         self._used = False
 
-    def _ready(self) -> requests.Session:
+    def session(self) -> requests.Session:
+        """Return the session; make it, and the `options` of its requests, if need be."""
         if self._session is None:
             with fork.importing:
                 from htlogging._delivery.connections import Connections
@@ -135,7 +136,7 @@ class HttpTransport:
             # Once: for each request, requests would search the whole environment, which
             # took half the time of a small request.
             self._request = self._prepare(session)
-            self._options = environment.options(
+            self.options = environment.options(
                 session, self._request.url or "", self._settings.proxies
             )
             self._session = session
@@ -166,7 +167,7 @@ class HttpTransport:
         sent: list[str] = []  # a server may echo any of them
         while True:
             try:
-                token = tokens.get(self._fetch, deadline - clock.monotonic())
+                token = tokens.get(self.fetch, deadline - clock.monotonic())
             except Unreachable as exc:
                 if exc.code == "network":  # lines about that name the host of batches
                     exc.code = "oauth"
@@ -203,20 +204,20 @@ class HttpTransport:
             request.prepare_content_length(data)
             limit = self._limit(timeout)
             return session.send(
-                request, timeout=limit, allow_redirects=False, **self._options
+                request, timeout=limit, allow_redirects=False, **self.options
             )
 
         used, self._used = self._used, False
-        response = self._exchange(batch, timeout, used=used)
+        response = self.exchange(batch, timeout, used=used)
         self._used = True
-        status, text = response.status_code, self._read(response)
+        status, text = response.status_code, self.read(response)
         answers.check_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
         date = moment(response.headers.get("Date"))
         if 200 <= status < 300:  # noqa: PLR2004
             return Answer(status, asked, str(status), "", date)
         # The answer may be a proxy's.
-        passwords = environment.secrets(self._options)
+        passwords = environment.secrets(self.options)
         redact = Redaction(self._settings.write_key, *tokens, *passwords)
         return Answer(status, asked, *answers.explain(status, text, redact), date)
 
@@ -225,7 +226,7 @@ class HttpTransport:
         hasty, self._hasty = self._hasty, False
         return (min(timeout, FIRST_CONNECT), timeout) if hasty else timeout
 
-    def _fetch(
+    def fetch(
         self, url: str, form: bytes, timeout: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Send a form to an OAuth server, on a connection for one request."""
@@ -242,10 +243,10 @@ class HttpTransport:
                 request, timeout=timeout, allow_redirects=False, **options
             )
 
-        response = self._exchange(ask, timeout, used=False)
-        return response.status_code, response.headers, self._read(response)
+        response = self.exchange(ask, timeout, used=False)
+        return response.status_code, response.headers, self.read(response)
 
-    def _exchange(
+    def exchange(
         self,
         send: Callable[[requests.Session], requests.Response],
         timeout: float,
@@ -254,7 +255,7 @@ class HttpTransport:
     ) -> requests.Response:
         """Send a request; return its answer, whose head has been read."""
         try:
-            session = self._ready()
+            session = self.session()
             self._connections.timeout, self._connections.unusual = timeout, False
             response = send(session)
         except Unreachable:
@@ -264,12 +265,12 @@ class HttpTransport:
             # The events are tried again, and the thread must go on.
             pass_on(reversed(causes(exc)))
             if self._session is not None:  # perhaps a CA bundle was removed
-                environment.check(self._options, self._request.url or "")
+                environment.check(self.options, self._request.url or "")
             raise unreachable(exc, used=used) from None
         session.cookies.clear()  # from a load balancer; each request is like the first
         return response
 
-    def _read(self, response: requests.Response) -> bytes:
+    def read(self, response: requests.Response) -> bytes:
         """Return the body of an answer, up to the limit."""
         text = b""
         try:

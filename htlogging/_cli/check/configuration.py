@@ -1,6 +1,6 @@
 """The handlers that there are, their settings, and where each setting is from."""
 
-# This file reads what handlers and the facade keep for themselves.
+# This file reads what the facade keeps for itself.
 # ruff: noqa: SLF001
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def objects_of(kind: type[T]) -> Iterator[T]:
 
 def is_of_client(handler: HtEventsHandler) -> bool:
     """Return whether it belongs to a `Client`, whose logger is in no list."""
-    return any(handler in client._handlers for client in objects_of(Client))
+    return any(handler in client.logger.handlers for client in objects_of(Client))
 
 
 def name_of(handler: HtEventsHandler) -> str:

@@ -1,8 +1,5 @@
 """The way to the server: names, proxy, TLS, clock; and the key, if it may send an event."""
 
-# This file uses a transport as a sending thread does, and its options.
-# ruff: noqa: SLF001
-
 from __future__ import annotations
 
 import re
@@ -50,13 +47,13 @@ def tell(settings: Settings, findings: Findings, *, send: bool) -> None:
     tokens = oauth.source(settings)
     with closing(HttpTransport(settings, tokens)) as transport:
         try:
-            session = transport._ready()
+            session = transport.session()
         except Unreachable as exc:
             findings.problem(
                 exc.reason, "correct this in the environment or in proxies"
             )
             return
-        proxy = _proxy(settings.host, transport._options)
+        proxy = _proxy(settings.host, transport.options)
         if proxy:
             findings.fact("proxy", proxy)
         elif not _knows_name(settings.host, findings):
@@ -116,19 +113,19 @@ def _answers(
     """Ask for any answer, without the key; look at the clock by it."""
     began = time.monotonic()
     try:
-        response = transport._exchange(
+        response = transport.exchange(
             lambda _: session.request(
                 "GET",
                 f"{settings.host}/",
                 timeout=TIMEOUT,
                 allow_redirects=False,
                 auth=lambda request: request,
-                **transport._options,
+                **transport.options,
             ),
             TIMEOUT,
             used=False,
         )
-        transport._read(response)
+        transport.read(response)
     except Unreachable as exc:
         through = f" through the proxy {proxy}" if proxy else ""
         findings.problem(
@@ -179,7 +176,7 @@ def _tell_token(
     findings: Findings,
 ) -> None:
     try:
-        tokens.get(transport._fetch, TIMEOUT)
+        tokens.get(transport.fetch, TIMEOUT)
     except Unreachable as exc:
         findings.problem(
             f"no OAuth token from {settings.oauth_auth_server}: {exc.reason}",
