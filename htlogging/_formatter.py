@@ -102,7 +102,7 @@ class HtEventsFormatter(JsonFormatter):
             log_data: What `add_fields` gathered: `ht_…`, other extras, and the record's
                 `msg` and `created`.
         """
-        fork.notice()  # before a message id is made
+        fork.detect()  # before a message id is made
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
         bound = getattr(log_data, "bound", None)

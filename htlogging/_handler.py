@@ -282,7 +282,7 @@ class HtEventsHandler(QueueHandler):
         Raises:
             DeliveryError: With `check` only: events were given up.
         """
-        fork.notice()
+        fork.detect()
         closing = timeout is None and logging_lock.is_mine(self.lock)
         pipeline = self._pipeline
         if closing or logging_lock.is_held():
@@ -302,7 +302,7 @@ class HtEventsHandler(QueueHandler):
         During a reconfiguration it returns at once, and the threads end when all is sent:
         `dictConfig` holds logging's lock, which a sending thread may need.
         """
-        fork.notice()
+        fork.detect()
         if logging_lock.is_held() or is_sending() or self.queue.stops_senders():
             # on_error may close its handler, and a thread cannot wait for itself; a
             # signal handler not for threads that wait for what it has interrupted.

@@ -49,7 +49,7 @@ def health() -> Health:
     Returns:
         The status, and a sentence about its cause with the host, without a secret.
     """
-    fork.notice()
+    fork.detect()
     found = [
         _of(handler)
         for handler in living()
@@ -67,9 +67,9 @@ def _of(handler: HtEventsHandler) -> Health:
     settings, report, stats = pipeline.settings, pipeline.report, handler.stats
     host = settings.host
     loss = report.loss
-    out = report.out_for()
+    out = report.outage_seconds()
     waiting = f"{stats.queued} event{' waits' if stats.queued == 1 else 's wait'}"
-    if loss is not None and loss[0] >= report.worked and not _is_of_one(loss):
+    if loss is not None and loss[0] >= report.last_answer and not _is_of_one(loss):
         return Health("failing", f"events are lost ({loss[1]}): {loss[2]}")
     if out > OUTAGE_SECONDS and settings.spool is None:
         why = f"nothing gets through to {host} for {out:.0f} s ({report.outage})"
@@ -80,14 +80,14 @@ def _of(handler: HtEventsHandler) -> Health:
     if loss is not None and now - loss[0] < LOSS_SECONDS:
         ago = f"{now - loss[0]:.0f} s ago"
         return Health("degraded", f"events were lost {ago} ({loss[1]}): {loss[2]}")
-    spoolless = report.spoolless
-    if spoolless is not None and now - spoolless[0] < LOSS_SECONDS:
-        why = f"the spool cannot be used ({spoolless[1]})"
+    spool_failure = report.spool_failure
+    if spool_failure is not None and now - spool_failure[0] < LOSS_SECONDS:
+        why = f"the spool cannot be used ({spool_failure[1]})"
         return Health("degraded", f"{why}; events for {host} are kept in memory")
     full = _fullness(handler)
     if full >= _ALMOST:
         return Health("degraded", f"the queue for {host} is {full:.0%} full; {waiting}")
-    if report.worked == -math.inf:
+    if report.last_answer == -math.inf:
         return Health("ok", f"no request to {host} has been answered yet; {waiting}")
     return Health("ok", f"events get through to {host}; {waiting}")
 

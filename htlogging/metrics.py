@@ -44,7 +44,7 @@ def openmetrics() -> str:
 
     Serve it with the content type `CONTENT_TYPE`. It may be called on any thread.
     """
-    fork.notice()
+    fork.detect()
     events = Family("htlogging_events", "counter", _EVENTS)
     for (outcome, reason), count in sorted(figures.events.copy().items()):
         events.add(count, {"outcome": outcome, "reason": reason})
@@ -127,7 +127,7 @@ def instrument(meter: Any) -> None:
 
     def observe(read: Callable[[], Iterable[tuple[float, dict[str, str]]]]) -> Any:
         def callback(options: object) -> Iterator[Observation]:  # noqa: ARG001
-            fork.notice()
+            fork.detect()
             for value, labels in read():
                 yield Observation(value, labels)
 

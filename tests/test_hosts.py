@@ -94,4 +94,4 @@ class TestThreads:
     def test_may_start(self):
         """Outside of uWSGI threads may be started, and signals are left alone."""
         assert hosts.may_start_threads()
-        hosts.leave_signals_to_others()
+        hosts.block_signals()

@@ -75,26 +75,26 @@ class TestLost:
         report.lost("failed", 2, "why")
         report.lost("failed", 1, "why else")
         lines()
-        report.remainder()
+        report.report_rest()
         assert lines() == ["3 more events failed: why else"]
-        report.remainder()
+        report.report_rest()
         assert lines() == []
 
     def test_hold(self, report, clock, lines):
         """What is lost while a handler closes is one line, with the last reason."""
-        report.hold(clock.now + 2 * QUIET)
+        report.defer(clock.now + 2 * QUIET)
         report.lost("failed", 1, "why")
         clock.now += QUIET
         report.lost("failed", 2, "why else")
         assert lines() == []
-        report.remainder()
+        report.report_rest()
         assert lines() == ["3 events failed: why else"]
         report.lost("dropped", 1, "full")
         assert lines() == ["1 event dropped: full"]
 
     def test_hold_ends(self, report, clock, lines):
         """A close that was cut short holds no line back for long."""
-        report.hold(clock.now + QUIET)
+        report.defer(clock.now + QUIET)
         report.lost("failed", 1, "why")
         clock.now += QUIET
         report.lost("failed", 2, "why else")
@@ -164,8 +164,8 @@ class TestSkewed:
     )
     def test_once(self, report, lines, seconds, told):
         """A clock that is off is told once, with how much and which way."""
-        report.skewed(seconds)
-        report.skewed(seconds)
+        report.clock_skew(seconds)
+        report.clock_skew(seconds)
         (line,) = lines()
         assert line.startswith(f"the clock of this machine is {told} of HOST: ")
 
@@ -173,26 +173,26 @@ class TestSkewed:
 class TestOutage:
     def test_begins_and_ends(self, report, clock, lines):
         """An outage is a line when it begins and one when it ends."""
-        report.failing("HTTP 503")
-        report.failing("HTTP 500")
+        report.try_failed("HTTP 503")
+        report.try_failed("HTTP 500")
         assert lines() == ["events do not get through to HOST (HTTP 503); trying again"]
         clock.now += 90
-        report.failing("HTTP 500")
+        report.try_failed("HTTP 500")
         assert lines() == []
-        report.working()
-        report.working()
+        report.answered()
+        report.answered()
         assert lines() == ["events get through again to HOST, after 90.0 s"]
 
     def test_none(self, report, lines):
         """Where all goes well nothing is said."""
-        report.working()
+        report.answered()
         assert lines() == []
 
     def test_many_short_ones(self, report, clock, lines):
         """Outages that come and go are told once a minute, not at each request."""
         for _ in range(30):
-            report.failing("HTTP 429")
-            report.working()
+            report.try_failed("HTTP 429")
+            report.answered()
             clock.now += 1
         assert lines() == [
             "events do not get through to HOST (HTTP 429); trying again",
@@ -201,34 +201,34 @@ class TestOutage:
 
     def test_long_one_after_a_short_one(self, report, clock, lines):
         """An outage that lasts is told, though it began in the quiet minute."""
-        report.failing("HTTP 429")
-        report.working()
+        report.try_failed("HTTP 429")
+        report.answered()
         lines()
         clock.now += 1
-        report.failing("HTTP 503")
+        report.try_failed("HTTP 503")
         assert lines() == []
         clock.now += QUIET
-        report.failing("HTTP 503")
+        report.try_failed("HTTP 503")
         assert lines() == ["events do not get through to HOST (HTTP 503); trying again"]
-        report.working()
+        report.answered()
         assert lines() == ["events get through again to HOST, after 60.0 s"]
 
     def test_while_closing(self, report, lines):
         """Nothing is said to be tried again; the reason is there for the loss's line."""
-        report.failing("HTTP 503", closing=True)
+        report.try_failed("HTTP 503", closing=True)
         assert (lines(), report.outage) == ([], "HTTP 503")
-        report.working()
+        report.answered()
         assert (lines(), report.outage) == ([], "")
 
 
 class TestRaised:
     def test_once_a_minute(self, report, clock, lines):
         """An `on_error` that raises is told of by the error's name alone."""
-        report.raised(ValueError("secret"))
-        report.raised(ValueError("secret"))
+        report.on_error_raised(ValueError("secret"))
+        report.on_error_raised(ValueError("secret"))
         assert lines() == ["on_error raised ValueError; it was given events for HOST"]
         clock.now += QUIET
-        report.raised(KeyError("secret"))
+        report.on_error_raised(KeyError("secret"))
         assert lines() == ["on_error raised KeyError; it was given events for HOST"]
 
 
@@ -261,12 +261,12 @@ class TestHandlers:
     @pytest.mark.usefixtures("_broken")
     def test_that_raise_harm_nothing(self, report):
         """What the application's log handlers raise reaches nobody."""
-        report.failing("why")
-        report.working()
+        report.try_failed("why")
+        report.answered()
         report.lost("failed", 1, "why")
         report.lost("failed", 1, "why")
-        report.remainder()
-        report.raised(ValueError())
+        report.report_rest()
+        report.on_error_raised(ValueError())
 
     def test_that_come_back(self, report, caplog):
         """A log handler whose own record is lost comes back here without hanging."""

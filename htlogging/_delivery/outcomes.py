@@ -129,7 +129,7 @@ class Outcomes:
                 on_error(failure, [json.loads(event) for event in some])
             except (Exception, SystemExit) as exc:  # noqa: BLE001
                 # It is the application's code on our thread: other events must go.
-                self._report.raised(exc)
+                self._report.on_error_raised(exc)
 
     def fail(self, batch: Batch, exc: BaseException) -> DeliveryError:
         """Give a batch up that nothing can send; return why."""
@@ -141,11 +141,11 @@ class Outcomes:
 
     def report_no_thread(self) -> None:
         """Report that events wait for a flush or the exit, for want of a thread."""
-        self._report.threadless()
+        self._report.no_thread()
 
     def cannot_send(self, exc: BaseException) -> None:
         """Note that what delivery needs could not be had, on this try."""
-        self._report.failing(f"cannot send: {type(exc).__name__}")
+        self._report.try_failed(f"cannot send: {type(exc).__name__}")
 
     def put_back(self, batches: list[Batch]) -> None:
         for batch in batches:

@@ -157,7 +157,7 @@ class Pipeline:
     def rested(self) -> None:
         """Let the application drop the handler: nothing is queued. On a sending thread."""
         handler = self._handler()
-        if handler is None or self.report.has_untold():
+        if handler is None or self.report.has_unreported():
             return
         shutdown.stop_keeping(handler)
         if self.queue.backlog():
@@ -197,7 +197,7 @@ class Pipeline:
                 handler = self._handler()
                 if handler is not None:
                     self._report_loggers(handler)
-            self.report.hold(deadline + _LATER)
+            self.report.defer(deadline + _LATER)
             # Also in a process without events: send what dead ones left in the spool.
             self.worker.maintain(at_once=True)
             worker = self._exchange_worker()
@@ -208,7 +208,7 @@ class Pipeline:
                 # An exception that a signal handler raised: the threads send the rest.
                 if worker is not None:
                     worker.retire()
-                self.report.remainder()
+                self.report.report_rest()
             else:
                 self._end(all_sent=done)
                 if cut:
@@ -225,7 +225,7 @@ class Pipeline:
         if not all_sent:
             self._abandon()
         self.queue.close()
-        self.report.remainder()
+        self.report.report_rest()
         handler = self._handler()
         if handler is not None:
             shutdown.stop_keeping(handler)

@@ -164,7 +164,7 @@ class Delivery(Outcomes):
             raise failure
 
     def _ack(self, batch: Batch) -> None:
-        self._report.working()
+        self._report.answered()
         self._report.delivered(len(batch))
         self._delivered += 1
         self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
@@ -272,11 +272,11 @@ class Delivery(Outcomes):
         # so what went by memory because the file could not be used.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
-            self._report.failing(cause(failure), closing=True)
+            self._report.try_failed(cause(failure), closing=True)
             return Verdict.GIVE_UP, failure
         if work.once or (is_fault and work.may_park(part, well=well) and not closing):
             return Verdict.PARK, failure
-        self._report.failing(cause(failure), closing=closing)
+        self._report.try_failed(cause(failure), closing=closing)
         self._limit = UPLOAD_SIZE
         most = whole_tries(self._settings.max_retries if not outlives else 2**31)
         if len(part) > 1 and is_fault and work.faults >= most:
@@ -312,7 +312,7 @@ class Delivery(Outcomes):
             raise
         finally:
             seconds = clock.monotonic() - began
-            self._report.tried(len(events), len(request), outcome, seconds)
+            self._report.requested(len(events), len(request), outcome, seconds)
             figures.request(status, seconds)
         return answer
 
@@ -320,7 +320,7 @@ class Delivery(Outcomes):
         """Report a clock that is far from the server's: events have times of ours."""
         off = time.time() - date
         if abs(off) > MAX_SKEW:
-            self._report.skewed(off)
+            self._report.clock_skew(off)
 
 
 def _name(exc: BaseException) -> str:

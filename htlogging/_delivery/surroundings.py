@@ -30,11 +30,11 @@ def report_duplicate(
     """Report a handler whose records another one sends to the same place, too."""
     logger = reached_twice(handler, is_like)
     if logger is not None:
-        report.twice(logger)
+        report.duplicate(logger)
 
 
 def report_loggers(handler: logging.Handler, stats: Stats, report: Report) -> None:
     """Report loggers that have dropped what was meant as an event."""
     is_reached = bool(stats.accepted or stats.rejected or stats.dropped)
     for line in oddities(handler, is_reached=is_reached):
-        report.misplaced(line)
+        report.odd_logger(line)

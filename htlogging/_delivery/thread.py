@@ -75,7 +75,7 @@ class SendingThread:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        hosts.leave_signals_to_others()
+        hosts.block_signals()
         worker = self._worker
         with self._life:
             run_sending(self._live)

@@ -53,7 +53,7 @@ def new_id() -> str:
 
     It comes from the system's generator, from this process, at most a tenth of a second
     ago. If events are further apart than that, none is generated ahead. So it is unique
-    across forks (after `fork.notice`), and across copies of a frozen process whose clock
+    across forks (after `fork.detect`), and across copies of a frozen process whose clock
     keeps running.
     """
     made, starts, digits, middle = _supply.drawn

@@ -143,7 +143,7 @@ def note(
             fields["ht_event"] = msg
     mine = fields.get("ht_message_id")
     if mine is None:
-        fork.notice()  # before a message id is generated
+        fork.detect()  # before a message id is generated
         fields["ht_message_id"] = mine = new_id()
         origin.message_id = mine
     else:

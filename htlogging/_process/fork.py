@@ -5,7 +5,7 @@ Threads do not survive a fork, locks stay in the state they were in, and queued 
 the parent's. An object that has any of these registers itself. In the child its
 `after_fork_in_child` makes them anew, before any other code runs there.
 
-uWSGI forks without telling Python (unless `py-call-uwsgi-fork-hooks` is set). `notice`
+uWSGI forks without telling Python (unless `py-call-uwsgi-fork-hooks` is set). `detect`
 finds that out by the process's number.
 """
 
@@ -45,15 +45,15 @@ def register(thing: Forkable) -> None:
 # The process that the state in this module belongs to.
 _pid = os.getpid()
 
-# Held while `notice` makes up for a fork that Python was not told of; events of other threads
+# Held while `detect` makes up for a fork that Python was not told of; events of other threads
 # wait. Re-entrant for signal handlers. Only a signal handler could fork meanwhile.
-_noticing = locks.rlock()
+_detecting = locks.rlock()
 
 
-def notice() -> None:
+def detect() -> None:
     """Run the hooks of a fork, if there was one that Python was not told of."""
     if os.getpid() != _pid:
-        with _noticing:
+        with _detecting:
             if os.getpid() != _pid:
                 _in_child()
 
@@ -64,7 +64,7 @@ def _in_child() -> None:
     around.after_fork_in_child()
     for thing in list(_registered):
         thing.after_fork_in_child()
-    # Last: other threads in `notice` wait for it.
+    # Last: other threads in `detect` wait for it.
     _pid = os.getpid()
 
 

@@ -1,7 +1,7 @@
 """
 Hosts that fork or end a process in a way of their own, in one table.
 
-A process that ends by `os._exit` runs no atexit hook. `watch_end`, called with the first
+A process that ends by `os._exit` runs no atexit hook. `call_at_end`, called with the first
 events of a process, finds out which host will end it and registers with that host. Hosts
 without such a hook (Ray, Spark, RQ) need a line in the application: docs/servers.md.
 """
@@ -30,7 +30,7 @@ _home = os.getpid()
 _asked: dict[str, int] = {}
 
 
-def watch_end(close: Close) -> None:
+def call_at_end(close: Close) -> None:
     """
     Make a host call `close` before this process ends, if atexit hooks will not run.
 
@@ -151,7 +151,7 @@ def may_start_threads() -> bool:
     return uwsgi is None or bool(uwsgi.worker_id() or uwsgi.mule_id())
 
 
-def leave_signals_to_others() -> None:
+def block_signals() -> None:
     """Block signals in uWSGI, whose handlers end the process on the thread they run on."""
     if _uwsgi() is not None:
         import signal

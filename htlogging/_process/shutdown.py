@@ -51,14 +51,14 @@ _busy: set[Closable] = set()
 _began: float | None = None
 
 
-class _Joint(threading.local):
+class _ClosingAll(threading.local):
     """Handlers that this thread closes one after another."""
 
     # Monotonic seconds at which the first one was closed; `None` outside `close_all`.
     began: float | None = None
 
 
-_joint = _Joint()
+_closing_all = _ClosingAll()
 
 # Whether our hook has run. Written once, by the thread that ends the interpreter.
 _exiting = False
@@ -86,7 +86,7 @@ def _hurry(handler: Closable) -> None:
 def keep_alive(handler: Closable) -> None:
     """Keep a handler that has events alive, and close it when this process ends."""
     _busy.add(handler)
-    hosts.watch_end(_at_child_exit)
+    hosts.call_at_end(_at_child_exit)
 
 
 def stop_keeping(handler: Closable) -> None:
@@ -101,17 +101,17 @@ def close_all(handlers: Iterable[Closable] | None = None) -> None:
     Args:
         handlers: Which ones; all of the process if `None`.
     """
-    fork.notice()
+    fork.detect()
     each = living() if handlers is None else list(handlers)
     for handler in each:
         _hurry(handler)
-    before = _joint.began
-    _joint.began = clock.monotonic() if before is None else before
+    before = _closing_all.began
+    _closing_all.began = clock.monotonic() if before is None else before
     try:
         for handler in each:
             handler.close()
     finally:
-        _joint.began = before
+        _closing_all.began = before
 
 
 def give_up_others(pipeline: Pipeline) -> None:
@@ -142,7 +142,7 @@ def deadline(seconds: float) -> float:
     global _began  # noqa: PLW0603
     now = clock.monotonic()
     if not _exiting:
-        began = _joint.began
+        began = _closing_all.began
         return now + seconds if began is None else max(began + seconds, now)
     if _began is None:
         _began = now
@@ -152,7 +152,7 @@ def deadline(seconds: float) -> float:
 @atexit.register
 def _at_exit() -> None:
     global _exiting  # noqa: PLW0603
-    fork.notice()
+    fork.detect()
     _exiting = True
     listed = {ref() for ref in logging._handlerList}  # type: ignore[attr-defined]  # noqa: SLF001
     for handler in living():

@@ -54,17 +54,17 @@ class Report:
         # kind -> events that no line has counted yet, their outcome, and why the last of
         # them were lost
         self._losses: dict[str, tuple[int, str, str]] = {}
-        self._held_until = -math.inf  # a time: whoever holds lines may be cut short
-        self._told: dict[str, float] = {}  # kind -> when a line was last written
-        self._out_since: float | None = None
-        self._out_told = False  # whether a line said that this outage began
+        self._deferred_until = -math.inf  # a time: whoever holds lines may be cut short
+        self._written: dict[str, float] = {}  # kind -> when a line was last written
+        self._outage_since: float | None = None
+        self._outage_written = False  # whether a line said that this outage began
         self.outage = ""  # the reason for the outage; empty while there is none
         # The last loss: its time, outcome and reason; and the last answer that settled
         # events. For `health`.
         self.loss: tuple[float, str, str] | None = None
-        self.worked = -math.inf
+        self.last_answer = -math.inf
         # When the spool could not be used, the last time, and why.
-        self.spoolless: tuple[float, str] | None = None
+        self.spool_failure: tuple[float, str] | None = None
 
     def lost(self, outcome: str, count: int, why: str, kind: str = "") -> None:
         """
@@ -87,7 +87,7 @@ class Report:
     def _count(self, kind: str, now: float, loss: tuple[int, str, str]) -> int:
         """Return how many events a line tells of now; 0: it is told later."""
         total = self._losses.pop(kind, (0, "", ""))[0] + loss[0]
-        if now < self._held_until or not self._may_tell(kind, now):
+        if now < self._deferred_until or not self._may_tell(kind, now):
             self._losses[kind] = (total, *loss[1:])
             return 0
         return total
@@ -101,7 +101,7 @@ class Report:
             where: Where it was logged.
         """
         kind = f"rejected {_NUMBER.sub('', why)}"
-        if kind not in self._told and len(self._told) > MAX_KINDS:
+        if kind not in self._written and len(self._written) > MAX_KINDS:
             kind = "rejected"
         why = f"{why}; logged by {where}, for {self._host}"
         self.lost("rejected", 1, why, kind)
@@ -115,7 +115,7 @@ class Report:
             near: The field that may be meant, or nothing.
             where: Where it was logged.
         """
-        if len(self._told) > MAX_KINDS or not self._is_first(f"field {name}"):
+        if len(self._written) > MAX_KINDS or not self._is_first(f"field {name}"):
             return
         hint = f"; did you mean {near}?" if near else ""
         say(
@@ -126,7 +126,7 @@ class Report:
             self._host,
         )
 
-    def twice(self, logger: str) -> None:
+    def duplicate(self, logger: str) -> None:
         """Report, once, that another handler sends the same records to the same place."""
         if not self._is_first("twice"):
             return
@@ -137,7 +137,7 @@ class Report:
             self._host,
         )
 
-    def misplaced(self, line: str) -> None:
+    def odd_logger(self, line: str) -> None:
         """Report, once, a logger that drops what is meant as an event."""
         if self._is_first(line):
             say("%s (events go to %s)", line, self._host)
@@ -146,7 +146,7 @@ class Report:
         """Report the first delivery of this process, at INFO."""
         first_delivery(count, self._host)
 
-    def skewed(self, seconds: float) -> None:
+    def clock_skew(self, seconds: float) -> None:
         """Report, once, a clock that is far from the server's."""
         if not self._is_first("clock"):
             return
@@ -158,20 +158,20 @@ class Report:
             self._host,
         )
 
-    def hold(self, until: float) -> None:
+    def defer(self, until: float) -> None:
         """
-        Hold lines back until `remainder`: all losses then make one line.
+        Hold lines back until `report_rest`: all losses then make one line.
 
         Args:
-            until: Monotonic seconds, by which `remainder` should have come.
+            until: Monotonic seconds, by which `report_rest` should have come.
         """
-        self._held_until = until
+        self._deferred_until = until
 
-    def has_untold(self) -> bool:
+    def has_unreported(self) -> bool:
         """Return whether there are losses that no line has counted."""
         return bool(self._losses)
 
-    def remainder(self) -> None:
+    def report_rest(self) -> None:
         """Report the losses that no line has counted yet; called at the end."""
         losses, told = self._do(self._take_losses)
         for kind, (count, outcome, why) in losses.items():
@@ -179,16 +179,16 @@ class Report:
             say("%d %s%s %s: %s", count, more, events(count), outcome, why)
 
     def _take_losses(self) -> tuple[dict[str, tuple[int, str, str]], set[str]]:
-        self._held_until = -math.inf
+        self._deferred_until = -math.inf
         losses, self._losses = self._losses, {}
-        return losses, set(self._told)
+        return losses, set(self._written)
 
-    def out_for(self) -> float:
+    def outage_seconds(self) -> float:
         """Return the seconds that the outage has lasted; 0 while there is none."""
-        since = self._out_since
+        since = self._outage_since
         return 0.0 if since is None else self._clock() - since
 
-    def failing(self, why: str, *, closing: bool = False) -> None:
+    def try_failed(self, why: str, *, closing: bool = False) -> None:
         """
         Note a failed try that will be repeated; the first one begins an outage.
 
@@ -204,18 +204,18 @@ class Report:
     def _begin_outage(self, why: str, *, closing: bool) -> bool:
         """Note an outage, perhaps one that lasts; return whether a line tells of it."""
         now = self._clock()
-        if self._out_since is None:
-            self._out_since = now
+        if self._outage_since is None:
+            self._outage_since = now
         self.outage = why
-        if closing or self._out_told or not self._may_tell("outage", now):
+        if closing or self._outage_written or not self._may_tell("outage", now):
             return False
-        self._out_told = True
+        self._outage_written = True
         return True
 
-    def working(self) -> None:
+    def answered(self) -> None:
         """Note an answer that settles events; it ends an outage."""
-        self.worked = self._clock()
-        if self._out_since is None:
+        self.last_answer = self._clock()
+        if self._outage_since is None:
             return
         since, told = self._do(self._end_outage)
         if since is not None and told:
@@ -224,17 +224,17 @@ class Report:
 
     def _end_outage(self) -> tuple[float | None, bool]:
         """Return when the outage began, if there was one, and whether a line told so."""
-        since, self._out_since = self._out_since, None
-        told, self._out_told, self.outage = self._out_told, False, ""
+        since, self._outage_since = self._outage_since, None
+        told, self._outage_written, self.outage = self._outage_written, False, ""
         return since, told
 
-    def raised(self, exc: BaseException) -> None:
+    def on_error_raised(self, exc: BaseException) -> None:
         """Report an `on_error` that raised, by the name of the exception's class."""
         if self._is_due("on_error"):
             error, host = type(exc).__name__, self._host
             say("on_error raised %s; it was given events for %s", error, host)
 
-    def threadless(self) -> None:
+    def no_thread(self) -> None:
         """Report that no sending thread can be started: a subinterpreter may have none."""
         if self._is_due("threads"):
             line = (
@@ -244,11 +244,11 @@ class Report:
 
     def unspooled(self, why: str) -> None:
         """Report that the spool cannot be used, and events are kept in memory."""
-        self.spoolless = (self._clock(), why)
+        self.spool_failure = (self._clock(), why)
         line = f"the spool cannot be used ({why}); events for {self._host} are kept in"
         self.spool("use", f"{line} memory")
 
-    def unread(self, why: str) -> None:
+    def spool_unread(self, why: str) -> None:
         """Report that the spool cannot be read, and that what is in it waits."""
         line = f"the spool cannot be read ({why}); events for {self._host} wait in it"
         self.spool("use", line)
@@ -269,13 +269,13 @@ class Report:
         line = "a record is no event: %s; logged by %s, for %s"
         say(line, why, where, self._host)
 
-    def stays(self, count: int) -> None:
+    def left_in_spool(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""
         verb = "stays" if count == 1 else "stay"
         line = "%d %s not delivered yet to %s %s in the spool"
         say(line, count, events(count), self._host, verb)
 
-    def tried(self, count: int, size: int, outcome: str, seconds: float) -> None:
+    def requested(self, count: int, size: int, outcome: str, seconds: float) -> None:
         """
         Report a request, at DEBUG.
 
@@ -303,8 +303,8 @@ class Report:
         now = self._clock()
 
         def note() -> bool:
-            is_first = kind not in self._told
-            self._told.setdefault(kind, now)
+            is_first = kind not in self._written
+            self._written.setdefault(kind, now)
             return is_first
 
         return self._do(note)
@@ -316,7 +316,7 @@ class Report:
 
     def _may_tell(self, kind: str, now: float) -> bool:
         """Return whether a line of this kind may be written, and note that it is."""
-        if now - self._told.get(kind, -math.inf) < QUIET:
+        if now - self._written.get(kind, -math.inf) < QUIET:
             return False
-        self._told[kind] = now
+        self._written[kind] = now
         return True

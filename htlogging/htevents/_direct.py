@@ -29,7 +29,7 @@ def make(given: Sequence[Any], limit: int) -> tuple[dict[str, Any], bytes]:
     Raises:
         InvalidEvent: The fields do not make an event.
     """
-    fork.notice()
+    fork.detect()
     bound = current()
     if bound:
         fields = builder.fields_of(*given)

@@ -100,7 +100,7 @@ class Relay:
         with suppress(Exception):  # Redis is away: other relays wait a little longer
             self._queue.leave()
         self._queue.close()
-        self.report.remainder()
+        self.report.report_rest()
 
     def _send(self) -> None:
         """Send batch after batch; a thread's life."""
@@ -126,7 +126,7 @@ class Relay:
                     self._delivery.deliver(batch, transport, self._time)
                 except Exception as exc:  # noqa: BLE001
                     # An error of this package: others must not wait for it.
-                    self.report.raised(exc)
+                    self.report.on_error_raised(exc)
                     self._time.pause(1.0)
 
     def _where(self, exc: Exception) -> str:
@@ -138,9 +138,9 @@ class Relay:
         with self._lock:
             before, self.trouble = self.trouble, trouble
         if trouble and not before:
-            self.report.failing(trouble)
+            self.report.try_failed(trouble)
         elif before and not trouble:
-            self.report.working()
+            self.report.answered()
 
 
 class _UntilStopped(Deadline):

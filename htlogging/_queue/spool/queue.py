@@ -331,7 +331,7 @@ class SpoolQueue:
             self._report.unspooled(trouble)
         trouble, reads.trouble = reads.trouble, ""
         if trouble:
-            self._report.unread(trouble)
+            self._report.spool_unread(trouble)
         while self._care.lines:
             with suppress(KeyError):
                 kind, line = self._care.lines.popitem()
@@ -347,4 +347,4 @@ class SpoolQueue:
             self._report.lost("failed", lost, "the spool was damaged")
         left, self._left = self._left, 0
         if left:
-            self._report.stays(left)
+            self._report.left_in_spool(left)
