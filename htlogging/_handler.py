@@ -111,6 +111,11 @@ class HtEventsHandler(QueueHandler):
         """The host that events are sent to."""
         return self._settings.host
 
+    @property
+    def sends(self) -> bool:
+        """Whether events are sent: the setting `send`."""
+        return self._settings.send
+
     def __del__(self) -> None:
         """End the threads: no code can log to this handler any more."""
         pipeline = getattr(self, "_pipeline", None)  # an invalid setting: there is none

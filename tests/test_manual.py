@@ -445,6 +445,7 @@ with Collector() as collector:
     logging.root.addHandler(other)
     logging.getLogger("x").warning("e", extra={"fields": {"ht_user_id": "u"}})
     logging.root.removeHandler(other)
+    logging.getLogger("shop").warning("e", extra={"ht_user_id": "u"})
     htevents.flush()
     shop.handlers.clear()
     old = {"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}

@@ -15,7 +15,7 @@ from email.utils import formatdate
 
 import pytest
 
-from htlogging import HtEventsHandler, InvalidSetting, htevents
+from htlogging import HtEventsFormatter, HtEventsHandler, InvalidSetting, htevents
 from htlogging._delivery import transport
 from htlogging._delivery.transport import HttpTransport
 from htlogging._settings import Settings
@@ -242,6 +242,71 @@ class TestConfiguration:
         sign("a record is no event", "inside 'fields'", "'signs.shop' at")
 
 
+class TestWrongLogger:
+    """An event on a logger that no handler of ours sees, though there is one."""
+
+    @pytest.fixture
+    def log(self, request):
+        """Return a logger whose name nothing has seen yet."""
+        log = logging.getLogger(f"shop.{request.node.name}")
+        log.setLevel("INFO")
+        return log
+
+    def test_of_any_name(self, collector, attach, sign, log):
+        """It is told at once, with the place, and the logger that is meant."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        attach("shop", logging.StreamHandler(), logging.NullHandler())
+        log.info("Order", extra={"ht_user_id": "u"})
+        log.info("Order", extra={"ht_user_id": "u"})
+        line = sign("wrong logger?", repr(log.name), __file__, collector.url)
+        assert "log on 'signs', which has one" in line
+
+    def test_of_a_dict(self, collector, attach, sign, log):
+        """So is a message with fields."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log.info({"ht_event": "Order", "ht_user_id": "u"})
+        sign("wrong logger?", repr(log.name))
+
+    def test_configured_later(self, collector, attach, sign, log):
+        """What came before there was any handler is nobody's."""
+        log.info("Order", extra={"ht_user_id": "u"})
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log.info("Order", extra={"ht_user_id": "u"})
+        sign("wrong logger?", repr(log.name))
+
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            lambda: logging.handlers.QueueHandler(queue.SimpleQueue()),
+            lambda: logging.handlers.MemoryHandler(10),
+            lambda: logging.handlers.BufferingHandler(10),
+            lambda: HtEventsHandler(send=False),
+        ],
+        ids=["queue", "memory", "another", "ours"],
+    )
+    def test_what_may_pass_it_on(self, collector, attach, caplog, log, handler):
+        """A handler that may reach ours is no mistake."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        attach("shop", handler())
+        log.info("Order", extra={"ht_user_id": "u"})
+        assert "wrong logger" not in caplog.text
+
+    def test_a_formatter_of_ours(self, collector, attach, caplog, log):
+        """It prints the event, which a log shipper takes."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        prints = logging.StreamHandler()
+        prints.setFormatter(HtEventsFormatter())
+        attach("shop", prints)
+        log.info("Order", extra={"ht_user_id": "u"})
+        assert "wrong logger" not in caplog.text
+
+    def test_what_is_no_event(self, collector, attach, caplog, log):
+        """Ordinary records are on loggers of their own."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log.info("Order", extra={"product": 1})
+        assert "wrong logger" not in caplog.text
+
+
 class TestLoggers:
     """What no handler sees: told with the next event, or at exit."""
 
@@ -253,12 +318,12 @@ log = logging.getLogger("htevents")
 log.addHandler(handler)
 """
 
-    def lines(self, script, collector):
+    def lines(self, script, collector, **more):
         """Return what a script writes to stderr."""
         env = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "K"}
         done = subprocess.run(
             [sys.executable, "-c", self.SCRIPT + script],
-            env={**os.environ, **env},
+            env={**os.environ, **env, **more},
             capture_output=True,
             text=True,
             timeout=HANG,
@@ -324,3 +389,16 @@ log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
     def test_nothing_to_tell(self, collector, script):
         """Without a call that was dropped there is no line."""
         assert self.lines(script, collector) == ""
+
+    def test_an_event_of_another_logger(self, collector):
+        """It is told at once; not where nothing is sent."""
+        script = """
+logging.getLogger('shop').warning('Order', extra={'ht_user_id': 'u'})
+handler.close()
+print("the end", file=sys.stderr, flush=True)
+"""
+        line, _, end = self.lines(script, collector).splitlines()
+        assert "wrong logger? no HtEventsHandler sees the event of 'shop'" in line
+        assert end == "the end"
+        lines = self.lines(script, collector, HTEVENTS_SEND="0").splitlines()
+        assert lines == ["Order", "the end"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import strays
+from htlogging._event import strays, unheard
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
 from htlogging._scopes.bindings import current
@@ -38,6 +38,8 @@ def _consider(
         # loguru makes records with other names by the root logger.
         passed = logger if logger.name == name else None
         note(record, passed, dict(extra) if extra else {}, current(), explicit)
+    if explicit and name not in _looked_at:
+        unheard.look(record, logger)
 
 
 def _has_ours(logger: logging.Logger) -> bool:
@@ -60,6 +62,7 @@ _foreign: set[type] = set()
 
 _MAX_KNOWN = 1_000
 
+_looked_at = unheard.known
 
 # What an `extra` of an unusual type raises, which logging itself can use. All else a signal
 # handler has raised, and it goes to the caller.
@@ -77,7 +80,7 @@ def _noting(  # noqa: C901
 ) -> Callable[..., logging.LogRecord]:
     """Wrap `Logger.makeRecord`."""
 
-    def makeRecord(  # noqa: N802, PLR0912, PLR0913, PLR0917
+    def makeRecord(  # noqa: C901, N802, PLR0912, PLR0913, PLR0917
         self: logging.Logger,
         name: Any,
         level: Any,
@@ -120,6 +123,8 @@ def _noting(  # noqa: C901
                     # As below, for most events: 0.3 us less.
                     logger = self if self.name == name else None
                     note(record, logger, extra.copy(), current(), True)  # noqa: FBT003
+                    if name not in _looked_at:
+                        unheard.look(record, self)
                 else:
                     _consider(record, self, name, extra)
                 return record

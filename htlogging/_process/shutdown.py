@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     class Closable(Protocol):
         """A handler that sends in the background."""
 
+        @property
+        def host(self) -> str:
+            """The host that events are sent to."""
+
+        @property
+        def sends(self) -> bool:
+            """Whether sending is not turned off."""
+
         def flush(self, timeout: float | None = None) -> bool:
             """Wait until everything accepted so far is delivered or given up."""
 

@@ -26,6 +26,23 @@ def no_effect(what: str) -> None:
     say("%s", what)
 
 
+def unheard(where: str, loggers: list[str], hosts: str) -> None:
+    """
+    Report an event that no handler sees.
+
+    Args:
+        where: Its logger, file and line.
+        loggers: Those that have a handler.
+        hosts: Where events go.
+    """
+    cure = "give that logger an HtEventsHandler"
+    if loggers:
+        names = " or ".join(repr(name) for name in loggers[:3])
+        cure = f"log on {names}, which has one, or {cure}"
+    line = "wrong logger? no HtEventsHandler sees the event of %s: it is lost; %s"
+    say(line + " (events go to %s)", where, cure, hosts)
+
+
 # Hosts that a line was written about; two threads may write it twice. A forked child
 # inherits it, so that there is one line for all children.
 _unencrypted: set[str] = set()
