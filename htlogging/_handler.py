@@ -294,8 +294,9 @@ class HtEventsHandler(QueueHandler):
             return pipeline.worker.flush(-math.inf)
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
-        pipeline.worker.maintain(at_once=True)
-        done = pipeline.worker.flush(clock.monotonic() + timeout_seconds(timeout))
+        deadline = clock.monotonic() + timeout_seconds(timeout)
+        pipeline.worker.look(deadline)
+        done = pipeline.worker.flush(deadline)
         if check:
             pipeline.delivery.check()
         return done

@@ -21,6 +21,9 @@ from htlogging.htevents import Client
 
 HANG = 60
 
+# Of tests that interrupt calls at many moments.
+WAYS = ["memory", pytest.param("spool", marks=pytest.mark.slow)]
+
 
 @pytest.fixture
 def make(collector, tmp_path):
@@ -153,14 +156,14 @@ class TestIdle:
 class TestPairs:
     CALLS = ("track", "flush", "stats", "join")
 
+    @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize(
         ("outer", "inner"),
         list(itertools.product(CALLS, CALLS)),
-        ids="-".join,
     )
-    def test_within_a_signal_handler(self, make, collector, outer, inner):
+    def test_within_a_signal_handler(self, make, collector, way, outer, inner):
         """Any call may be made in a signal handler that interrupts any other one."""
-        client = make(upload_interval=0.0, shutdown_timeout=HANG)
+        client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
         answers = []
 
@@ -240,9 +243,10 @@ class TestEveryLine:
 
     @pytest.mark.parametrize("inner", ["flush", "join"])
     @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join"])
-    def test_delivers_at_once(self, make, collector, outer, inner):
+    @pytest.mark.parametrize("way", WAYS)
+    def test_delivers_at_once(self, make, collector, way, outer, inner):
         """The handler's call ends with all delivered, whatever it interrupts."""
-        client = make(upload_interval=0.0, shutdown_timeout=HANG)
+        client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
         missing = []
 
@@ -259,7 +263,7 @@ class TestEveryLine:
             if not do(inner) or n not in numbers(collector) or client.stats.queued:
                 missing.append(n)
 
-        for line in itertools.count(1):
+        for line in itertools.count(1, 1 if way == "memory" else 5):
             assert do("track")
             interruption = _Interruption(line, interrupt)
             interruption.during(lambda: do(outer))

@@ -199,7 +199,7 @@ class Pipeline:
                     self._report_loggers(handler)
             self.report.defer(deadline + _LATER)
             # Also in a process without events: send what dead ones left in the spool.
-            self.worker.maintain(at_once=True)
+            self.worker.look(deadline)
             worker = self._exchange_worker()
             done = worker.stop(deadline)
             cut = False

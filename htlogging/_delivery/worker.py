@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from contextlib import closing
@@ -96,6 +97,9 @@ class Worker:
         # to it, sending threads clear it.
         self._marks: list[Any] = []
         self._threads = ThreadGroup(settings.thread)
+        # The last time that the queue's regular work was asked for, and done: numbers.
+        self._asks = itertools.count(1)
+        self._look_asked = self._looked = 0
 
     def make_waits(self) -> None:
         """Make the objects that threads wait on; again when they start, for gevent's patch."""
@@ -135,11 +139,40 @@ class Worker:
         most = min(self._most, self.delivery.limit())
         return self.queue.claim(most, self._room, holder)
 
-    def maintain(self, *, at_once: bool = False) -> None:
-        """Have the queue do what is due, and give up what had to leave it."""
+    def maintain(self) -> None:
+        """Have the queue do what is due or asked for, and give up what had to leave it."""
+        asked = self._look_asked
+        at_once = asked > self._looked
         for batch, failure in self.queue.maintain(at_once=at_once):
             # As on a sending thread: what on_error logs is no event.
             run_sending(self.delivery.give_up, batch, failure)
+        if at_once:
+            self._looked = max(self._looked, asked)
+            self.delivery.settled.give()
+
+    def look(self, deadline: float) -> None:
+        """
+        Have the queue's regular work done now, and wait for that, until the deadline.
+
+        A sending thread does it: a signal handler may stop a caller in the middle, who
+        holds locks then that sending threads need. Where no thread can be had, this one
+        does it.
+        """
+        if self.queue.maintain_every is None or self.queue.stops_senders():
+            return
+        waiter = self.delivery.settled.waiter()
+        asked = next(self._asks)
+        while self._looked < asked:
+            if self._look_asked < asked:  # also if another caller has just asked
+                self._look_asked = asked
+                self.wake()
+            left = deadline - clock.monotonic()
+            if left <= 0 or self._hangs():
+                return
+            if is_sending() or not (self.is_running() or self._threads.start(self)):
+                self.maintain()
+                return
+            waiter.wait(min(left, _LOOK))
 
     def flush(self, deadline: float) -> bool:
         """

@@ -12,10 +12,11 @@ from contextlib import suppress
 
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
-from htlogging._process.locks import AroundFork
+from htlogging._process.locks import AroundFork, do_within
+from htlogging._process.suppression import is_sending
 from htlogging._queue.spool import connections, location, salvage, schema, statements
 from htlogging._queue.spool.lockfile import LockFile, identity
-from htlogging._queue.spool.schema import BUSY, SpoolUnavailable, Translated
+from htlogging._queue.spool.schema import BUSY, SpoolBusy, SpoolUnavailable, Translated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # does that much earlier; this is for when it waits for an answer.
 WAL_PAGES = (64, 16_384)
 
+
+# Seconds for which a sending thread waits for one that writes.
+SENDER_WAIT = 0.1
 
 # Seconds between two looks whether someone closed all descriptors: a system call, of 0.4
 # to 3 us.
@@ -99,6 +103,25 @@ class ConnectionPair:
                 with suppress(sqlite3.Error):
                     self._set_up(self._pair[0])
 
+    def with_writing(self, work: Callable[[], T]) -> T:
+        """
+        Do work with `writing`, for which a sending thread waits with a limit.
+
+        A signal handler may have stopped a caller that writes, and wait for the sending
+        thread in `flush` or `join`.
+
+        Raises:
+            SpoolBusy: The limit was reached, and nothing was done.
+        """
+        if not is_sending():
+            with self.writing:
+                return work()
+        done: list[T] = []
+        do_within(self.writing, SENDER_WAIT, lambda: done.append(work()))
+        if not done:
+            raise SpoolBusy("another thread is writing to it", passing=True)
+        return done[0]
+
     def write(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
         Do one statement, committed when this returns.
@@ -107,13 +130,16 @@ class ConnectionPair:
             SpoolUnavailable: It could not be done, and was not.
         """
         nested = self.is_writing_here()
-        with self.writing, Translated():
-            return work(self._to_write(nested), *args, **options)
+        with Translated():
+            return self.with_writing(
+                lambda: work(self._to_write(nested), *args, **options)
+            )
 
     def change(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do several statements as one; raises as `write` does."""
         nested = self.is_writing_here()
-        with self.writing, Translated():
+
+        def transaction() -> T:
             connection = self._to_write(nested)
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -125,6 +151,9 @@ class ConnectionPair:
                         connection.execute("ROLLBACK")
             return result
 
+        with Translated():
+            return self.with_writing(transaction)
+
     def read(self, work: Work[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
         Read.
@@ -135,8 +164,7 @@ class ConnectionPair:
         with Translated():
             while True:
                 if self._pair is None or not self._is_intact():
-                    with self.writing:
-                        self._open()
+                    self.with_writing(self._open)
                 with self._reading:
                     pair = self._pair
                     # Looked at with the lock: a fork or `reopen` may have come between.
@@ -174,8 +202,9 @@ class ConnectionPair:
 
     def is_gone(self) -> bool:
         """Return whether the file was deleted or replaced since it was opened."""
-        with self.writing:
-            return self._pair is not None and identity(self.path) != self._identity
+        return self.with_writing(
+            lambda: self._pair is not None and identity(self.path) != self._identity
+        )
 
     def has_another(self) -> bool:
         """Return whether there is a file that is not the one that was open."""

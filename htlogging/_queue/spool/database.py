@@ -13,6 +13,7 @@ import sqlite3
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from itertools import count
 
 from htlogging._queue.spool import location, statements
@@ -86,8 +87,8 @@ class SpoolFile(ConnectionPair):
 
     def settled_of(self, owner: int) -> int:
         """Return how many of an owner's events were settled, as far as is known."""
-        with self.writing, Translated():
-            found = self._lock.noted(owner)
+        with Translated():
+            found = self.with_writing(lambda: self._lock.noted(owner))
             return 0 if found is None else found[1]
 
     def count_lost(self) -> int:
@@ -99,23 +100,26 @@ class SpoolFile(ConnectionPair):
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
+        with Translated():
+            return self.with_writing(self._count_lost)
+
+    def _count_lost(self) -> int:
         lost = 0
-        with self.writing, Translated():
-            for owner in self._lock.all_noted():
-                ours = owner in self._lock.held
-                if (ours and owner not in self._idle) or not self._lock.take(owner):
-                    continue  # whoever lives counts by itself
-                # Looked at with the lock: another may have finished with it meanwhile.
-                accepted, settled = self._lock.noted(owner) or (0, 0)
-                here = self.read(statements.sum_of_owner, owner).events
-                lost += max(accepted - settled - here, 0)
-                if here:
-                    accepted = max(accepted, settled + here)
-                    self._lock.note(owner, accepted, accepted - here)
-                else:
-                    self._lock.forget(owner)
-                if not ours:
-                    self._lock.free(owner)
+        for owner in self._lock.all_noted():
+            ours = owner in self._lock.held
+            if (ours and owner not in self._idle) or not self._lock.take(owner):
+                continue  # whoever lives counts by itself
+            # Looked at with the lock: another may have finished with it meanwhile.
+            accepted, settled = self._lock.noted(owner) or (0, 0)
+            here = self.read(statements.sum_of_owner, owner).events
+            lost += max(accepted - settled - here, 0)
+            if here:
+                accepted = max(accepted, settled + here)
+                self._lock.note(owner, accepted, accepted - here)
+            else:
+                self._lock.forget(owner)
+            if not ours:
+                self._lock.free(owner)
         return lost
 
     def new_owner(self) -> int:
@@ -160,20 +164,15 @@ class SpoolFile(ConnectionPair):
         Raises:
             SpoolUnavailable: The file cannot be read.
         """
-        with self.writing, Translated():
+        with Translated():
             # Another file may have its name: then no process sees our locks.
-            self._lock.ready()
+            self.with_writing(self._lock.ready)
         adopted: list[tuple[int, int, int]] = []
         # One by one along the key: a DISTINCT would look at every event.
         owner = self.read(statements.next_owner, 0)
         while owner is not None and len(adopted) < count:
-            with self.writing, Translated():
-                # Whatever the destination was: as if its process had died.
-                ours = owner in self._idle or (
-                    owner not in self._lock.held and self._lock.take(owner)
-                )
-                # From here on, and until all is noted, another queue may have it.
-                self._idle.update({owner} if ours else ())
+            with Translated():
+                ours = self.with_writing(partial(self._take_over, owner))
             if ours:
                 ends = self.read(statements.span, owner)
                 if ends is not None:
@@ -181,12 +180,25 @@ class SpoolFile(ConnectionPair):
             owner = self.read(statements.next_owner, owner)
         return adopted
 
+    def _take_over(self, owner: int) -> bool:
+        """Return whether an owner is ours, or served by nobody; with `writing`."""
+        # Whatever the destination was: as if its process had died.
+        ours = owner in self._idle or (
+            owner not in self._lock.held and self._lock.take(owner)
+        )
+        # From here on, and until all is noted, another queue may have it.
+        self._idle.update({owner} if ours else ())
+        return ours
+
     def serve(self, owner: int) -> bool:
         """Take an adopted owner for one queue; return whether no other was faster."""
-        with self.writing:
+
+        def take() -> bool:
             idle = owner in self._idle
             self._idle.discard(owner)
             return idle
+
+        return self.with_writing(take)
 
     def leave(self, owners: Iterable[int]) -> None:
         """Let other queues of this process adopt these; their bytes stay locked."""
@@ -195,11 +207,15 @@ class SpoolFile(ConnectionPair):
 
     def free(self, owners: Iterable[int]) -> None:
         """Serve these no more: they have no events."""
-        with self.writing, Translated():
+
+        def free() -> None:
             for owner in owners:
                 self._idle.discard(owner)
                 self._lock.forget(owner)
                 self._lock.free(owner)
+
+        with Translated():
+            self.with_writing(free)
 
     def is_there(self) -> bool:
         """Return whether there is a file, as far as is known."""

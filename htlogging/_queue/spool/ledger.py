@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 
 from htlogging._process import locks
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # The source of batches: in the file; taken out of it; 0 is memory's.
 IN_FILE, EVICTED = 1, -1
+
+# How often a read of the counts is repeated while they change.
+_LOOKS = 1_000
 
 # Events that are kept in memory as well, for a moment.
 _RECENT = 1_000
@@ -59,6 +63,27 @@ class Owner:
         return bool(self.last >= MAX_SEQ)
 
 
+class _Step:
+    """
+    That the ledger is being changed: its sums do not hold for a moment.
+
+    One that is cut short is on until the next one; readers then look longer.
+    """
+
+    __slots__ = ("count", "is_on")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_on = False
+
+    def __enter__(self) -> None:
+        self.is_on = True
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.is_on = False
+
+
 class Ledger:
     """
     Which events wait, are claimed, settled, or were left in the file.
@@ -72,10 +97,12 @@ class Ledger:
         self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
         self.adopted_waiting = 0  # their sum: every caller of `put` asks for it
         self.claims = Claims()
-        # Guards all below, and changes of `taken`, for a few operations; nothing is
-        # waited for while held. Re-entrant for signal handlers; a forked child has a
-        # ledger of its own.
+        # Guards changes of all below, and of `taken`, for a few operations; nothing is
+        # waited for while held. Who only reads (`counts`, `mark`, `settled_to`) takes no
+        # lock: a signal handler may stop a caller there, and wait for a sending thread.
+        # Re-entrant for signal handlers; a forked child has a ledger of its own.
         self.lock = locks.rlock()
+        self._step = _Step()  # with `lock`: what is changed must be seen as a whole
         self._evicted = 0  # batches taken out of the file
         self._moving = 0  # events taken out of the file, not yet counted elsewhere
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`
@@ -89,11 +116,13 @@ class Ledger:
 
     def serve(self, owner: Owner) -> None:
         """Have `put` add to this owner; the one before, which is full, is adopted."""
-        with self.lock:
-            before, self.own = self.own, owner
+        with self.lock, self._step:
+            before = self.own
             if before is not None:
+                # First: at no moment is it served by nobody.
                 self.adopted = [*self.adopted, before]
-                self._sum_up()
+            self.own = owner
+            self._sum_up()
 
     def owners(self) -> list[Owner]:
         """Return the owners whose events are claimed, the elder ones first."""
@@ -107,29 +136,41 @@ class Ledger:
         return max(waiting, 0) + self.adopted_waiting
 
     def counts(self) -> Counts:
-        """Return what became of all events."""
-        with self.lock:
-            state = self.claims.state
-            queued = self.waiting() + self._moving + sum(self._left.values())
-            return Counts(
-                state.delivered + self._late,
-                state.failed + self._lost,
-                queued + state.claimed,
-            )
+        """Return what became of all events; any thread, without a lock."""
+        for _ in range(_LOOKS):
+            before = self._step.count
+            found = self._count()
+            if not self._step.is_on and self._step.count == before:
+                break
+            if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+                break  # a signal handler has interrupted the change, on this thread
+            time.sleep(0)  # let the thread that changes it continue
+        return found
+
+    def _count(self) -> Counts:
+        state = self.claims.state
+        queued = self.waiting() + self._moving + sum(self._left.values())
+        return Counts(
+            state.delivered + self._late,
+            state.failed + self._lost,
+            queued + state.claimed,
+        )
 
     def claim(
         self, ids: Sequence[int], events: list[bytes], holder: Holder | None
     ) -> Batch:
         """Note that these were claimed."""
-        # First: cut short behind this line, they are claimed, and will be again.
-        batch = self.claims.note(Batch(events, ids, IN_FILE), holder)
-        self.skip(ids)
+        with self.lock, self._step:
+            # First: cut short behind this line, they are claimed, and will be again.
+            batch = self.claims.note(Batch(events, ids, IN_FILE), holder)
+            self._skip(ids)
         return batch
 
     def evict(self, ids: Sequence[int], events: list[bytes]) -> Batch:
         """Note that these were taken out of the file; they are claimed by that."""
-        batch = self._out(events)
-        self.skip(ids)
+        with self.lock, self._step:
+            batch = self._out(events)
+            self._skip(ids)
         return batch
 
     def _out(self, events: list[bytes]) -> Batch:
@@ -139,26 +180,25 @@ class Ledger:
             Batch(events, [self._evicted] * len(events), EVICTED), None
         )
 
-    def skip(self, ids: Iterable[int]) -> None:
+    def _skip(self, ids: Iterable[int]) -> None:
         """Note that no event up to these waits any more, each of its owner's."""
         reached: dict[int, list[int]] = {}
         for event in ids:
             number, seq = owner_of(event)
             found = reached.setdefault(number, [0, 0])
             found[:] = max(found[0], seq), found[1] + 1
-        with self.lock:
-            served = [*self.owners(), self.direct]
-            for owner in served:
-                if owner is not None and owner.number in reached:
-                    self._pass(owner, *reached[owner.number])
-            self._sum_up()
+        served = [*self.owners(), self.direct]
+        for owner in served:
+            if owner is not None and owner.number in reached:
+                self._pass(owner, *reached[owner.number])
+        self._sum_up()
 
     def _sum_up(self) -> None:
         self.adopted_waiting = sum(owner.waiting() for owner in self.adopted)
 
     def pass_all(self, owner: Owner, last: int) -> None:
         """Note that none of an owner's events up to a number is there."""
-        with self.lock:
+        with self.lock, self._step:
             self._pass(owner, last, 0)
             self._sum_up()
 
@@ -186,8 +226,8 @@ class Ledger:
 
     def lose(self, ids: Sequence[int]) -> None:
         """Note that these are in the file, but not as they were accepted."""
-        with self.lock:
-            self.skip(ids)
+        with self.lock, self._step:
+            self._skip(ids)
             self._lost += len(ids)
             self._untold += len(ids)
 
@@ -210,6 +250,8 @@ class Ledger:
 
     def take_lost(self) -> tuple[int, int]:
         """Return how many were lost since the last call, and how many just gone."""
+        if not self._untold and not self._gone:
+            return 0, 0
         with self.lock:
             found = self._untold, self._gone
             self._untold = self._gone = 0
@@ -217,9 +259,9 @@ class Ledger:
 
     def settle_left(self, batch: Batch) -> bool:
         """Note that events were delivered after `abandon`; unless others have them."""
-        with self.lock:
-            if not self._left:
-                return False
+        if not self._left:
+            return False
+        with self.lock, self._step:
             left = self._left.copy()
             for event in batch.ids:
                 number = owner_of(event)[0]
@@ -232,18 +274,18 @@ class Ledger:
 
     def move(self, count: int) -> None:
         """Note that this many were taken out; they count as queued until `moved`."""
-        with self.lock:
+        with self.lock, self._step:
             self._moving += count
 
     def moved(self, count: int, lost: list[bytes]) -> Batch | None:
         """Note that these are counted elsewhere; return those without room there."""
-        with self.lock:
+        with self.lock, self._step:
             self._moving -= count
             return self._out(lost) if lost else None
 
     def adopt(self, number: int, first: int, last: int, settled: int) -> None:
         """Serve another owner; elder ones first."""
-        with self.lock:
+        with self.lock, self._step:
             self._left.pop(number, None)
             found = [*self.adopted, Owner(number, first - 1, last, settled)]
             self.adopted = sorted(found, key=lambda owner: owner.number)
@@ -258,7 +300,7 @@ class Ledger:
     def drop(self, numbers: Iterable[int]) -> None:
         """Serve these adopted owners no more."""
         gone = set(numbers)
-        with self.lock:
+        with self.lock, self._step:
             self.adopted = [o for o in self.adopted if o.number not in gone]
             self._sum_up()
 
@@ -275,7 +317,7 @@ class Ledger:
             The owners that were served, and how many events each has left; those of
             earlier times included.
         """
-        with self.lock:
+        with self.lock, self._step:
             owners = self.owners()
             if self.direct is not None:
                 owners.append(self.direct)
@@ -287,15 +329,18 @@ class Ledger:
                 number: count for number, count in (self._left | left).items() if count
             }
             self.claims.leave(IN_FILE)
-            self.forget()
+            self._forget()
             return {owner.number for owner in owners}, self._left
 
     def forget(self) -> None:
         """Serve no owner any more."""
-        with self.lock:
-            self.own = self.direct = None
-            self.adopted = []
-            self.adopted_waiting = 0
+        with self.lock, self._step:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.own = self.direct = None
+        self.adopted = []
+        self.adopted_waiting = 0
 
     def mark(self) -> Mark:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
@@ -305,16 +350,15 @@ class Ledger:
         return {owner.number: owner.last for owner in served}
 
     def claimed_to(self, mark: Mark) -> bool:
-        """Return whether all events up to the mark were claimed, at least."""
-        with self.lock:
-            return not self.claims.state.released and all(
-                owner.taken >= mark.get(owner.number, 0) for owner in self.owners()
-            )
+        """Return whether all events up to the mark were claimed, at least; no lock."""
+        return not self.claims.state.released and all(
+            owner.taken >= mark.get(owner.number, 0) for owner in self.owners()
+        )
 
     def settled_to(self, mark: Mark) -> bool:
-        """Return whether all events up to the mark were settled."""
-        with self.lock:
-            if not self.claimed_to(mark):
-                return False
-            found = map(owner_of, self.claimed_ids())
-            return all(seq > mark.get(number, 0) for number, seq in found)
+        """Return whether all events up to the mark were settled; no lock is taken."""
+        # In this order: what is claimed is noted as that before it waits no more.
+        if not self.claimed_to(mark):
+            return False
+        found = map(owner_of, self.claimed_ids())
+        return all(seq > mark.get(number, 0) for number, seq in found)

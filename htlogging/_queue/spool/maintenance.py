@@ -11,7 +11,7 @@ from htlogging._queue.spool import statements
 from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.outage import Outage
 from htlogging._queue.spool.repair import Repair
-from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging._queue.spool.schema import SpoolBusy, SpoolUnavailable
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
@@ -137,9 +137,11 @@ class Maintenance:
         # Before they leave the file: should this process die between, they are sent
         # again, and not taken for lost.
         # With `writing`, as in `put`, which notes the same counts.
-        with self._file.writing:
+        def note() -> None:
             for owner in self._ledger.count_settled(ids):
                 self._file.note(owner.number, owner.last, owner.settled)
+
+        self._file.with_writing(note)
 
     def set_aside(self, ids: Sequence[int]) -> None:
         """Keep rows that are not what was written from being sent."""
@@ -273,7 +275,7 @@ class Maintenance:
         try:
             found = self._file.adopt(room)
         except SpoolUnavailable as exc:
-            if exc.broken or not self._file.is_open():
+            if exc.broken or isinstance(exc, SpoolBusy) or not self._file.is_open():
                 raise
             self.lines["locks"] = (
                 f"events of processes that died stay in the spool ({exc}); those of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from htlogging._process.clock import clock
-from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging._queue.spool.schema import SpoolBusy, SpoolUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Outage:
 
     def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
         """Note that it did not work."""
+        if isinstance(exc, SpoolBusy):
+            return
         self.trouble = str(exc)
         if isinstance(exc, SpoolUnavailable):
             self.damaged |= exc.damaged

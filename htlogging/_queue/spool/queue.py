@@ -7,12 +7,13 @@ from contextlib import suppress
 from htlogging._metrics.figures import figures
 from htlogging._process import locks
 from htlogging._process.clock import clock
+from htlogging._process.locks import do_aside, do_within
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
 from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance
 from htlogging._queue.spool.reasons import scrubbed
-from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging._queue.spool.schema import SpoolBusy, SpoolUnavailable
 from htlogging._queue.spool.writer import Writer
 from htlogging._settings import MAX_BODY_EVENTS
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from htlogging._settings import Settings
     from htlogging._stats import Counters
     from htlogging.exceptions import DeliveryError
+
+# Seconds for which `flush` and `close` wait for another thread's look.
+_LONG_LOOK = 10.0
 
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
@@ -221,9 +225,10 @@ class SpoolQueue:
 
     def stops_senders(self) -> bool:
         """Return whether this thread holds what sending threads wait for."""
-        held: tuple[Any, ...] = (self._taking, self._ledger.lock)
+        held: tuple[Any, ...] = (self._looking, self._taking, self._ledger.lock)
         return (
-            any(lock._is_owned() for lock in held)  # noqa: SLF001
+            self._file.is_reading_here()
+            or any(lock._is_owned() for lock in held)  # noqa: SLF001
             or self._ledger.claims.stops_senders()
             or self._memory.stops_senders()
         )
@@ -244,11 +249,16 @@ class SpoolQueue:
     def close(self) -> None:
         """Come to rest: let go of the file and of its path, until the next event."""
         self.unregister()
+        if not self._is_interrupting():
+            # Else the interrupted call uses it, and it stays open.
+            do_aside(self._rest)
+        self._tell()
+
+    def _rest(self) -> None:
         with self._looking:
             self._care.rest()
             if not self._file.is_used():
                 self._file.reopen()
-        self._tell()
 
     def unregister(self) -> None:
         """Let the path be used for another destination, until the next event."""
@@ -281,18 +291,32 @@ class SpoolQueue:
         Args:
             at_once: Whether it is due, whenever it was done last.
         """
-        if self._file.is_writing_here() or self._file.is_reading_here():
-            return []  # in a signal handler: who looks now may wait for our writing
+        if self._is_interrupting():
+            return []
         if at_once or self._is_due():
             # One at a time: `flush` must not go on before what another adopts is
-            # counted.
-            with self._looking:
-                if at_once or self._is_due():
-                    self._next_look = clock.monotonic() + LOOK_EVERY
-                    self._look()
+            # counted. A sending thread need not: a signal handler may have stopped who
+            # looks, and wait for it.
+            wait = _LONG_LOOK if at_once else 0.0
+            do_within(self._looking, wait, lambda: self._look_if_due(at_once=at_once))
         self._care.shorten_log()
         self._tell()
         return self._care.evictions()
+
+    def _is_interrupting(self) -> bool:
+        """
+        Return whether this is a signal handler that came into another call, or so.
+
+        Then nothing is done that what it interrupted may be in the middle of, or that
+        another thread does which waits for that.
+        """
+        return self._file.is_writing_here() or self.stops_senders()
+
+    def _look_if_due(self, *, at_once: bool) -> None:
+        if at_once or self._is_due():
+            self._next_look = clock.monotonic() + LOOK_EVERY
+            with suppress(SpoolBusy):  # from `_move_out`
+                self._look()
 
     def _is_due(self) -> bool:
         if clock.monotonic() >= self._next_look:

@@ -123,6 +123,14 @@ class SpoolUnavailable(Exception):
         self.alien = alien
 
 
+class SpoolBusy(SpoolUnavailable):
+    """
+    Another thread writes, and does not end: a signal handler may have stopped it.
+
+    Whoever sends does something else meanwhile, and reports nothing.
+    """
+
+
 def set_up(
     connection: sqlite3.Connection, *, full_sync: bool = False, log_pages: int = 1_000
 ) -> None:

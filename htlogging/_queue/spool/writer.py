@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from htlogging._process.locks import do_within
+from htlogging._process.suppression import is_sending
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.ledger import Owner
 from htlogging._queue.spool.rows import id_of
@@ -60,11 +61,12 @@ class Writer:
         try:
             self._use_path()
             writing = self._file.writing
-            if not self._file.is_reading_here():
+            if not self._file.is_reading_here() and not is_sending():
                 # Keeps the order of what threads write, and their numbers apart.
                 with writing:
                     return self._write(event, direct=direct)
-            # In a signal handler. Who has `writing` may wait for what it interrupted.
+            # In a signal handler: who has `writing` may wait for what it interrupted. Or
+            # in `on_error`: a signal handler may have stopped who has it.
             return do_within(
                 writing, _HANDLER_WAIT, lambda: self._write(event, direct=direct)
             )
