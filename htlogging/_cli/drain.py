@@ -132,11 +132,11 @@ class Notes(Report):
         super().__init__()
         self._say = say
 
-    def failing(self, why: str, *, closing: bool = False) -> None:  # noqa: ARG002
+    def try_failed(self, why: str, *, closing: bool = False) -> None:  # noqa: ARG002
         """Print a line for each failed try: a person is watching."""
         self._say(f"no success yet ({why}); trying again")
 
-    def working(self) -> None:
+    def answered(self) -> None:
         """Do nothing: the progress bar shows it."""
 
     def lost(self, outcome: str, count: int, why: str, kind: str = "") -> None:
