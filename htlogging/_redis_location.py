@@ -129,6 +129,27 @@ class Location:
         return f"<Location {self}>"
 
     @property
+    def has_options(self) -> bool:
+        """Whether the URL has parameters that only redis-py can check."""
+        # A RedisCluster asks the network as soon as it is made.
+        return bool(self._options) and not self._cluster
+
+    def check_options(self) -> None:
+        """
+        Have redis-py check its parameters, without a network.
+
+        Raises:
+            InvalidSetting: It refuses one.
+        """
+        import redis
+
+        try:
+            pool = redis.Redis.from_url(self._url()).connection_pool
+            pool.make_connection()
+        except (ValueError, TypeError, redis.RedisError) as exc:
+            raise self._refused(exc) from None
+
+    @property
     def dead(self) -> str:
         """The stream of dead letters."""
         return f"{self.stream}:dead"
@@ -162,10 +183,13 @@ class Location:
                 return redis.RedisCluster.from_url(url, **common)
             return redis.Redis.from_url(url, **common)
         except (ValueError, TypeError) as exc:
-            why = str(exc)
-            if self._password:
-                why = why.replace(self._password, "***")
-            raise self._wrong(f"redis-py says: {why[:200]}") from None
+            raise self._refused(exc) from None
+
+    def _refused(self, exc: Exception) -> InvalidSetting:
+        why = str(exc)
+        if self._password:
+            why = why.replace(self._password, "***")
+        return self._wrong(f"redis-py says: {why[:200]}")
 
     def _url(self, host: str | None = None) -> str:
         from urllib.parse import quote

@@ -6,7 +6,7 @@ import os
 
 from htlogging import _checks
 from htlogging._checks import DEFAULT_HOST, Choice, Integer, Seconds
-from htlogging._process import capturing
+from htlogging._process import capturing, logging_lock
 from htlogging._process.capturing import is_loopback
 from htlogging.exceptions import InvalidSetting
 
@@ -198,7 +198,12 @@ class Settings:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         check_names(given)
-        self.given = frozenset(n for n, v in given.items() if v not in (None, ""))
+        self.given = frozenset(
+            # By type: comparing an array or another odd object may raise.
+            name
+            for name, value in given.items()
+            if value is not None and not (isinstance(value, str) and not value)
+        )
         for name, row in TABLE.items():
             setattr(self, name, _value(name, row, given.get(name)))
         # Stronger than the code: this process sends nothing.
@@ -227,7 +232,12 @@ class Settings:
             # Late: few have a Redis.
             from htlogging._redis_location import Location
 
-            self.redis_url, host = host, str(Location(host))
+            location = Location(host)
+            if location.has_options:
+                # dictConfig may hold logging's lock, and this imports redis-py.
+                with logging_lock.late_import():
+                    location.check_options()
+            self.redis_url, host = host, str(location)
         else:
             host = _checks.host_url(host)
         self.host = host

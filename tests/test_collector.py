@@ -406,6 +406,20 @@ class TestObject:
             assert post(collector, batch(event())).status_code == 200
         assert len(collector.events) == 2
 
+    def test_no_thread(self, monkeypatch):
+        """It does not listen then, and may be started again."""
+
+        def refuse(_):
+            raise RuntimeError("can't start new thread")
+
+        collector = Collector()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="thread"):
+                collector.start()
+        with collector:
+            assert post(collector, batch(event())).status_code == 200
+
     def test_port_in_use(self, collector):
         """A port that another has is an `OSError`."""
         other = Collector(port=int(collector.url.rpartition(":")[2]))

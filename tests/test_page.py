@@ -175,6 +175,20 @@ class TestApi:
         assert ask(collector, path).status_code == 404
         assert collector.requests == []
 
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("GET", "/_/reset", "POST"),
+            ("PUT", "/_/faults", "GET, HEAD, POST"),
+            ("POST", "/_/events", "GET, HEAD"),
+            ("DELETE", "/_/nothing", "GET, HEAD"),
+        ],
+    )
+    def test_another_method(self, collector, method, path, allowed):
+        """It is a 405 that names the right ones."""
+        said = requests.request(method, collector.url + path, timeout=HANG)
+        assert (said.status_code, said.headers["Allow"]) == (405, allowed)
+
 
 class TestBounds:
     def test_memory(self, collector):

@@ -37,6 +37,7 @@ CROWD = 1_000
 @pytest.fixture(autouse=True)
 def _nothing_bound():
     htlogging.clear()
+    _travel._told.clear()
     yield
     assert htlogging.get() == {}
 
@@ -107,7 +108,22 @@ class TestTravel:
         for value in ("x" * 20_000, [object()] * 20_000):
             with htlogging.scope(a=value), caplog.at_level("WARNING", "htlogging"):
                 assert _travel.packed() is None
-        assert caplog.text.count("does not travel") == 2
+        assert caplog.text.count("does not travel") == 1
+
+    def test_lines_have_a_bound(self, caplog, monkeypatch):
+        """One a minute, with how many jobs it is about; another kind has its own."""
+        now = [0.0]
+        monkeypatch.setattr(_travel.clock, "monotonic", lambda: now[0])
+        for _ in range(10):
+            with _travel.job("{"), htlogging.scope(a="x" * 20_000):
+                _travel.packed()
+        assert [r.message.partition(":")[0] for r in caplog.records] == [
+            "a job's bound fields cannot be read, and are left out [htlogging]",
+            "what is bound here does not travel with the job",
+        ]
+        now[0] = 61.0
+        _travel.job("{")
+        assert caplog.messages[-1].endswith("left out (10 jobs) [htlogging]")
 
     @pytest.mark.parametrize(
         "text",
@@ -520,6 +536,18 @@ class TestTaskiq:
 
         asyncio.run(main())
         assert [e["properties"] for e in ht_events.named("Tried")] == [{}, {}]
+
+    def test_an_end_without_a_beginning(self, broker):
+        """A middleware before ours raised: there is no scope, and nothing else raises."""
+        from taskiq import TaskiqMessage, TaskiqResult
+
+        message = TaskiqMessage(
+            task_id="1", task_name="t", labels={}, args=[], kwargs={}
+        )
+        result = TaskiqResult(is_err=True, return_value=None, execution_time=0)
+        with htlogging.scope(a=1):
+            broker.middlewares[0].post_execute(message, result)
+            assert htlogging.get() == {"a": 1}
 
     def test_the_brokers_end_delivers(self, broker, collector):
         """What waits is delivered, a sender's too."""

@@ -97,3 +97,18 @@ class TestLocation:
         """A parameter that redis-py does not know is an error that names it, in time."""
         with pytest.raises(InvalidSetting, match="redis-py says"):
             Location("redis://:secret@h?health_check_interval=often").connect(1)
+
+    @pytest.mark.parametrize("more", ["", "&sentinel=mymaster"])
+    @pytest.mark.parametrize(
+        "option", ["sockt_timeout=1", "health_check_interval=often", "ssl_cert=a"]
+    )
+    def test_refused_at_once(self, option, more):
+        """A handler with it is not made; the line has no password."""
+        with pytest.raises(InvalidSetting, match="redis-py says") as caught:
+            HtEventsHandler(host=f"redis://:secret@127.0.0.1:1/0?{option}{more}")
+        assert "secret" not in str(caught.value)
+
+    def test_taken_at_once(self):
+        """What redis-py knows is taken, without a connection."""
+        url = "rediss://127.0.0.1:1/0?health_check_interval=5&ssl_ca_certs=/ca.pem"
+        HtEventsHandler(host=url).close()

@@ -39,6 +39,23 @@ def refuse(**given):
     return message
 
 
+class TestGiven:
+    def test_odd_objects(self):
+        """A value is not compared: that of an array is no answer, or an error."""
+
+        class Odd:
+            def __eq__(self, other):
+                raise LookupError
+
+            __hash__ = None
+
+            def __call__(self, error, events):
+                pass
+
+        settings = make(on_error=Odd(), spool="", timeout=None)
+        assert settings.given == {"write_key", "on_error"}
+
+
 class TestDefaults:
     def test_are_these(self):
         """With a write key alone, all else is as docs/settings.md says."""

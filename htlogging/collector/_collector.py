@@ -95,6 +95,7 @@ class Collector:
 
         Raises:
             OSError: The port cannot be used.
+            RuntimeError: No thread can be started. It does not listen then.
         """
         if self._server is None:
             server = _http.Server(self._port, self._scripted, self._receive, self._page)
@@ -106,8 +107,14 @@ class Collector:
             thread = threading.Thread(
                 target=server.serve, name="htlogging-collector", daemon=True
             )
-            # With an empty context: what is bound where it starts is not the server's.
-            Context().run(thread.start)
+            try:
+                # With an empty context: what is bound where it starts is not the server's.
+                Context().run(thread.start)
+            except BaseException:
+                self._server = None
+                self._log.close()
+                server.server_close()
+                raise
         return self
 
     def stop(self) -> None:

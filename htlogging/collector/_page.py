@@ -84,7 +84,7 @@ class Page:
             return self._page()
         name = url.path.removeprefix("/_/")
         asked = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        if arrival.method in ("GET", "HEAD"):
+        if arrival.method in ("GET", "HEAD") and name != "reset":
             return self._get(name, asked, arrival)
         if arrival.method == "POST" and name in ("reset", "faults"):
             # Without a body there is nothing to read, so a plain `curl -X POST` will do.
@@ -92,7 +92,10 @@ class Page:
             if unread or _guard.is_simple(arrival.headers):
                 return _error(HTTPStatus.FORBIDDEN, "Content-Type is not JSON")
             return self._post(name, arrival.raw)
-        return _error(HTTPStatus.METHOD_NOT_ALLOWED, "this is read with GET")
+        methods = {"reset": "POST", "faults": "GET, HEAD, POST"}
+        allowed = methods.get(name, "GET, HEAD")
+        status, body = HTTPStatus.METHOD_NOT_ALLOWED, f"the method must be {allowed}"
+        return _json({"error": body}, status, Allow=allowed)
 
     def _page(self) -> Answer:
         # Read on first use: tests that do not open the page need not wait for it.
@@ -232,8 +235,8 @@ def _message(kind: str, number: str, data: dict[str, Any]) -> bytes:
     return f"event: {kind}\nid: {number}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-def _json(value: object, status: int = 200) -> Answer:
-    headers = {"Content-Type": "application/json", **_SAFE}
+def _json(value: object, status: int = 200, **more: str) -> Answer:
+    headers = {"Content-Type": "application/json", **_SAFE, **more}
     return Answer(status, headers, [json.dumps(value).encode()])
 
 

@@ -144,7 +144,8 @@ class Tokens:
         except TokenRefused as exc:
             status, fault = exc.status, exc.description
             said = {"error": exc.error, "error_description": fault}
-        natural = Reply(status, body=json.dumps(said).encode())
+        headers = {"Allow": "POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        natural = Reply(status, body=json.dumps(said).encode(), headers=headers)
         reply = merge(natural, scripted)
         with self._lock:
             if fault is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 
 from htlogging._event import bindable
+from htlogging._process.clock import clock
+from htlogging._report.lines import say
 from htlogging._scopes.bindings import ScopeBlock, current
 from htlogging.exceptions import InvalidEvent
 
@@ -24,7 +25,12 @@ _ONCE = ("ht_message_id", "ht_timestamp")
 
 _MAX_DEPTH = 16
 
-_log = logging.getLogger("htlogging")
+# Seconds between two lines of the same kind.
+_QUIET = 60.0
+
+# Line -> when it was written last, and how many jobs no line has counted since. A thread
+# that comes between may lose a count.
+_told: dict[str, tuple[float, int]] = {}
 
 
 def packed() -> str | None:
@@ -34,10 +40,9 @@ def packed() -> str | None:
         return None
     text = _json(fields)
     if text is None or len(text) > MAX_BYTES:
-        _log.warning(
-            "what is bound here does not travel with the job: it has more than %s "
-            "bytes; bind less",
-            f"{MAX_BYTES:,}",
+        _report(
+            "what is bound here does not travel with the job: it has more than "
+            f"{MAX_BYTES:,} bytes; bind less"
         )
         return None
     return text
@@ -57,7 +62,7 @@ def job(text: object) -> ScopeBlock:
             fields = bindable.check(json.loads(text))
         except (ValueError, AttributeError, RecursionError):
             # Not ours, or of another version: the job itself must run.
-            _log.warning("a job's bound fields cannot be read")
+            _report("a job's bound fields cannot be read, and are left out")
             fields = {}
     return ScopeBlock(fields)
 
@@ -65,6 +70,17 @@ def job(text: object) -> ScopeBlock:
 def eager() -> ScopeBlock:
     """Return a scope for a job that runs where it is enqueued."""
     return ScopeBlock({k: v for k, v in current().items() if k not in _ONCE})
+
+
+def _report(line: str) -> None:
+    """Write a line at once, and later ones of its kind once a minute with their count."""
+    now = clock.monotonic()
+    last, untold = _told.get(line, (-_QUIET, 0))
+    if now - last < _QUIET:
+        _told[line] = last, untold + 1
+        return
+    _told[line] = now, 0
+    say("%s%s", line, f" ({untold + 1} jobs)" if untold else "")
 
 
 def _json(fields: dict[str, Any]) -> str | None:

@@ -60,7 +60,10 @@ class HtEventsMiddleware(TaskiqMiddleware):
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002
         """End the scope."""
-        *others, block = _running.get()
+        running = _running.get()
+        if not running:  # another middleware's `pre_execute` has raised
+            return
+        *others, block = running
         _running.set(tuple(others))
         block.pause()
         block.end()
