@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import htlogging
 from htlogging import DeliveryError
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
+from htlogging.metrics import openmetrics
 
 HANG = 60
 
@@ -207,11 +209,11 @@ class TestPairs:
 
 
 class _Interruption:
-    """Makes a call at a line of the package that another call comes to, as signals do."""
+    """Makes a call at a line of packages that another call comes to, as signals do."""
 
-    FOLDER = os.path.dirname(htlogging.__file__)
-
-    def __init__(self, line, call):
+    def __init__(self, line, call, *packages):
+        packages = packages or (htlogging,)
+        self._folders = tuple(os.path.dirname(each.__file__) for each in packages)
         self._left = line
         self._call = call
 
@@ -228,7 +230,7 @@ class _Interruption:
             sys.settrace(before)
 
     def _trace(self, frame, event, _):
-        if not frame.f_code.co_filename.startswith(self.FOLDER):
+        if not frame.f_code.co_filename.startswith(self._folders):
             return None
         if event == "line":
             self._left -= 1
@@ -242,7 +244,7 @@ class TestEveryLine:
     """What `TestPairs` shows at moments that chance chooses, at each line there is."""
 
     @pytest.mark.parametrize("inner", ["flush", "join"])
-    @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join"])
+    @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join", "metrics"])
     @pytest.mark.parametrize("way", WAYS)
     def test_delivers_at_once(self, make, collector, way, outer, inner):
         """The handler's call ends with all delivered, whatever it interrupts."""
@@ -255,6 +257,8 @@ class TestEveryLine:
                 return client.track("user", "e", {"n": next(count)})[0]
             if call == "flush":
                 return client.flush(HANG)
+            if call == "metrics":
+                return bool(openmetrics() and htlogging.health())
             return bool(client.stats) if call == "stats" else client.join() is None
 
         def interrupt():
@@ -274,6 +278,86 @@ class TestEveryLine:
         assert client.flush(HANG)
         assert numbers(collector) == set(range(next(count)))
         assert client.stats.failed == 0
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_shutdown_of_logging(self, make, collector, way):
+        """`logging.shutdown` delivers in a signal handler that interrupts `log.info`."""
+        client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
+        log, (handler,) = client.logger, client.logger.handlers
+        log.setLevel(logging.INFO)
+        count = itertools.count()
+        missing = []
+
+        def say():
+            log.info("e", extra={"ht_user_id": "user", "n": next(count)})
+
+        def interrupt():
+            n = next(count)
+            client.track("user", "e", {"n": n})
+            logging.shutdown([weakref.ref(handler)])
+            # While logging's own lock is held it does not wait, and threads send the rest.
+            if n not in numbers(collector) and not client.flush(HANG):
+                missing.append(n)
+
+        for line in itertools.count(1, 1 if way == "memory" else 5):
+            interruption = _Interruption(line, interrupt, htlogging, logging)
+            interruption.during(say)
+            assert not missing, f"interrupted at line {line}"
+            if not interruption.done():
+                break
+        assert line > 50
+        assert client.flush(HANG)
+        assert numbers(collector) == set(range(next(count)))
+        assert client.stats.failed == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+class TestSignalToEnd:
+    SCRIPT = """
+import signal, sys, threading
+from htlogging.htevents import Client
+client = Client("KEY", host=sys.argv[3], shutdown_timeout=60, spool=sys.argv[2] or None)
+count = 0
+def end(*_):
+    settled = client.flush(60) if sys.argv[1] == "flush" else client.join() is None
+    print(settled, client.stats.queued, count, flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+def poll():
+    while True:
+        client.stats
+threading.Thread(target=poll, daemon=True).start()
+while True:
+    client.track("user", "e", {"n": count})
+    count += 1
+    client.stats
+    if count % 20 == 0:
+        client.flush(60)
+    if count == 100:
+        print("ready", flush=True)
+"""
+
+    @pytest.mark.parametrize("call", ["flush", "join"])
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    def test_beside_a_metrics_thread(self, collector, tmp_path, way, call):
+        """A SIGTERM handler that flushes or joins, then exits, has all delivered."""
+        spool = str(tmp_path / "spool") if way == "spool" else ""
+        with subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT, call, spool, collector.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout.readline() == "ready\n"
+                process.send_signal(signal.SIGTERM)
+                said, _ = process.communicate(timeout=HANG)
+            finally:
+                process.kill()
+        settled, queued, count = said.split()
+        assert (settled, queued, process.returncode) == ("True", "0", 0)
+        # One more may have been accepted that was not counted yet.
+        assert numbers(collector) - {int(count)} == set(range(int(count)))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
