@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from htlogging._delivery import request
 from htlogging._event import encoder
 from htlogging.exceptions import EventTooLarge
 
@@ -986,6 +987,42 @@ class TestAnything:
             else:
                 with pytest.raises(EventTooLarge):
                     encode({"a": value}, limit)
+
+
+class TestPrivates:
+    """What is used of the standard library's `_json` does as `json` does."""
+
+    @pytest.mark.parametrize(
+        "value", [{"ä": [1, 2.5, None, True, '\u2028"\\\n']}, [], "x", {}, 2**70]
+    )
+    def test_encoder(self, value):
+        """The C encoder takes these arguments, and gives what `json.dumps` gives."""
+        made = type(encoder._chunks)
+        assert made is json.encoder.c_make_encoder
+        expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        assert encoder._stdlib_dumps(value) == expected.encode()
+
+    @pytest.mark.parametrize("key", ["K", "ä\ud800\U0001f600", '"\\\n'])
+    def test_write_key(self, key):
+        """A write key is written as `json.dumps` does."""
+        assert f'"writeKey":{json.dumps(key)}}}'.encode() in request.body([], key)
+
+
+class TestImport:
+    def test_without_json(self):
+        """Neither the package nor the facade imports `json`, which takes 1 ms."""
+        code = (
+            "import sys; from htlogging import htevents; print('json' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", textwrap.dedent(code)],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        )
+        assert done.stdout.strip() == "False"
 
 
 class TestWithoutOrjson:

@@ -17,7 +17,7 @@ import pytest
 
 import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler, htevents
-from htlogging._event import noting
+from htlogging._event import noting, origin
 from htlogging.htevents import Client
 
 # Seconds; the hang guard.
@@ -273,11 +273,14 @@ class TestMakingRecords:
         given = ("app", 20, "f.py", 7, "a %s", (1,), None, "run", extra, "stack")
         logger = logging.getLogger("app")
         ours, its = logger.makeRecord(*given), noting.ORIGINAL(logger, *given)
+        # Once more: which names `extra` may have is remembered.
+        again = logger.makeRecord(*given)
         volatile = {"created", "msecs", "relativeCreated"}
-        assert vars(ours).keys() == vars(its).keys()
-        assert {k: v for k, v in vars(ours).items() if k not in volatile} == {
-            k: v for k, v in vars(its).items() if k not in volatile
-        }
+        for made in (ours, again):
+            assert vars(made).keys() == vars(its).keys()
+            assert {k: v for k, v in vars(made).items() if k not in volatile} == {
+                k: v for k, v in vars(its).items() if k not in volatile
+            }
 
     @pytest.mark.parametrize("name", ["message", "asctime", "name", "msg", "args"])
     def test_refused_names(self, name):
@@ -298,6 +301,64 @@ class TestMakingRecords:
         with pytest.raises(KeyError) as its:
             noting.ORIGINAL(logging.getLogger("app"), *given)
         assert ours.value.args == its.value.args
+
+    def test_names_that_are_taken_later(self, monkeypatch):
+        """What `extra` may have depends on the record: a tool may add a name later."""
+        log = logging.getLogger("app")
+        given = ("app", 20, "f.py", 7, "a", (), None, "run", {"trace": 1, "b": 2})
+        for _ in range(2):
+            assert log.makeRecord(*given).trace == 1
+        begin = logging.LogRecord.__init__
+
+        def marked(record, *args, **kwargs):
+            begin(record, *args, **kwargs)
+            record.trace = "mine"
+
+        def factory(*args, **kwargs):
+            record = logging.LogRecord(*args, **kwargs)
+            record.trace = "mine"
+            return record
+
+        def exchanging(*args, **kwargs):
+            record = factory(*args, **kwargs)
+            del record.processName
+            return record
+
+        for each in (factory, exchanging):
+            monkeypatch.setattr(logging, "_logRecordFactory", each)
+            with pytest.raises(KeyError):
+                log.makeRecord(*given)
+        monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+        monkeypatch.setattr(logging.LogRecord, "__init__", marked)
+        with pytest.raises(KeyError):
+            log.makeRecord(*given)
+
+    def test_names_that_exchanging_factories_leave_free(self, monkeypatch):
+        """A name that only a factory's records lack is not remembered as free."""
+
+        def exchanging(*args, **kwargs):
+            record = logging.LogRecord(*args, **kwargs)
+            record.other = record.__dict__.pop("processName")
+            return record
+
+        log = logging.getLogger("app")
+        given = ("app", 20, "f.py", 7, "a", (), None, "run", {"processName": "x"})
+        monkeypatch.setattr(logging, "_logRecordFactory", exchanging)
+        assert log.makeRecord(*given).processName == "x"
+        monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+        with pytest.raises(KeyError):
+            log.makeRecord(*given)
+
+    def test_many_names(self):
+        """Names without an end are not remembered without an end."""
+        log = logging.getLogger("app")
+        for n in range(noting._MAX_USUAL + 10):
+            extra = {f"name_{n}": n, "ht_user_id": "u"}
+            record = log.makeRecord("app", 20, "f", 7, "a", (), None, "run", extra)
+            assert vars(record)[f"name_{n}"] == n
+            assert origin.find(record).explicit
+        assert len(noting._usual) <= noting._MAX_USUAL
+        noting._usual.clear()
 
     def test_what_the_standard_library_does(self):
         """Its method uses these names alone: else ours has to be looked at again."""

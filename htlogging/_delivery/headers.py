@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from email.utils import mktime_tz, parsedate_tz
 
@@ -13,7 +12,7 @@ _MAX_DIGITS = 16
 def seconds(header: str | None) -> float | None:
     """Return a whole number that is not negative; `None` for another text."""
     header = (header or "").strip()
-    if not re.fullmatch("[0-9]+", header):
+    if not (header.isascii() and header.isdigit()):
         return None
     return float(header[:_MAX_DIGITS])
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 
 from htlogging._delivery.signals import Signal
 from htlogging._delivery.wording import told
 from htlogging._metrics.figures import figures, reason_of
-from htlogging._process import locks
+from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._queue.base import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
@@ -120,6 +119,9 @@ class Outcomes:
         on_error = self._settings.on_error
         if on_error is None:
             return
+        # Late: `htlogging` does without it. A sending thread has mostly imported it.
+        with fork.importing:
+            import json
         first = 0
         while first < len(events):
             some = events[first : first + MAX_BODY_EVENTS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from htlogging._event.iso8601 import iso
@@ -33,4 +32,13 @@ def room(write_key: str) -> int:
 
 
 def _tail(sent_at: str, write_key: str) -> bytes:
-    return f'],"sentAt":"{sent_at}","writeKey":{json.dumps(write_key)}}}'.encode()
+    return f'],"sentAt":"{sent_at}","writeKey":{_json_text(write_key)}}}'.encode()
+
+
+def _json_text(text: str) -> str:
+    try:
+        # As `json.dumps`, without its import: a handler's first event is not to wait for it.
+        from _json import encode_basestring_ascii
+    except ImportError:  # pragma: no cover  (not CPython)
+        from json.encoder import py_encode_basestring_ascii as encode_basestring_ascii
+    return encode_basestring_ascii(text)

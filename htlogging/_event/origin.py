@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from os import getpid
 
 from htlogging._event import strays
 from htlogging._event.builder import FIELDS
@@ -143,7 +144,8 @@ def note(
             fields["ht_event"] = msg
     mine = fields.get("ht_message_id")
     if mine is None:
-        fork.detect()  # before a message id is generated
+        if getpid() != fork.pid:
+            fork.detect()  # before a message id is generated
         fields["ht_message_id"] = mine = new_id()
         origin.message_id = mine
     else:

@@ -172,6 +172,13 @@ def is_loopback(url: str) -> bool:
     Imports nothing: a signal handler may log while this thread is in here, and would find
     a module half imported. What it does not understand is another machine.
     """
+    # Compiling the pattern takes 0.2 ms, so it is not used for the most common URLs.
+    name, _, port = url.partition("://")[2].partition(":")
+    if url.startswith("http://") and name in ("localhost", "127.0.0.1"):
+        if port.isascii() and port.isdigit():
+            return True
+    elif not any(mark in url.lower() for mark in ("localhost", "127.", "[")):
+        return False
     return (
         re.fullmatch(_LOOPBACK, url, re.IGNORECASE | re.ASCII | re.DOTALL) is not None
     )

