@@ -52,7 +52,7 @@ class TestGiven:
             def __call__(self, error, events):
                 pass
 
-        settings = make(on_error=Odd(), spool="", timeout=None)
+        settings = make(on_error=Odd(), spool=None, host="")
         assert settings.given == {"write_key", "on_error"}
 
 

@@ -242,6 +242,32 @@ class TestConfiguration:
         sign("a record is no event", "inside 'fields'", "'signs.shop' at")
 
 
+class TestLoguru:
+    def test_sink_without_a_format(self, collector, sign):
+        """Its events have whole lines as their names."""
+        loguru = pytest.importorskip("loguru")
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        sink = loguru.logger.add(handler)
+        try:
+            loguru.logger.bind(ht_user_id="u").info("Order completed")
+            sign("a loguru sink without a format", 'format="{message}"', collector.url)
+        finally:
+            loguru.logger.remove(sink)
+
+    def test_sink_with_its_format(self, collector, caplog):
+        """The message alone is right."""
+        loguru = pytest.importorskip("loguru")
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        sink = loguru.logger.add(handler, format="{message}")
+        try:
+            loguru.logger.bind(ht_user_id="u").info("Order completed")
+            assert handler.flush(HANG)
+        finally:
+            loguru.logger.remove(sink)
+        assert "loguru" not in caplog.text
+        assert [event["event"] for event in collector.events] == ["Order completed"]
+
+
 class TestWrongLogger:
     """An event on a logger that no handler of ours sees, though there is one."""
 

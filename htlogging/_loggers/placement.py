@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from logging.handlers import QueueHandler
 
 TYPE_CHECKING = False
@@ -42,9 +43,31 @@ def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
         yield from _of_level(logger)
     if any(logger.name == NAME for logger in own):
         yield from _of_name(loggers)
+    for form in loguru_formats(handler):
+        if not is_message(form):
+            yield (
+                "a handler is a loguru sink without a format of its own: an event's name "
+                "is the whole line that loguru prints, with its time; add it as "
+                'logger.add(handler, format="{message}")'
+            )
     if not is_reached:
         for logger in (logging.root, *loggers):
             yield from _of_queue(logger, handler)
+
+
+def loguru_formats(handler: logging.Handler) -> Iterator[str]:
+    """Yield the format of each loguru sink that a handler is; empty if not known."""
+    # Private names of loguru's (0.7), which has no others; a test with loguru watches.
+    loguru = sys.modules.get("loguru")
+    core = getattr(getattr(loguru, "logger", None), "_core", None)
+    for sink in dict(getattr(core, "handlers", {})).values():
+        if getattr(getattr(sink, "_sink", None), "_handler", None) is handler:
+            yield str(getattr(sink, "_decolorized_format", ""))
+
+
+def is_message(form: str) -> bool:
+    """Return whether a sink's format is the message alone; loguru adds the traceback."""
+    return not form or form.startswith("{message}")
 
 
 def _asked(logger: logging.Logger, level: int) -> bool | None:

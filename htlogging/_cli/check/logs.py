@@ -9,7 +9,7 @@ from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._loggers.placement import is_near
+from htlogging._loggers.placement import is_message, is_near, loguru_formats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,13 +202,10 @@ def _in_loguru(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
     """Yield handlers that are loguru sinks, and tell of them."""
-    loguru = sys.modules.get("loguru")
-    core = getattr(getattr(loguru, "logger", None), "_core", None)
-    for sink in dict(getattr(core, "handlers", {})).values():
-        handler = getattr(getattr(sink, "_sink", None), "_handler", None)
-        if isinstance(handler, HtEventsHandler) and handler in handlers:
+    for handler in handlers:
+        for form in loguru_formats(handler):
             yield handler
-            if str(getattr(sink, "_decolorized_format", "")).startswith("{message}"):
+            if is_message(form):
                 findings.ok("a loguru sink: records with a bound ht_ field are events")
                 continue
             findings.problem(
