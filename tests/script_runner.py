@@ -1,4 +1,4 @@
-"""Scripts in processes of their own, for tests of what a process as a whole does."""
+"""Scripts and commands in processes of their own, for tests of what a process as a whole does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HANG = 60
 
 
 class Ended(NamedTuple):
-    """A script that came to its end."""
+    """A script or a command that came to its end."""
 
     status: int
     out: str
@@ -32,9 +32,24 @@ def run(tmp_path, script, *arguments, **environ):
     """
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(script))
-    merged = {**os.environ, "PYTHONWARNINGS": "error", **environ}
+    return _end(path, *arguments, PYTHONWARNINGS="error", **environ)
+
+
+def command(*arguments, **environ):
+    """
+    Run a command of ours, `python -m htlogging`, to its end.
+
+    Args:
+        arguments: Of the command line.
+        environ: As in `run`.
+    """
+    return _end("-m", "htlogging", *arguments, **environ)
+
+
+def _end(*arguments, **environ):
+    merged = {**os.environ, **environ}
     ended = subprocess.run(
-        [sys.executable, path, *arguments],
+        [sys.executable, *arguments],
         check=False,
         env={name: value for name, value in merged.items() if value is not None},
         capture_output=True,

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 import pytest
 import requests
+import script_runner
 
 from htlogging._cli.terminal.request_lines import Lines
 from htlogging.collector import Collector
@@ -275,24 +276,15 @@ class TestArguments:
     )
     def test_mistakes(self, arguments, text):
         """A mistake on the command line is explained; exit status 2."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "htlogging", *arguments],
-            capture_output=True,
-            timeout=HANG,
-            check=False,
-        )
-        assert ended.returncode == 2
-        assert text in ended.stderr.decode()
+        ended = script_runner.command(*arguments)
+        assert ended.status == 2
+        assert text in ended.err
 
     def test_bare(self):
         """Without a command it shows the help, which is no mistake."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "htlogging"],
-            capture_output=True,
-            timeout=HANG,
-            check=True,
-        )
-        assert b"collect" in ended.stdout
+        ended = script_runner.command()
+        assert (ended.status, ended.err) == (0, "")
+        assert "collect" in ended.out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

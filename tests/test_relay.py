@@ -13,6 +13,7 @@ import time
 import urllib.request
 
 import pytest
+import script_runner
 from redis_server import HANG, REDIS, RedisServer
 
 from htlogging import DeliveryError
@@ -99,15 +100,7 @@ class Relay:
 
 def command(*arguments, **environ):
     """Run a command of `relay`; return status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "htlogging", "relay", *arguments],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return script_runner.command("relay", *arguments, **environ)
 
 
 def claimed(store):

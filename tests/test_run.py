@@ -7,23 +7,15 @@ import subprocess
 import sys
 
 import pytest
-
-HANG = 60  # seconds: the guard, not a measurement
+import script_runner
+from script_runner import HANG
 
 TRACK = "from htlogging import htevents; htevents.track('ada', 'Order completed')"
 
 
 def run(*command, **environ):
     """Run a command; return the exit status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "htlogging", "run", *command],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return script_runner.command("run", *command, **environ)
 
 
 class TestRun:

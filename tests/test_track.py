@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
+import script_runner
 
 import htlogging
-
-HANG = 60  # seconds: the guard, not a measurement
 
 
 def run(*arguments, **environ):
     """Return a command's exit status, stdout and stderr."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("HTEVENTS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "htlogging", *arguments],
-        env={**env, **environ},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, done.stderr
+    unset = {name: None for name in os.environ if name.startswith("HTEVENTS_")}
+    ended = script_runner.command(*arguments, **{**unset, **environ})
+    assert "Traceback" not in ended.err, ended.err
+    return ended
 
 
 class TestTrack:
