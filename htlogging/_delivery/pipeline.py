@@ -12,6 +12,7 @@ import weakref
 
 from htlogging._delivery import surroundings
 from htlogging._delivery.gate import Gate
+from htlogging._delivery.limited import Limited
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
@@ -132,14 +133,22 @@ class Pipeline:
             pipeline = this()
             if pipeline is not None:
                 pipeline.look_around()
-            return Gate(_transport(settings, tokens), settings)
+            transport = Limited(_transport(settings, tokens), is_over)
+            return Gate(transport, settings)
+
+        def is_over() -> bool:
+            worker = found()
+            return worker is None or worker.is_over
 
         def rested() -> None:
             pipeline = this()
             if pipeline is not None:
                 pipeline.rested()
 
-        return Worker(settings, self.queue, self.delivery, make_transport, rested)
+        worker = Worker(settings, self.queue, self.delivery, make_transport, rested)
+        # Weak: a worker that nobody holds goes away at once.
+        found = weakref.ref(worker)
+        return worker
 
     def look_around(self) -> None:
         """Report what is odd about where events go, before the first request."""
