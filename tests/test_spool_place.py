@@ -11,7 +11,8 @@ import textwrap
 import pytest
 
 from htlogging import HtEventsHandler
-from htlogging._queue.spool import location
+from htlogging._queue.spool import location, salvage
+from htlogging._queue.spool.admin import SpoolError, SpoolView
 from htlogging.exceptions import InvalidSetting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
@@ -254,6 +255,42 @@ class TestHandler:
         os.chown(tmp_path / "spool-journal", NOBODY, NOBODY)
         self.check(path, collector, caplog, "belongs to another user")
         assert path.read_bytes() == before
+
+    @needs_root
+    def test_journal_where_a_command_looks(self, tmp_path):
+        """Nor by a command that only looks: to SQLite that would be no reason."""
+        path = tmp_path / "spool"
+        handler = HtEventsHandler(write_key="K", host="http://127.0.0.1:9", spool=path)
+        handler.queue.put(b"{}")
+        handler.queue.close()
+        SpoolView(str(path)).close()
+        before = path.read_bytes()
+        (tmp_path / "spool-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") * 64)
+        os.chown(tmp_path / "spool-journal", NOBODY, NOBODY)
+        os.chown(path, NOBODY - 1, NOBODY - 1)
+        with pytest.raises(SpoolError, match="-journal, is not its owner's"):
+            SpoolView(str(path))
+        assert path.read_bytes() == before
+        os.chown(path, NOBODY, NOBODY)
+        location.check_beside(str(path))  # the owner's own
+
+    def test_new_file_of_a_damaged_one(self, tmp_path, monkeypatch):
+        """A link that another user puts where the new file will be is not followed."""
+        path, victim = tmp_path / "spool", tmp_path / "victim"
+        new, log, unlink = f"{path}.new", f"{path}.new-shm", os.unlink
+        path.write_bytes(b"damaged")
+        victim.touch()
+
+        def race(name):
+            if name == log:
+                os.symlink(victim, new)
+            unlink(name)
+
+        monkeypatch.setattr(os, "unlink", race)
+        with pytest.raises(InvalidSetting, match="must be a file"):
+            salvage.salvage(str(path), ())
+        assert victim.read_bytes() == b""
+        assert path.read_bytes() == b"damaged"
 
     def test_not_looked_at_when_nothing_is_sent(self, tmp_path):
         """With `send=False` the production's settings work anywhere."""

@@ -74,13 +74,15 @@ class SpoolView:
             )
         if not os.path.exists(self.path):
             raise SpoolError(f"{self._name}: no such file")
-        if change:
-            try:
+        try:
+            if change:
                 location.check_owner(self.path)
-            except InvalidSetting as exc:
-                others = "belongs to another user" in str(exc)
-                why = "the file belongs to another user" if others else str(exc)
-                raise SpoolError(f"{self._name}: {why}") from None
+            else:
+                location.check_beside(self.path)
+        except InvalidSetting as exc:
+            others = "belongs to another user" in str(exc)
+            why = "the file belongs to another user" if others else str(exc)
+            raise SpoolError(f"{self._name}: {why}") from None
         with self.translated():
             self.connection = connections.connect(self.path)
             self.connection.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")

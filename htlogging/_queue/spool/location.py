@@ -115,6 +115,26 @@ def check_owner(path: str) -> None:
             )
 
 
+def check_beside(path: str) -> None:
+    """
+    Refuse a log beside a file, which SQLite would take up, that is not its owner's.
+
+    For who only looks at the file, which may be another user's.
+
+    Raises:
+        InvalidSetting: One is no file, or belongs to another user than the file and root.
+        OSError: There is no file.
+    """
+    owners = {os.stat(path).st_uid, 0}
+    for suffix in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            found = os.lstat(path + suffix)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid not in owners:
+                raise InvalidSetting(
+                    f"the file beside it, with {suffix}, is not its owner's"
+                )
+
+
 def is_shared(path: str) -> bool:
     """Return whether everyone may write to a file's folder, as to /tmp."""
     return bool(os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH)

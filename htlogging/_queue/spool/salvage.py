@@ -51,11 +51,13 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
         readers: What reads it, if it could be opened; each may know more.
 
     Raises:
-        sqlite3.Error, OSError: The new file cannot be made.
+        sqlite3.Error, OSError, InvalidSetting: The new file cannot be made.
     """
     new = f"{path}.new"
     remove(new)
     location.make(new)
+    # In a shared folder another user may have put a file or a link there meanwhile.
+    location.check_owner(new)
     with closing(connections.connect(new)) as writer:
         schema.set_up(writer)
         events, letters = _Copy("events", Row), _Copy("dead", Letter)
@@ -74,7 +76,7 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
 
 def remove(path: str) -> None:
     """Delete a file, with its log."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
 
