@@ -282,6 +282,8 @@ class Worker:
         """
         self.ending.set(deadline)
         done = self.flush(deadline)
+        if done:
+            self.look(deadline)  # leaves a spool's file small
         self.is_over = True
         self.signal.call()
         # An idle thread ends at once, a sending one may take its timeout.

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
-import queue
 import sys
 import threading
 from contextlib import suppress
-
-from htlogging._process import hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,37 +95,6 @@ def do_anyway(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
     done: list[T] = []
     do_within(lock, seconds, lambda: done.append(work()))
     return done[0] if done else work()
-
-
-def do_aside(work: Callable[[], object]) -> None:
-    """
-    Do work on a thread of its own, where one can be had, and wait for it.
-
-    For what holds locks that other threads need: no signal handler stops it there.
-    """
-    if not hosts.may_start_threads():
-        work()
-        return
-    # Looked up here: gevent may have replaced it since this module was imported.
-    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as exc:  # noqa: BLE001  (the caller has it)
-            done.put(exc)
-        else:
-            done.put(None)
-
-    try:
-        # Not Thread.start, as in `Worker`: a signal handler may raise in it.
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # at the interpreter's end, for example
-        work()
-        return
-    failure = done.get()
-    if failure is not None:
-        raise failure
 
 
 class AroundFork:

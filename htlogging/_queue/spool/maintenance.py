@@ -320,8 +320,3 @@ class Maintenance:
         """Copy the log into the file when it is long."""
         if self._file.log_is_long():
             self._file.checkpoint()
-
-    def rest(self) -> None:
-        """Leave the file small."""
-        if self._file.is_open():
-            self._try(self._work)

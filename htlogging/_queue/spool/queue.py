@@ -7,7 +7,7 @@ from contextlib import suppress
 from htlogging._metrics.figures import figures
 from htlogging._process import locks
 from htlogging._process.clock import clock
-from htlogging._process.locks import do_aside, do_within
+from htlogging._process.locks import do_within
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
@@ -251,14 +251,12 @@ class SpoolQueue:
         self.unregister()
         if not self._is_interrupting():
             # Else the interrupted call uses it, and it stays open.
-            do_aside(self._rest)
+            do_within(self._looking, _LONG_LOOK, self._rest)
         self._tell()
 
     def _rest(self) -> None:
-        with self._looking:
-            self._care.rest()
-            if not self._file.is_used():
-                self._file.reopen()
+        if not self._file.is_used():
+            self._file.reopen()
 
     def unregister(self) -> None:
         """Let the path be used for another destination, until the next event."""
