@@ -48,8 +48,6 @@ class Timer:
         strike: Raises, on the main thread.
     """
 
-    astray = 0
-
     def __init__(self, strike):
         self._before = signal.signal(signal.SIGALRM, strike)
 
@@ -81,8 +79,6 @@ class Striker:
         self._target = ctypes.c_ulong(threading.get_ident())
         # One value each, changed in one step: the struck thread may be cut anywhere.
         self._armed, self._busy, self._over = None, False, False
-        self.astray = 0
-        self._hook, sys.unraisablehook = sys.unraisablehook, self._note_astray
         self._switch = sys.getswitchinterval()
         sys.setswitchinterval(1e-5)
         threading.Thread(target=self._run, daemon=True).start()
@@ -104,16 +100,6 @@ class Striker:
         self._over = True
         self.disarm()
         sys.setswitchinterval(self._switch)
-        sys.unraisablehook = self._hook
-
-    def _note_astray(self, unraisable):
-        """Count one that came where no call of ours can hand it on."""
-        # In a thread, say, that the struck one is just starting: until that runs, it has
-        # the other's number, and CPython finds it first.
-        if unraisable.exc_type is self._kind:
-            self.astray += 1
-        else:
-            self._hook(unraisable)
 
     def _run(self):
         struck, delay = None, 0.0
@@ -151,7 +137,7 @@ class Hunt:
         # Plain logging hands an ordinary exception to `handleError`, as every handler.
         self.kind = Interrupt if call == "logging" else Interrupted
         self.returned, self.cut, self.wrong = set(), set(), []
-        self.number = self.raised = self.came_out = 0
+        self.number = self.raised = self.came_out = self.ignored = 0
 
     def _count(self):
         self.raised += 1
@@ -159,6 +145,15 @@ class Hunt:
     def _strike(self, *_):
         self._count()
         raise self.kind
+
+    def _ignore(self, unraisable):
+        """Count one that came where no call of ours can hand it on."""
+        # In a weak reference's callback, say. Or in a thread that the struck one is just
+        # starting: until that runs, it has the other's number, and CPython finds it first.
+        if unraisable.exc_type is self.kind:
+            self.ignored += 1
+        else:
+            sys.__unraisablehook__(unraisable)
 
     def _track(self):
         return self.client.track("user", "e", {"n": self.number})[0]
@@ -206,6 +201,7 @@ class Hunt:
 
     def run(self, seconds):
         """Interrupt calls for this long."""
+        sys.unraisablehook = self._ignore
         if self.by == "thread":
             self.striker = Striker(self._count, self.kind)
         else:
@@ -227,14 +223,15 @@ class Hunt:
                         break
         finally:
             self.striker.end()
-            self.came_out += self.striker.astray
+            sys.unraisablehook = sys.__unraisablehook__
 
     def faults(self, collector):
         """Return what does not hold."""
         faults = [f"came out: {one}" for one in self.wrong[:3]]
         sure = self.returned
-        # A weak reference's callback in the standard library, say, swallows one.
-        if self.came_out < 0.98 * self.raised:
+        # Some C code drops one, rarely: a slow machine raises few.
+        dropped = self.raised - self.came_out - self.ignored
+        if dropped > max(0.02 * self.raised, 5):
             faults.append(f"of {self.raised} raised {self.came_out} came out")
 
         def missing():
