@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from os import getpid
 
 from htlogging._event import strays
 from htlogging._event.builder import FIELDS
@@ -116,7 +115,7 @@ def note(
     explicit: bool,  # noqa: FBT001
 ) -> Origin:
     """
-    Put an `Origin` on a record.
+    Put an `Origin` on a record. Call `fork.detect` before: it generates a message id.
 
     Args:
         record: The record.
@@ -144,8 +143,6 @@ def note(
             fields["ht_event"] = msg
     mine = fields.get("ht_message_id")
     if mine is None:
-        if getpid() != fork.pid:
-            fork.detect()  # before a message id is generated
         fields["ht_message_id"] = mine = new_id()
         origin.message_id = mine
     else:
@@ -166,6 +163,7 @@ def adopt(
     now = record.__dict__
     now.pop("ht_event", None)  # saved when the record was made, before it had fields
     now.update(fields)
+    fork.detect()
     known = note(record, logger, fields, current(), True)  # noqa: FBT003
     known.call = call
     known.ids = (id(record),)

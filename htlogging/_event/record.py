@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
+from htlogging._process import fork
 from htlogging._process.suppression import is_sending
 from htlogging._scopes.bindings import current
 from htlogging.exceptions import HtLoggingError
@@ -178,6 +179,7 @@ def _from_elsewhere(record: logging.LogRecord) -> Origin:
         own = {key: value for key, value in now.items() if key not in marks}
         bound = current()
     own = {key: value for key, value in own.items() if key not in STANDARD}
+    fork.detect()
     known = origin.note(record, None, own, bound, explicit=has_fields(own))
     if isinstance(about, dict) and isinstance(about.get("message"), dict):
         known.msg = about["message"]

@@ -59,8 +59,6 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:  # noqa: C901
         return None
     # The logger, those between and the root logger are read in different places, so that
     # the interpreter's caches of attributes fit in each: 0.05 us less.
-    # The logger, those between and the root logger are read in different places, so that
-    # the interpreter's caches of attributes fit in each: 0.05 us less.
     only: HtEventsHandler | None = None
     for handler in logger.handlers:
         # This very class: a subclass may want the record.
