@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import requests
 
+from htlogging import HtEventsHandler
 from htlogging.collector import Collector
 
 pytest.importorskip("selenium", reason="no selenium")
@@ -101,6 +104,33 @@ def event(library="htlogging", **fields):
 def rows(page):
     """Return the text of each row that is shown."""
     return [row.text for row in page.find_elements(By.CSS_SELECTOR, "#list .row")]
+
+
+class TestSoon:
+    def test_an_event_of_a_handler(self, page, collector, capsys):
+        """
+        It appears without a reload, by default settings.
+
+        The figure is printed. Two seconds is what a person is promised; it is not checked,
+        because a busy machine must not fail.
+        """
+        page.execute_script("window.loadedOnce = true")
+        logger = logging.getLogger("htevents.soon")
+        logger.setLevel("INFO")
+        handler = HtEventsHandler(write_key="KEY", host=collector.url)
+        logger.addHandler(handler)
+        try:
+            begun = time.monotonic()
+            logger.info("Order completed", extra={"ht_user_id": "ada"})
+            until(page, lambda: len(rows(page)) == 1)
+            took = time.monotonic() - begun
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+        assert "Order completed" in rows(page)[0]
+        assert page.execute_script("return window.loadedOnce") is True
+        with capsys.disabled():
+            print(f"\nan event is on the page after {took:.2f} s")  # noqa: T201
 
 
 class TestPage:
