@@ -266,7 +266,7 @@ class HtEventsHandler(QueueHandler):
             pipeline, record
         )
         # Read after `put`: a thread that replaces the worker looks at the queue later.
-        wake_at, thread = pipeline.worker.ear
+        wake_at, thread = pipeline.worker.wake_when
         if waiting >= wake_at or not thread.locked():
             shutdown.keep_alive(self)
             pipeline.worker.wake()

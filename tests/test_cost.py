@@ -92,7 +92,7 @@ class TestMemory:
         (handler,) = client.logger.handlers
         held = threading.Lock()
         held.acquire()
-        handler._pipeline.worker.ear = (sys.maxsize, held)  # nobody sends
+        handler._pipeline.worker.wake_when = (sys.maxsize, held)  # nobody sends
         for _ in range(500):
             client.track("user", "Order completed", PROPERTIES)
         gc.collect()

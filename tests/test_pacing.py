@@ -94,8 +94,8 @@ class TestSignal:
         """Every place is called, also before the wait begins."""
         signal = Signal()
         one, two = signal.waiter(), signal.waiter()
-        signal.give()
-        signal.give()
+        signal.notify_all()
+        signal.notify_all()
         assert one.wait(60)
         assert two.wait(60)
         assert not one.wait(0)
@@ -104,5 +104,5 @@ class TestSignal:
         """A thread that was interrupted leaves nothing behind."""
         signal = Signal()
         signal.waiter()
-        signal.give()
+        signal.notify_all()
         assert signal._places == []

@@ -1,4 +1,4 @@
-"""How long the oldest event waits, by marks that the queue gives now and then."""
+"""How long the oldest event has waited, measured by marks of the queue."""
 
 from __future__ import annotations
 

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """That a worker ends, and by when; any thread may say so, and its threads obey."""
+    """Whether a worker ends, and by when. Any thread may set it; its threads obey."""
 
     def __init__(self) -> None:
         self.at: float | None = None  # monotonic seconds; infinite: when all is sent
         self.changed = Signal()
 
     def set(self, at: float) -> None:
-        """Have the worker end by this time; nothing is sent after it."""
+        """End the worker by this time; nothing is sent after it."""
         self.at = at
-        self.changed.give()
+        self.changed.notify_all()
 
 
 class Deadline:

@@ -70,7 +70,7 @@ class Limit:
         """Count a holder's connection no more."""
         with self._lock:
             self._holders.discard(holder)
-        self.freed.give()
+        self.freed.notify_all()
 
     def is_scarce(self) -> bool:
         """Return whether connections must not be kept for the next request."""

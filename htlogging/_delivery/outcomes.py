@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from htlogging._delivery.signals import Signal
-from htlogging._delivery.wording import told
+from htlogging._delivery.wording import reason
 from htlogging._metrics.figures import figures, reason_of
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
@@ -33,18 +33,18 @@ class Outcomes:
     Args:
         settings: Its host and on_error.
         queue: Where the batches were claimed.
-        report: Where losses and outages are told.
+        report: Reports losses and outages.
     """
 
     def __init__(self, settings: Settings, queue: Claims, report: Report) -> None:
         self._settings = settings
         self._queue = queue
         self._report = report
-        # Given when events are settled, put back or told of. No lock: see `signals`.
+        # Notified when events are settled, released or reported. No lock: see `signals`.
         self.settled = Signal()
         # Locks that are held while a batch is settled and on_error is called, with the
         # time at which that began. Each operation is atomic.
-        self._telling: dict[Holder, float] = {}
+        self._reporting: dict[Holder, float] = {}
         # Events given up since `check` was last called, and why.
         self._given_up: deque[tuple[int, DeliveryError]] = deque()
 
@@ -53,17 +53,17 @@ class Outcomes:
         return self._running() <= self.hanging()
 
     def _running(self) -> int:
-        for held in list(self._telling):
+        for held in list(self._reporting):
             if not held.locked():
-                self._telling.pop(held, None)
-        return len(self._telling)
+                self._reporting.pop(held, None)
+        return len(self._reporting)
 
     def hanging(self) -> int:
         """Return how many calls of `on_error` have not returned for a long time."""
         before = clock.monotonic() - ON_ERROR_SECONDS
         return sum(
             held.locked() and began < before
-            for held, began in list(self._telling.items())
+            for held, began in list(self._reporting.items())
         )
 
     def check(self) -> None:
@@ -92,30 +92,30 @@ class Outcomes:
         held = locks.lock()
         with held:
             # Before it is settled: whoever flushes has seen what on_error does.
-            self._telling[held] = clock.monotonic()
+            self._reporting[held] = clock.monotonic()
             if self._queue.bury(batch, failure):
-                self.tell(batch.events, failure)
-        self._told(held)
+                self.report_lost(batch.events, failure)
+        self._end(held)
 
     def acknowledge(self, batch: Batch) -> None:
         """Count events as delivered."""
         held = locks.lock()
         with held:
             # Whoever flushes finds them out of the spool's file as well.
-            self._telling[held] = clock.monotonic()
+            self._reporting[held] = clock.monotonic()
             if self._queue.ack(batch):
                 figures.delivered(len(batch))
-        self._told(held)
+        self._end(held)
 
-    def _told(self, held: Holder) -> None:
-        self._telling.pop(held, None)
-        self.settled.give()
+    def _end(self, held: Holder) -> None:
+        self._reporting.pop(held, None)
+        self.settled.notify_all()
 
-    def tell(self, events: Sequence[bytes], failure: DeliveryError) -> None:
+    def report_lost(self, events: Sequence[bytes], failure: DeliveryError) -> None:
         """Write the line about lost events, and call `on_error` with them, in parts."""
         self._given_up.append((len(events), failure))
         figures.failed(reason_of(failure), len(events))
-        self._report.lost("failed", len(events), told(failure, self._settings.host))
+        self._report.lost("failed", len(events), reason(failure, self._settings.host))
         on_error = self._settings.on_error
         if on_error is None:
             return
@@ -152,4 +152,4 @@ class Outcomes:
     def put_back(self, batches: list[Batch]) -> None:
         for batch in batches:
             self._queue.release(batch)
-        self.settled.give()
+        self.settled.notify_all()

@@ -253,7 +253,7 @@ class Pipeline:
             why = f"not delivered within shutdown_timeout{outage}"
             # As on a sending thread: an event that on_error logs is queued.
             failure = DeliveryError(None, "shutdown", why, 0)
-            run_sending(self.delivery.tell, events, failure)
+            run_sending(self.delivery.report_lost, events, failure)
             # It comes too late, and is reported without on_error.
             late = self.queue.abandon()
             if late:

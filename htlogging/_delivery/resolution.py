@@ -30,7 +30,7 @@ class Resolved:
     """
     A transport whose host's name is resolved in time, or that raises `Unreachable`.
 
-    Behind a proxy it is as it was: the proxy resolves the name.
+    Behind a proxy nothing is resolved here: the proxy does that.
 
     Args:
         transport: The caller's.
@@ -62,7 +62,7 @@ class Resolved:
         def resolve() -> None:
             with suppress(OSError, UnicodeError):  # `post` says what is wrong
                 socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
-            waiter.call()
+            waiter.notify()
 
         try:
             threading.Thread(

@@ -25,7 +25,7 @@ class Waiter:
         # Looked up here: gevent may have replaced it since this module was imported.
         self._calls: Any = queue.SimpleQueue()
 
-    def call(self) -> None:
+    def notify(self) -> None:
         """End the wait, or the next one."""
         if self._calls.empty():
             self._calls.put(None)
@@ -40,7 +40,7 @@ class Waiter:
 
 
 class Signal:
-    """That something has changed: told to every thread that waits for it."""
+    """A change that every thread which waits for it is told of."""
 
     def __init__(self) -> None:
         # Weak: a thread that was interrupted has left its place. Each operation on the
@@ -54,9 +54,9 @@ class Signal:
         self._places.append(weakref.ref(waiter, self._places.remove))
         return waiter
 
-    def give(self) -> None:
-        """Call all that wait."""
+    def notify_all(self) -> None:
+        """End the waits of all threads that wait now."""
         for place in self._places[:]:
             waiter = place()
             if waiter is not None:
-                waiter.call()
+                waiter.notify()

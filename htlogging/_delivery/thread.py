@@ -54,7 +54,7 @@ class SendingThread:
         self._sent = False
 
     def start(self) -> None:
-        """Start it; raises RuntimeError where there is none to be had."""
+        """Start it; raise RuntimeError if the system refuses a thread."""
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -62,7 +62,7 @@ class SendingThread:
         return self._life.locked()
 
     def settle(self) -> bool:
-        """Return the same of a thread that may begin, or end, at this moment."""
+        """Wait until it has begun or ended; return whether it serves the queue."""
         while not self._life.locked():
             if not self._thread.is_alive():
                 return False
@@ -80,7 +80,7 @@ class SendingThread:
         with self._life:
             run_sending(self._live)
         # Whoever waits for this thread looks again.
-        worker.delivery.settled.give()
+        worker.delivery.settled.notify_all()
         if worker.ending.at is None and worker.queue.backlog():
             # A caller may have seen the lock still held.
             worker.wake()
@@ -112,7 +112,7 @@ class SendingThread:
         if self._tries > 1:
             with suppress(Exception):
                 worker.delivery.cannot_send(exc)
-        worker.ear = (NEVER, self._life)
+        worker.wake_when = (NEVER, self._life)
         deadline = Deadline(worker.ending)
         if self._tries == 1 and deadline.left() > 0:
             return True
@@ -150,7 +150,7 @@ class SendingThread:
                     # There is a deadline, and no use in trying again before it: a
                     # server that asks for patience is left alone.
                     worker.is_stuck = True
-                    worker.delivery.settled.give()
+                    worker.delivery.settled.notify_all()
                     return
                 self._tries = 0
 
@@ -183,7 +183,7 @@ class SendingThread:
                 batch = self._take(holder, parked)
             if batch is not None:
                 return batch
-        worker.signal.call()
+        worker.signal.notify()
         parked.clear()
         return None
 
@@ -197,7 +197,7 @@ class SendingThread:
         if not isinstance(decision, Send):
             self._listen(decision.wake_at, decision.seconds, parked)
             return None
-        worker.ear = (NEVER, self._life)
+        worker.wake_when = (NEVER, self._life)
         # None: a spool that cannot be read, or whose events were taken out.
         batch = worker.claim(holder)
         worker.pacing = worker.pacing.taken(now, worker.queue.backlog())
@@ -222,13 +222,13 @@ class SendingThread:
                 self._transport.close()  # the next request opens it again
             return True
         # From now on callers start a thread; what came before this line is seen.
-        worker.ear = (1, locks.lock())
+        worker.wake_when = (1, locks.lock())
         return bool(worker.queue.backlog())
 
     def _listen(self, wake_at: int, seconds: float, parked: Parked) -> bool:
         """Wait for a call: this many events are there, or another change."""
         worker = self._worker
-        worker.ear = (wake_at, self._life)
+        worker.wake_when = (wake_at, self._life)
         # An event that was put before that line woke no thread; it is seen here.
         if worker.queue.backlog() >= wake_at:
             return True

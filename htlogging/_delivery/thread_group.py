@@ -20,7 +20,7 @@ _AGAIN = 1.0
 
 
 class _OnTheWay:
-    """That threads are being started, as if it were a lock that they hold."""
+    """Stands for threads that are being started: locked until they should be there."""
 
     __slots__ = ("locked",)
 
@@ -93,7 +93,7 @@ class ThreadGroup:
         self._asked = (number, now + _AGAIN)
         # Other callers need not ask. It counts for as long as the threads are on their
         # way; they write theirs, and whoever came between is seen by `_start_all`'s call.
-        worker.ear = (NEVER, _OnTheWay(self.is_starting))
+        worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         return True
 
     def _refuse(self, worker: Worker) -> None:
@@ -123,5 +123,5 @@ class ThreadGroup:
                 self._refuse(worker)
         finally:
             self._answered = max(self._answered, number)
-            worker.signal.call()
-            worker.delivery.settled.give()
+            worker.signal.notify()
+            worker.delivery.settled.notify_all()

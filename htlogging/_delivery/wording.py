@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
 
-def told(failure: DeliveryError, host: str) -> str:
+def reason(failure: DeliveryError, host: str) -> str:
     """Return the text for logs, without the server's sentence, which may quote an event."""
     status = failure.status
     tries = f"({failure.code}, tries: {failure.tries})"

@@ -84,10 +84,10 @@ class Worker:
         plenty = min(self._most, max(full, settings.max_queue_size // 2))
         # With `turn`.
         self.pacing = Pacing(full, plenty, settings.upload_interval)
-        # How many waiting events it takes for `put` to call `wake`, and the lock of the
-        # thread that said so: unlocked, it counts for nothing. Written by sending
-        # threads, and by who has asked for them; read by callers, without a lock.
-        self.ear: tuple[int, Holder] = (1, locks.lock())
+        # How many waiting events make `put` call `wake`, and the lock of the thread that
+        # has set this: once it is unlocked, every `put` calls `wake`. Written by sending
+        # threads, and by a caller that starts them; read by callers, without a lock.
+        self.wake_when: tuple[int, Holder] = (1, locks.lock())
         self.make_waits()
         self._own = threading.local()  # a transport for each thread that uses send_now
         self.ending = Ending()
@@ -110,14 +110,14 @@ class Worker:
         """Have a thread look at the queue; start the threads if need be."""
         if not self.is_running():
             self._threads.start(self)
-        self.signal.call()
+        self.signal.notify()
 
     def is_running(self) -> bool:
         """Return whether there is a thread that sends, or looks for events."""
         return self._threads.alive() > 0
 
     def hurry(self) -> Any:
-        """Have everything accepted so far sent now; return the queue's mark of it."""
+        """Send everything accepted so far now; return the queue's mark of it."""
         mark: Any = self.queue.mark()
         if not self.queue.settled_to(mark):
             self._marks.append(mark)
@@ -148,7 +148,7 @@ class Worker:
             run_sending(self.delivery.give_up, batch, failure)
         if at_once:
             self._looked = max(self._looked, asked)
-            self.delivery.settled.give()
+            self.delivery.settled.notify_all()
 
     def look(self, deadline: float) -> None:
         """
@@ -260,21 +260,21 @@ class Worker:
 
     def disown(self) -> None:
         """
-        Have nothing more sent; in a forked child, of the parent's worker.
+        Send nothing more: called in a forked child, for the parent's worker.
 
-        Its threads are not there, but greenlets survive a fork.
+        The parent's threads are not there, but greenlets survive a fork.
         """
         self.is_over = True
 
     def retire(self) -> None:
-        """Have the threads send what is there, then end; without waiting for it."""
+        """Send what is queued, then end the threads; do not wait for that."""
         self.ending.set(math.inf)
         self.hurry()
-        self.signal.call()
+        self.signal.notify()
 
     def stop(self, deadline: float) -> bool:
         """
-        Send what is there, then end the threads.
+        Send what is queued, then end the threads.
 
         Returns:
             Whether all was settled in time. If not, a thread may still be waiting for
@@ -285,7 +285,7 @@ class Worker:
         if done:
             self.look(deadline)  # leaves a spool's file small
         self.is_over = True
-        self.signal.call()
+        self.signal.notify()
         # An idle thread ends at once, a sending one may take its timeout.
         self._threads.join(deadline if done else -math.inf)
         return done

@@ -13,7 +13,7 @@ from htlogging._delivery import oauth
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment
 from htlogging._delivery.sender import MAX_SKEW
-from htlogging._delivery.wording import told
+from htlogging._delivery.wording import reason
 from htlogging._event import builder
 from htlogging._event.encoder import encode
 from htlogging.exceptions import DeliveryError
@@ -202,7 +202,8 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
     except Unreachable as exc:
         failure = DeliveryError(exc.status, exc.code, exc.reason, 1)
         findings.problem(
-            f"the test event was not taken: {told(failure, settings.host)}", "see above"
+            f"the test event was not taken: {reason(failure, settings.host)}",
+            "see above",
         )
         return
     if answer.date is not None:
@@ -217,7 +218,7 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
     wrong = answer.status in (401, 403)
     findings.problem(
         f"{'wrong key: ' if wrong else ''}the test event was refused: "
-        f"{told(failure, settings.host)}",
+        f"{reason(failure, settings.host)}",
         "correct write_key or HTEVENTS_WRITE_KEY"
         if wrong
         else "correct host or HTEVENTS_HOST",

@@ -86,7 +86,7 @@ class ConnectionPair:
         self._reading = locks.rlock()
 
     def is_writing_here(self) -> bool:
-        """Return whether this thread is writing: we are in a signal handler, or so."""
+        """Return whether this thread is writing: a signal handler, say, runs amid that."""
         return self.writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
     def is_reading_here(self) -> bool:
@@ -94,7 +94,7 @@ class ConnectionPair:
         return self._reading._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
     def require(self, *, full_sync: bool, max_bytes: int) -> None:
-        """Have it as safe, and its log as small, as the strictest user asks for."""
+        """Make writes as safe, and the log as small, as the strictest user asks for."""
         self._full_sync |= full_sync
         pages = max(max_bytes // 4_096 // 4, WAL_PAGES[0])
         self._wal_pages = min(self._wal_pages, pages)
@@ -351,7 +351,7 @@ class ConnectionPair:
         self._close()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Let other threads use the file again."""
         for lock in reversed(self._around_fork):
             lock.give_back()
 

@@ -74,7 +74,7 @@ class SpoolFile(ConnectionPair):
         self._users[user] = destination
 
     def part(self, user: object) -> None:
-        """Use it no more, for now."""
+        """Note that a queue does not use the file, for now."""
         self._users.pop(user, None)
 
     def is_used(self) -> bool:
@@ -82,7 +82,7 @@ class SpoolFile(ConnectionPair):
         return bool(self._users)
 
     def note(self, owner: int, accepted: int, settled: int) -> None:
-        """Write down how many events an owner accepted, and how many are settled."""
+        """Save how many events an owner accepted, and how many are settled."""
         self._lock.note(owner, accepted, settled)
 
     def settled_of(self, owner: int) -> int:
@@ -109,7 +109,7 @@ class SpoolFile(ConnectionPair):
             ours = owner in self._lock.held
             if (ours and owner not in self._idle) or not self._lock.take(owner):
                 continue  # whoever lives counts by itself
-            # Looked at with the lock: another may have finished with it meanwhile.
+            # Read only now, with the lock: another process may have finished it meanwhile.
             accepted, settled = self._lock.noted(owner) or (0, 0)
             here = self.read(statements.sum_of_owner, owner).events
             lost += max(accepted - settled - here, 0)
@@ -181,8 +181,8 @@ class SpoolFile(ConnectionPair):
         return adopted
 
     def _take_over(self, owner: int) -> bool:
-        """Return whether an owner is ours, or served by nobody; with `writing`."""
-        # Whatever the destination was: as if its process had died.
+        """Return whether an owner is ours, or nobody serves it; called with `writing`."""
+        # Whatever its destination was, it is treated as if its process had died.
         ours = owner in self._idle or (
             owner not in self._lock.held and self._lock.take(owner)
         )
@@ -191,7 +191,7 @@ class SpoolFile(ConnectionPair):
         return ours
 
     def serve(self, owner: int) -> bool:
-        """Take an adopted owner for one queue; return whether no other was faster."""
+        """Take an adopted owner for one queue; return whether no other queue was faster."""
 
         def take() -> bool:
             idle = owner in self._idle
@@ -206,7 +206,7 @@ class SpoolFile(ConnectionPair):
             self._idle.update(owners)
 
     def free(self, owners: Iterable[int]) -> None:
-        """Serve these no more: they have no events."""
+        """Stop serving these: they have no events."""
 
         def free() -> None:
             for owner in owners:
@@ -263,7 +263,7 @@ class SpoolFile(ConnectionPair):
             self.write(_empty_log)
 
     def after_fork_in_child(self) -> None:
-        """Have no owners and no queues: they are the parent's."""
+        """Forget all owners and queues: they are the parent's."""
         super().after_fork_in_child()
         self._idle = set()
         self._users = weakref.WeakKeyDictionary()

@@ -34,9 +34,9 @@ class Owner:
     """
     One owner's events: those up to `taken` were claimed, those up to `last` are there.
 
-    Each number is changed in one step, and one that is behind is put right by whoever
-    comes next: a `put` that was cut short after its commit leaves `last` too low, until
-    the next one finds the id taken, or the sender looks at the file.
+    Each number is changed in one step. The next call corrects one that is too low: a
+    `put` that was interrupted after its commit leaves `last` too low, until the next one
+    finds the id taken, or the sender looks at the file.
     """
 
     __slots__ = ("damaged_to", "last", "number", "settled", "taken")
@@ -65,9 +65,10 @@ class Owner:
 
 class _Step:
     """
-    That the ledger is being changed: its sums do not hold for a moment.
+    A change of the ledger; its sums do not hold for that moment.
 
-    One that is cut short is on until the next one; readers then look longer.
+    A change that is interrupted counts as going on until the next one: readers then try
+    again, up to a limit.
     """
 
     __slots__ = ("count", "is_on")
@@ -88,7 +89,7 @@ class Ledger:
     """
     Which events wait, are claimed, settled, or were left in the file.
 
-    What was accepted follows from these: so it always balances.
+    The number of accepted events is the sum of these, so the counts always balance.
     """
 
     def __init__(self) -> None:
@@ -125,7 +126,7 @@ class Ledger:
             self._sum_up()
 
     def owners(self) -> list[Owner]:
-        """Return the owners whose events are claimed, the elder ones first."""
+        """Return the owners whose events are claimed, the older ones first."""
         own = self.own
         return [*self.adopted, own] if own is not None else self.adopted[:]
 
@@ -136,7 +137,7 @@ class Ledger:
         return max(waiting, 0) + self.adopted_waiting
 
     def counts(self) -> Counts:
-        """Return what became of all events; any thread, without a lock."""
+        """Return how many are delivered, failed and queued; any thread, without a lock."""
         for _ in range(_LOOKS):
             before = self._step.count
             found = self._count()
@@ -159,7 +160,7 @@ class Ledger:
     def claim(
         self, ids: Sequence[int], events: list[bytes], holder: Holder | None
     ) -> Batch:
-        """Note that these were claimed."""
+        """Claim these events."""
         with self.lock, self._step:
             # First: cut short behind this line, they are claimed, and will be again.
             batch = self.claims.note(Batch(events, ids, IN_FILE), holder)
@@ -167,7 +168,7 @@ class Ledger:
         return batch
 
     def evict(self, ids: Sequence[int], events: list[bytes]) -> Batch:
-        """Note that these were taken out of the file; they are claimed by that."""
+        """Claim events that were removed from the file."""
         with self.lock, self._step:
             batch = self._out(events)
             self._skip(ids)
@@ -181,7 +182,7 @@ class Ledger:
         )
 
     def _skip(self, ids: Iterable[int]) -> None:
-        """Note that no event up to these waits any more, each of its owner's."""
+        """Note, for each owner, that no event up to these waits any more."""
         reached: dict[int, list[int]] = {}
         for event in ids:
             number, seq = owner_of(event)
@@ -232,7 +233,7 @@ class Ledger:
             self._untold += len(ids)
 
     def note_damage(self) -> None:
-        """Have what turns out to be missing, of all so far, count as lost."""
+        """Count as lost what turns out to be missing of all events so far."""
         with self.lock:
             for owner in self.owners():
                 owner.damaged_to = owner.last
@@ -249,7 +250,7 @@ class Ledger:
             return [(event, body) for event, body in recent if event >= first]
 
     def take_lost(self) -> tuple[int, int]:
-        """Return how many were lost since the last call, and how many just gone."""
+        """Return how many were lost since the last call, and how many others are missing."""
         if not self._untold and not self._gone:
             return 0, 0
         with self.lock:
@@ -284,7 +285,7 @@ class Ledger:
             return self._out(lost) if lost else None
 
     def adopt(self, number: int, first: int, last: int, settled: int) -> None:
-        """Serve another owner; elder ones first."""
+        """Serve another owner; older ones first."""
         with self.lock, self._step:
             self._left.pop(number, None)
             found = [*self.adopted, Owner(number, first - 1, last, settled)]

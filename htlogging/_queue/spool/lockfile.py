@@ -183,7 +183,7 @@ class LockFile:
         return fd
 
     def after_fork_in_child(self) -> None:
-        """Have no locks: they do not cross a fork."""
+        """Forget the locks: they do not cross a fork."""
         # Nor is the inherited descriptor closed: who makes a daemon may have closed it,
         # and its number may be another file's.
         self._fd = None
@@ -216,7 +216,7 @@ def _lock(fd: int, byte: int) -> bool:
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Return what a file is the same by; `None`: there is none."""
+    """Return what identifies a file; `None`: there is none."""
     try:
         found = os.lstat(path)
     except OSError:

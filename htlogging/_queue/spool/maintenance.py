@@ -1,4 +1,4 @@
-"""What a spool needs now and then: room, other processes' events, a file that is sound."""
+"""Regular work on a spool: make room, adopt other processes' events, repair the file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SHARE = 64
 # Bytes that an event takes in the log, at least: a page.
 _LEAST = 4_096
 
-# How often events go when a caller finds the file too large, who waits for it.
+# Rounds of removal when a caller finds the file too large, because it waits for them.
 ROUNDS = 4
 
-# Owners that are served at a time: each costs a look, and a lock of the system.
+# Owners that are served at a time: each costs a read, and a lock of the system.
 _MAX_ADOPTED = 2_000
 
 # Dead letters that go at a time, megabytes that are given back when events wait, and
@@ -41,7 +41,7 @@ _MAX_ADOPTED = 2_000
 _SOME = 1_000
 _BUSY_ROUNDS, _IDLE_ROUNDS = 1, 1_024
 
-# Of what leaves the file, the reasons; the DeliveryError's `code` is `spool`.
+# Why events leave the file: messages of a DeliveryError whose `code` is `spool`.
 TOO_OLD = "too old"
 TOO_LARGE = "spool_max_bytes is reached"
 
@@ -51,7 +51,7 @@ _WAIT = 0.1
 
 class Maintenance:
     """
-    The queue's housekeeping, by the sending thread.
+    The queue's regular work, done by sending threads.
 
     Args:
         file: The file.
@@ -90,11 +90,11 @@ class Maintenance:
         self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
 
     def give_up(self, batch: Batch, why: str) -> None:
-        """Have events that had to leave the file given up, by who sends."""
+        """Have the sender give up events that had to leave the file."""
         self._evictions.append((batch, DeliveryError(None, "spool", why, 0)))
 
     def evictions(self) -> list[Eviction]:
-        """Return what had to leave the file since the last time."""
+        """Return what had to leave the file since the last call."""
         found: list[Eviction] = []
         with suppress(IndexError):
             while True:
@@ -124,7 +124,7 @@ class Maintenance:
                 self._gone.remove((ids, failure))
 
     def note_own(self) -> None:
-        """Write down how many events there are, for whoever finds the file damaged."""
+        """Save how many events there are, for the case that the file is damaged later."""
         # With a limit, as in `remove`; the next claim does it.
         do_within(self._file.writing, _WAIT, self._note_own)
 
@@ -165,7 +165,7 @@ class Maintenance:
             self._try(lambda: self._shrink(ROUNDS))
 
     def _is_in_handler(self) -> bool:
-        """Return whether a signal handler came into what is locked after `_taking`."""
+        """Return whether a signal handler interrupted what is locked after `_taking`."""
         ledger_lock = self._ledger.lock
         return (
             self._file.is_reading_here()
@@ -174,14 +174,14 @@ class Maintenance:
         )
 
     def _shrink(self, rounds: float) -> None:
-        """Take out the oldest until the size is right: dead letters, then events."""
+        """Remove the oldest until the file is small enough: dead letters, then events."""
         if self._file.used_bytes() <= self._max_bytes:
             return
         self._file.empty_log()
         while rounds > 0 and self._file.used_bytes() > self._max_bytes:
             rounds -= 1
             if self._file.log_bytes() > self._max_bytes // 2:
-                break  # to take out events would make it longer still
+                break  # removing events would make it longer still
             if not self._file.write(statements.drop_dead, _SOME) and not any(
                 self._evict(owner) for owner in self._ledger.owners()
             ):
@@ -195,7 +195,7 @@ class Maintenance:
             )
 
     def _evict(self, owner: Owner) -> bool:
-        """Take an owner's oldest events, that are not claimed, out of the file."""
+        """Remove an owner's oldest events that are not claimed."""
         with self._taking:
             found = self._file.read(
                 statements.page, *owner.ids(), max_bytes=2 * self._step
@@ -232,7 +232,7 @@ class Maintenance:
             if not found.ids:
                 return False
             why = DeliveryError(None, "spool", TOO_OLD, 0)
-            # For a while it is a dead letter: should the clock have been wrong.
+            # It stays as a dead letter for a while, in case the clock was wrong.
             self._note_settled(found.ids)
             self._file.change(statements.bury, found.ids, why)
             self.give_up(self._ledger.evict(found.ids, found.events), TOO_OLD)
@@ -302,7 +302,7 @@ class Maintenance:
             self.free(done)
 
     def free(self, numbers: Iterable[int]) -> None:
-        """Serve these owners no more."""
+        """Stop serving these owners."""
         self._try(lambda: self._file.free(numbers))
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether a kind of use of the spool's file makes no sense just now, and why."""
+"""Whether the spool's file is left alone for a while, because it failed, and why."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ AWAY = 5.0
 
 
 class Outage:
-    """Whether a kind of use, reading or writing, makes no sense just now, and why."""
+    """Whether reading, or writing, has failed and is not tried for a while; and why."""
 
     def __init__(self) -> None:
         self._until = 0.0
-        self.trouble = ""  # not yet told
-        self.broken = False  # what is open may be of no use any more
+        self.trouble = ""  # not reported yet
+        self.broken = False  # the open connections may be useless
         self.damaged = False  # the file does not hold what was written to it
 
     def is_on(self) -> bool:
-        """Return whether it is not to be tried."""
+        """Return whether it must not be tried now."""
         return self._until > 0 and clock.monotonic() < self._until
 
     def note(self, exc: SpoolUnavailable | InvalidSetting) -> None:
-        """Note that it did not work."""
+        """Note a failure."""
         if isinstance(exc, SpoolBusy):
             return
         self.trouble = str(exc)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from htlogging._stats import Counters
     from htlogging.exceptions import DeliveryError
 
-# Seconds for which `flush` and `close` wait for another thread's look.
+# Seconds for which `flush` and `close` wait while another thread looks.
 _LONG_LOOK = 10.0
 
 # Seconds between two looks for events of processes that died, and for what is too old.
@@ -40,8 +40,8 @@ class SpoolQueue:
     """
     Events in a file, each there when `put` returns; the verbs are `MemoryQueue`'s.
 
-    What cannot be written goes by memory, and is as safe as there. A batch that is
-    settled leaves the file, or becomes a dead letter in it.
+    An event that cannot be written is kept in memory, and is lost with the process. A
+    batch that is settled leaves the file, or becomes a dead letter in it.
 
     Locks, in the order in which they are taken: `_looking`, the delivery's `settled`,
     `_taking`, the file's `writing`, the one for reading, the ledger's. `put` takes
@@ -50,8 +50,8 @@ class SpoolQueue:
     Args:
         settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size,
             and where events go.
-        report: Where it is told that events go by memory, and what was lost.
-        counters: Where those are counted.
+        report: Reports that events are kept in memory, and what was lost.
+        counters: Counts the events that are kept in memory.
     """
 
     maintain_every: float | None = LOOK_EVERY
@@ -89,7 +89,7 @@ class SpoolQueue:
 
     def register(self) -> None:
         """
-        Take the path for the events of this write key and host; else the first event does.
+        Reserve the path for this write key and host; else the first event does.
 
         Raises:
             InvalidSetting: Another queue of this process has it for another destination.
@@ -119,14 +119,14 @@ class SpoolQueue:
         """Return how many wait, or as many as fill a request."""
         if self._ledger.claims.state.released:
             return MAX_BODY_EVENTS
-        # What cannot be read just now is not to be had.
+        # A file that cannot be read now has nothing to claim.
         waiting = 0 if self._care.no_reads.is_on() else self._ledger.waiting()
         return waiting + self._memory.backlog()
 
     def claim(
         self, max_count: int, max_bytes: int, holder: Holder | None = None
     ) -> Batch | None:
-        """Take the oldest events; they stay ours until `ack`, `release` or `bury`."""
+        """Take the oldest events; they stay in the queue until they are settled."""
         with self._taking:
             batch = self._ledger.claims.reclaim(holder)
             if batch is None and not self._care.no_reads.is_on():
@@ -139,7 +139,7 @@ class SpoolQueue:
     def _claim(
         self, max_count: int, max_bytes: int, holder: Holder | None
     ) -> Batch | None:
-        """Take events of all owners, in a batch: those of the dead do not go first."""
+        """Take events of all owners: those of dead processes do not go first."""
         ids: list[int] = []
         events: list[bytes] = []
         own = self._ledger.own
@@ -170,7 +170,7 @@ class SpoolQueue:
         return self._ledger.claim(ids, events, holder) if ids else None
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
-        """Accept an event and claim it in one, past all others."""
+        """Accept an event and claim it in one step, before all others."""
         found = self._writer.insert(event, direct=True)
         if found is None:
             self._counters.add("unspooled")
@@ -186,7 +186,7 @@ class SpoolQueue:
         (self._ledger.claims if batch.source else self._memory).release(batch)
 
     def ack(self, batch: Batch) -> bool:
-        """Take delivered events out of the file; return whether they were ours still."""
+        """Remove delivered events from the file; return whether they were counted now."""
         if not batch.source:
             return self._memory.ack(batch)
         ours = self._ledger.claims.settle(batch, delivered=True)
@@ -196,7 +196,7 @@ class SpoolQueue:
         return ours
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Make dead letters of events that were given up; returns as `ack` does."""
+        """Turn events that were given up into dead letters; return as `ack` does."""
         if not batch.source:
             return self._memory.bury(batch, failure)
         ours = self._ledger.claims.settle(batch, delivered=False)
@@ -211,11 +211,11 @@ class SpoolQueue:
         return batch.source == IN_FILE and self._care.is_overdue(batch)
 
     def outlives(self, batch: Batch) -> bool:
-        """Return whether these are in the file; what went by memory is not."""
+        """Return whether the events are in the file; those kept in memory are not."""
         return batch.source == IN_FILE
 
     def recover(self) -> bool:
-        """Put back what no thread works on."""
+        """Release claimed batches without a worker."""
         found = self._ledger.claims.recover()
         return self._memory.recover() or found
 
@@ -234,7 +234,7 @@ class SpoolQueue:
         )
 
     def abandon(self) -> list[bytes]:
-        """Leave what is in the file to whoever looks next; return the rest."""
+        """Leave the file's events to the next queue that looks; return those in memory."""
         with self._taking:
             with self._file.writing:
                 # Counted first: then no queue of this process has adopted them yet.
@@ -247,10 +247,10 @@ class SpoolQueue:
         return self._memory.abandon()
 
     def close(self) -> None:
-        """Come to rest: let go of the file and of its path, until the next event."""
+        """Close the file and free its path, until the next event."""
         self.unregister()
         if not self._is_interrupting():
-            # Else the interrupted call uses it, and it stays open.
+            # Otherwise the interrupted call still uses the file, which stays open.
             do_within(self._looking, _LONG_LOOK, self._rest)
         self._tell()
 
@@ -264,7 +264,7 @@ class SpoolQueue:
         self._file.part(self)
 
     def counts(self) -> Counts:
-        """Return what became of all events."""
+        """Return how many events are delivered, failed and queued."""
         return self._memory.counts() + self._ledger.counts()
 
     def mark(self) -> tuple[Mark, int]:
@@ -281,13 +281,13 @@ class SpoolQueue:
 
     def maintain(self, *, at_once: bool = False) -> list[Eviction]:
         """
-        Do what is due now and then; on a sending thread, or in `flush`.
+        Do regular work; on a sending thread, or in `flush`.
 
-        Adopts the events of processes that died, takes out those that are too old, makes
-        the file smaller, and copies its log. Writes lines: no lock is held then.
+        It adopts the events of processes that died, removes those that are too old, makes
+        the file smaller, and copies its log. It holds no lock while it writes lines.
 
         Args:
-            at_once: Whether it is due, whenever it was done last.
+            at_once: Do it now, even if it was done a moment ago.
         """
         if self._is_interrupting():
             return []
@@ -303,10 +303,10 @@ class SpoolQueue:
 
     def _is_interrupting(self) -> bool:
         """
-        Return whether this is a signal handler that came into another call, or so.
+        Return whether a signal handler, say, has interrupted another call on this thread.
 
-        Then nothing is done that what it interrupted may be in the middle of, or that
-        another thread does which waits for that.
+        Then it must not do what that call may be in the middle of, and must not wait for
+        a thread that waits for that call.
         """
         return self._file.is_writing_here() or self.stops_senders()
 
@@ -330,7 +330,7 @@ class SpoolQueue:
         self._care.look(adopt=self._joined)
 
     def _move_out(self) -> None:
-        """Take along by memory what is in a file that has no name any more."""
+        """Move the events of a file that was deleted into memory."""
         found = self._care.move_out()
         if found is None:
             return
@@ -346,7 +346,7 @@ class SpoolQueue:
             self._care.give_up(rest, "the spool was deleted, and memory is full")
 
     def _tell(self) -> None:
-        """Write the lines that are due, and hand on what had to leave."""
+        """Write the lines that are due."""
         writes, reads = self._care.no_writes, self._care.no_reads
         trouble, writes.trouble = writes.trouble, ""
         if trouble:

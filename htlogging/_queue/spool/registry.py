@@ -56,7 +56,7 @@ class _Connections:
     """What a child does with SQLite's connections, told of a fork as others are."""
 
     def after_fork_in_child(self) -> None:
-        """Use nothing that came along."""
+        """Use nothing that the child inherited."""
         _logging.after_fork_in_child()
         connections.after_fork_in_child()
 

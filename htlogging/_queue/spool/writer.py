@@ -55,7 +55,7 @@ class Writer:
         self._use_path = use_path
 
     def insert(self, event: bytes, *, direct: bool) -> int | None:
-        """Write an event and return its id; `None`: it has to go by memory."""
+        """Write an event and return its id; `None`: it must be kept in memory."""
         if self._no_writes.is_on():
             return None
         try:
@@ -65,8 +65,8 @@ class Writer:
                 # Keeps the order of what threads write, and their numbers apart.
                 with writing:
                     return self._write(event, direct=direct)
-            # In a signal handler: who has `writing` may wait for what it interrupted. Or
-            # in `on_error`: a signal handler may have stopped who has it.
+            # In a signal handler, the owner of `writing` may wait for the interrupted call.
+            # In `on_error`, a signal handler may have stopped the owner.
             return do_within(
                 writing, _HANDLER_WAIT, lambda: self._write(event, direct=direct)
             )
@@ -81,7 +81,7 @@ class Writer:
                 owner = self._add(direct=direct)
             # No number is drawn before it is written: a signal handler that comes
             # between takes this one, and we find it taken. So the order of numbers is
-            # the order of commits, and who reads passes none by.
+            # the order of commits, and a reader misses none.
             seq = owner.last + 1
             try:
                 self._file.insert(id_of(owner.number, seq), event)
