@@ -427,6 +427,33 @@ class TestSettle:
         assert state_of(queue) == (3, 0)
 
 
+class TestLeaving:
+    def test_who_gives_up_is_cut_short(self, path):
+        """What had to leave the file is given up by whoever comes next, and once."""
+        settings = Settings(
+            {"write_key": "K", "host": "http://localhost", "spool": path}
+            | {"spool_max_bytes": 2**20}
+        )
+        queue = SpoolQueue(settings, Report(), Counters())
+        queue.register()
+        while queue.counts().queued < 1_500:
+            queue.put(b"x" * 1_000)
+        first = queue.maintain(at_once=True)
+        assert first
+        # Whoever got these did not live to give them up.
+        again = queue.maintain(at_once=True)
+        assert [one for one, _ in again] == [one for one, _ in first]
+        assert {why.message for _, why in again} == {"spool_max_bytes is reached"}
+        assert not queue.recover()
+        gone = sum(len(batch) for batch, _ in again)
+        assert all(queue.bury(*one) for one in again)
+        assert not any(queue.bury(*one) for one in first)
+        assert queue.maintain(at_once=True) == []
+        counts = queue.counts()
+        assert (counts.failed, counts.queued) == (gone, 1_500 - gone)
+        queue.close()
+
+
 class TestAbandon:
     def test_left_in_the_file(self, queue, path, caplog):
         """All stays: what waits and what is being sent; the next look finds it."""

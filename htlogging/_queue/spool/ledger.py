@@ -85,6 +85,26 @@ class _Step:
         self.is_on = False
 
 
+class Leaving:
+    """
+    The holder of a batch that had to leave the file: it is given up, and never sent.
+
+    By whoever comes next, should a thread be cut short: so no thread has to live.
+
+    Args:
+        why: The reason that is told.
+    """
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def locked(self) -> bool:
+        """Return `True`: it does not go back into the queue."""
+        return True
+
+
 class Ledger:
     """
     Which events wait, are claimed, settled, or were left in the file.
@@ -167,19 +187,22 @@ class Ledger:
             self._skip(ids)
         return batch
 
-    def evict(self, ids: Sequence[int], events: list[bytes]) -> Batch:
+    def evict(self, ids: Sequence[int], events: list[bytes], why: str) -> None:
         """Claim events that were removed from the file."""
         with self.lock, self._step:
-            batch = self._out(events)
+            self._out(events, why)
             self._skip(ids)
-        return batch
 
-    def _out(self, events: list[bytes]) -> Batch:
+    def _out(self, events: list[bytes], why: str) -> None:
         # Numbers of no owner: no mark is about them.
         self._evicted += 1
-        return self.claims.note(
-            Batch(events, [self._evicted] * len(events), EVICTED), None
-        )
+        batch = Batch(events, [self._evicted] * len(events), EVICTED)
+        self.claims.note(batch, Leaving(why))
+
+    def leaving(self) -> list[tuple[Batch, str]]:
+        """Return what had to leave the file and is not settled yet, and why."""
+        claims = self.claims.state.claims.values()
+        return [(one, who.why) for one, who in claims if isinstance(who, Leaving)]
 
     def _skip(self, ids: Iterable[int]) -> None:
         """Note, for each owner, that no event up to these waits any more."""
@@ -278,11 +301,12 @@ class Ledger:
         with self.lock, self._step:
             self._moving += count
 
-    def moved(self, count: int, lost: list[bytes]) -> Batch | None:
-        """Note that these are counted elsewhere; return those without room there."""
+    def moved(self, count: int, lost: list[bytes], why: str) -> None:
+        """Note that these are counted elsewhere, but those without room there."""
         with self.lock, self._step:
             self._moving -= count
-            return self._out(lost) if lost else None
+            if lost:
+                self._out(lost, why)
 
     def adopt(self, number: int, first: int, last: int, settled: int) -> None:
         """Serve another owner; older ones first."""

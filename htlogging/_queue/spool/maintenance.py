@@ -84,22 +84,21 @@ class Maintenance:
             file, ledger, taking, self.no_reads, self.no_writes, self.lines
         )
         self.move_out = self._repair.move_out
-        self._evictions: deque[Eviction] = deque()  # not yet given up
         self.has_more = False  # owners to be adopted
         # Settled, but still in the file: ids, and why.
         self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
 
-    def give_up(self, batch: Batch, why: str) -> None:
-        """Have the sender give up events that had to leave the file."""
-        self._evictions.append((batch, DeliveryError(None, "spool", why, 0)))
-
     def evictions(self) -> list[Eviction]:
-        """Return what had to leave the file since the last call."""
-        found: list[Eviction] = []
-        with suppress(IndexError):
-            while True:
-                found.append(self._evictions.popleft())
-        return found
+        """
+        Return what had to leave the file, to be given up.
+
+        Until that is done, each call returns it: a thread may be cut short. To give it up
+        twice does no harm, because it is settled once.
+        """
+        return [
+            (batch, DeliveryError(None, "spool", why, 0))
+            for batch, why in self._ledger.leaving()
+        ]
 
     def remove(self, batch: Batch, failure: DeliveryError | None) -> None:
         """Take settled events out of the file, now or later."""
@@ -206,7 +205,7 @@ class Maintenance:
                 return bool(found.damaged)
             self._note_settled(found.ids)
             self._file.change(statements.delete, found.ids)
-            self.give_up(self._ledger.evict(found.ids, found.events), TOO_LARGE)
+            self._ledger.evict(found.ids, found.events, TOO_LARGE)
         return True
 
     def _expire(self, max_age: float) -> None:
@@ -235,7 +234,7 @@ class Maintenance:
             # It stays as a dead letter for a while, in case the clock was wrong.
             self._note_settled(found.ids)
             self._file.change(statements.bury, found.ids, why)
-            self.give_up(self._ledger.evict(found.ids, found.events), TOO_OLD)
+            self._ledger.evict(found.ids, found.events, TOO_OLD)
         return True
 
     def is_overdue(self, batch: Batch) -> bool:

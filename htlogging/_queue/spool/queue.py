@@ -36,6 +36,10 @@ _LONG_LOOK = 10.0
 LOOK_EVERY = 2.0
 
 
+# Why what was in a file that was deleted is given up.
+NO_ROOM = "the spool was deleted, and memory is full"
+
+
 class SpoolQueue:
     """
     Events in a file, each there when `put` returns; the verbs are `MemoryQueue`'s.
@@ -340,10 +344,8 @@ class SpoolQueue:
         self._ledger.forget()
         self._care.free(owner.number for owner in owners)
         lost = [event for _, event in found if not self._memory.put(event)]
-        rest = self._ledger.moved(len(found), lost)
+        self._ledger.moved(len(found), lost, NO_ROOM)
         self._counters.add("unspooled", len(found) - len(lost))
-        if rest is not None:
-            self._care.give_up(rest, "the spool was deleted, and memory is full")
 
     def _tell(self) -> None:
         """Write the lines that are due."""
