@@ -46,8 +46,12 @@ def _is_free(lock: threading.RLock) -> bool:
 
 @pytest.fixture(autouse=True)
 def _leave_our_loggers() -> Iterator[None]:
-    """Put level, handlers and propagation of our loggers back: `debug=True` sets them."""
-    ours = [logging.getLogger(name) for name in ("htevents", "htlogging")]
+    """
+    Put level, handlers and propagation of our loggers, and of root, back.
+
+    `debug=True` sets those of ours, a Celery worker in this process root's.
+    """
+    ours = [logging.getLogger(name) for name in ("htevents", "htlogging", None)]
     before = [(log.level, log.handlers[:], log.propagate, log.disabled) for log in ours]
     yield
     for log, (level, handlers, propagate, disabled) in zip(ours, before, strict=True):

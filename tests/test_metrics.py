@@ -116,7 +116,9 @@ class TestOpenMetrics:
             pass
         assert samples()["htlogging_events_total"][("dropped", *setting)] == 1
         client.join()
-        assert samples()["htlogging_events_total"]["failed", "shutdown"] >= 1
+        # Nobody listens there; whether that was found out by then is the threads' affair.
+        found = samples()["htlogging_events_total"]
+        assert found["failed", "shutdown"] + found["failed", "network"] >= 1
 
     def test_queue(self):
         """What waits, how long, and how much could wait."""
