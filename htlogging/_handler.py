@@ -10,14 +10,13 @@ from htlogging._delivery import admission
 from htlogging._event import origin, passed_over, strays
 from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
-from htlogging._event.record import checked, is_event, is_ours, known_of, to_event
+from htlogging._event.record import checked, is_event, known_of, to_event
 from htlogging._event.rejections import is_foreign
 from htlogging._loggers import basic_config  # noqa: F401  (it wraps basicConfig)
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
 from htlogging._report.lines import show_debug
-from htlogging._report.mistakes import where
 from htlogging._report.process import unencrypted
 from htlogging._settings import Settings, with_settings
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
@@ -103,9 +102,7 @@ class HtEventsHandler(QueueHandler):
         if not hasattr(self, "_pipeline"):  # not complete, because a setting is wrong
             return f"<{type(self).__name__}>"
         counts = ", ".join(f"{n} {name}" for name, n in self.stats.items() if n)
-        return (
-            f"<{type(self).__name__} to {self._settings.host}: {counts or 'no events'}>"
-        )
+        return f"<{type(self).__name__} to {self.host}: {counts or 'no events'}>"
 
     @property
     def host(self) -> str:
@@ -139,7 +136,9 @@ class HtEventsHandler(QueueHandler):
         if type(known) is not Origin:
             known = None
         if not is_event(record, known, self):
-            self._pass_over(record, known)
+            report = None if self._has_warned else self._pipeline.report
+            if passed_over.handle(record, known, self, report):
+                self._has_warned = True
             return False
         if known is None:
             known = known_of(record)
@@ -241,8 +240,7 @@ class HtEventsHandler(QueueHandler):
         body = event.get("properties") or event.get("traits")
         if body and not strays.plain.issuperset(body):
             strays.report_those(body, record, self._pipeline.report)
-        limit = self._settings.max_event_size
-        return encode(event, limit, built=formatter is None)
+        return encode(event, self._settings.max_event_size, built=formatter is None)
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]
         """
@@ -332,17 +330,6 @@ class HtEventsHandler(QueueHandler):
         their count.
         """
         self._pipeline.rejections.report_record(record)
-
-    def _pass_over(self, record: logging.LogRecord, known: Origin | None) -> None:
-        """Handle a record that is not an event."""
-        if known is not None and known.call is not None:
-            return  # another client's
-        passed_over.to_last_resort(record, known, self)
-        if not self._has_warned and not is_ours(record):
-            what = passed_over.seems_meant(record)
-            if what is not None:
-                self._has_warned = True
-                self._pipeline.report.passed_over(what, where(record))
 
 
 def pipeline_of(handler: HtEventsHandler) -> Pipeline:

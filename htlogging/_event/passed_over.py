@@ -7,11 +7,42 @@ from collections.abc import Mapping
 from itertools import islice
 
 from htlogging._event import origin
-from htlogging._event.record import BARE, handlers, logger_of
+from htlogging._event.record import BARE, handlers, is_ours, logger_of
+from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._event.origin import Origin
+    from htlogging._report.report import Report
+
+
+def handle(
+    record: logging.LogRecord,
+    known: Origin | None,
+    handler: logging.Handler,
+    report: Report | None,
+) -> bool:
+    """
+    Handle a record that is not an event.
+
+    Args:
+        record: The record.
+        known: What is known about it.
+        handler: The handler that ignores it.
+        report: Reports it if it looks as if an event was meant; `None`: no report.
+
+    Returns:
+        Whether it was reported.
+    """
+    if known is not None and known.call is not None:
+        return False  # another client's
+    to_last_resort(record, known, handler)
+    if report is None or is_ours(record):
+        return False
+    what = seems_meant(record)
+    if what is not None:
+        report.passed_over(what, where(record))
+    return what is not None
 
 
 def to_last_resort(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # does that much earlier; this is for when it waits for an answer.
 WAL_PAGES = (64, 16_384)
 
-
 # Seconds for which a sending thread waits for one that writes.
 SENDER_WAIT = 0.1
 
@@ -270,7 +269,9 @@ class ConnectionPair:
         if self._pair is not None:
             if self._is_intact():
                 return
-            self._drop_closed()
+            # Someone has closed their descriptors.
+            pair, self._pair = self._pair, None
+            connections.drop(pair, self._descriptors)
         location.check_link(self._name)
         location.make_folder(self.path)
         # Before the lock file is made there.
@@ -301,7 +302,7 @@ class ConnectionPair:
                 self._set_up(opened[-1])
             self._pair = opened[0], opened[1]
         except (sqlite3.Error, SpoolUnavailable) as exc:
-            raise self._judged(exc) from exc
+            raise schema.judge(exc, self._was_spool) from exc
         finally:
             if self._pair is None:
                 for connection in opened:
@@ -314,27 +315,8 @@ class ConnectionPair:
     def _set_up(self, connection: sqlite3.Connection) -> None:
         schema.set_up(connection, full_sync=self._full_sync, log_pages=self._wal_pages)
 
-    def _judged(self, exc: sqlite3.Error | SpoolUnavailable) -> SpoolUnavailable:
-        """Return why it cannot be opened: damaged, if it was a spool, or never one."""
-        found = exc if isinstance(exc, SpoolUnavailable) else schema.translate(exc)
-        if found.alien and (self._lock.is_made() or location.is_marked(self.path)):
-            return SpoolUnavailable(found.reason, damaged=True)
-        # A file of someone else's is left alone.
-        found.damaged &= not found.alien
-        return found
-
-    def _drop_closed(self) -> None:
-        """Let go of connections whose descriptors someone closed."""
-        pair, self._pair = self._pair, None
-        for connection in pair or ():
-            # While a number is free, or the same file's, closing it does no harm.
-            if all(
-                connections.identity_of(fd) in (None, what)
-                for fd, what in self._descriptors.items()
-            ):
-                connections.close(connection)
-            else:
-                connections.lose(connection)
+    def _was_spool(self) -> bool:
+        return self._lock.is_made() or location.is_marked(self.path)
 
     def _close(self) -> None:
         # First the pair, in one step: one that is cut short leaves connections that a

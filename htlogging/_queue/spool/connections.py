@@ -18,6 +18,10 @@ from urllib.parse import quote
 from htlogging._queue.spool.lockfile import identity
 from htlogging._queue.spool.schema import BUSY, SpoolUnavailable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 # Seconds in which a child's SQLite must have answered.
 _PROBE = 2.0
 
@@ -134,6 +138,25 @@ def lose(connection: sqlite3.Connection, why: str = _CLOSED) -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
+def drop(
+    connections: Iterable[sqlite3.Connection],
+    descriptors: Mapping[int, tuple[int, int] | None],
+) -> None:
+    """
+    Close connections whose descriptors someone closed, if that does no harm.
+
+    Args:
+        connections: Those of one file.
+        descriptors: Their numbers, and what identified the file of each.
+    """
+    for connection in connections:
+        # While a number is free, or the same file's, closing it does no harm.
+        if all(identity_of(fd) in (None, what) for fd, what in descriptors.items()):
+            close(connection)
+        else:
+            lose(connection)
+
+
 def before_fork() -> None:
     """Close all; no thread opens one until the fork is over."""
     while connections := list(_open):
@@ -144,7 +167,7 @@ def before_fork() -> None:
 
 
 def after_fork_in_child() -> None:
-    """Close nothing that came along, and use nothing of it."""
+    """Close nothing that was inherited, and use nothing of it."""
     global _state  # noqa: PLW0603
     for connection in list(_open):
         lose(connection, FORKED)
@@ -170,7 +193,7 @@ def descriptors_of(path: str) -> dict[int, tuple[int, int]]:
 
 
 def identity_of(fd: int) -> tuple[int, int] | None:
-    """Return what a descriptor's file is the same by; `None`: it is closed."""
+    """Return what identifies a descriptor's file; `None`: it is closed."""
     try:
         found = os.fstat(fd)
     except OSError:

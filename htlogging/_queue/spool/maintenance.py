@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from htlogging._queue.base import Batch, Eviction
     from htlogging._queue.spool.database import SpoolFile
-    from htlogging._queue.spool.ledger import Ledger, Owner
+    from htlogging._queue.spool.ledger import Ledger
+    from htlogging._queue.spool.owner import Owner
 
 # Of spool_max_bytes, the share that is written between two looks at the size; at most a
 # megabyte. Twice as much goes at a time when the file is too large.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from htlogging._metrics.figures import figures
 from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
 from htlogging._queue.memory import MemoryQueue
-from htlogging._queue.spool import registry, statements
+from htlogging._queue.spool import lines, registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
 from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance
 from htlogging._queue.spool.reasons import scrubbed
@@ -104,10 +103,6 @@ class SpoolQueue:
     def _use_path(self) -> None:
         if not self._joined:
             self.register()
-
-    def __len__(self) -> int:
-        """Return how many events are here and not settled."""
-        return self.counts().queued
 
     def put(self, event: bytes) -> int:
         """Add an event; returns as `MemoryQueue.put` does."""
@@ -349,26 +344,8 @@ class SpoolQueue:
 
     def _tell(self) -> None:
         """Write the lines that are due."""
-        writes, reads = self._care.no_writes, self._care.no_reads
-        trouble, writes.trouble = writes.trouble, ""
-        if trouble:
-            self._report.unspooled(trouble)
-        trouble, reads.trouble = reads.trouble, ""
-        if trouble:
-            self._report.spool_unread(trouble)
-        while self._care.lines:
-            with suppress(KeyError):
-                kind, line = self._care.lines.popitem()
-                self._report.spool(kind, line)
-        lost, gone = self._ledger.take_lost()
-        if gone:
-            line = (
-                f"{gone} events are not in the spool any more: a command took them out"
-            )
-            self._report.spool("gone", f"{line}, or the file was damaged")
-        if lost:
-            figures.failed("spool", lost)
-            self._report.lost("failed", lost, "the spool was damaged")
+        lines.report_trouble(self._care, self._report)
+        lines.report_lost(self._ledger, self._report)
         left, self._left = self._left, 0
         if left:
             self._report.left_in_spool(left)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from htlogging._queue.spool.database import SpoolFile
-    from htlogging._queue.spool.ledger import Ledger, Owner
+    from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.outage import Outage
+    from htlogging._queue.spool.owner import Owner
     from htlogging._queue.spool.rows import Row
 
 

@@ -11,6 +11,7 @@ from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # What `PRAGMA application_id` says: "HtEv".
@@ -242,3 +243,21 @@ def translate(exc: sqlite3.Error) -> SpoolUnavailable:
     broken |= reason in ("disk I/O error", "unable to open database file")
     alien = reason == "file is not a database"
     return SpoolUnavailable(reason, broken=broken, damaged=damaged, alien=alien)
+
+
+def judge(
+    exc: sqlite3.Error | SpoolUnavailable, was_spool: Callable[[], bool]
+) -> SpoolUnavailable:
+    """
+    Return why a file cannot be opened: it is damaged, or was never a spool.
+
+    Args:
+        exc: What opening it has raised.
+        was_spool: Returns whether the file was a spool once.
+    """
+    found = exc if isinstance(exc, SpoolUnavailable) else translate(exc)
+    if found.alien and was_spool():
+        return SpoolUnavailable(found.reason, damaged=True)
+    # A file of someone else's is left alone.
+    found.damaged &= not found.alien
+    return found

@@ -7,7 +7,7 @@ import sqlite3
 from htlogging._process.locks import do_within
 from htlogging._process.suppression import is_sending
 from htlogging._queue.spool import statements
-from htlogging._queue.spool.ledger import Owner
+from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import id_of
 from htlogging._queue.spool.schema import SpoolUnavailable
 from htlogging.exceptions import InvalidSetting
