@@ -26,7 +26,8 @@ from collections import defaultdict
 from htlogging.collector import Collector
 from htlogging.htevents import Client
 
-# Seconds for which events may be on their way, without a flush.
+# Seconds in which nothing at all arrives: what is on its way then is stuck. A slow machine
+# may take longer for a long queue.
 HANG = 60
 
 CALLS = ("track", "logging", "flush", "close", "stats", "join")
@@ -237,10 +238,7 @@ class Hunt:
         def missing():
             return sure - {e["properties"]["n"] for e in list(collector.events)}
 
-        end = time.monotonic() + HANG
-        waiting = threading.Event()
-        while missing() and time.monotonic() < end:
-            waiting.wait(0.05)
+        settle(collector, missing)
         if missing():
             faults.append(f"{len(missing())} did not arrive by themselves")
         if not self.client.flush(HANG) or missing():
@@ -265,6 +263,20 @@ class Hunt:
         if not whole or stats.queued or stats.failed or stats.delivered < arrived:
             return [f"out of balance: {stats}, {arrived} arrived"]
         return []
+
+
+def settle(collector, missing):
+    """Wait until nothing is missing, without a flush; or nothing arrives any more."""
+    waiting = threading.Event()
+    seen, since = -1, time.monotonic()
+    while time.monotonic() - since < HANG:
+        count = len(collector.events)
+        if count != seen:
+            seen, since = count, time.monotonic()
+        # Not as long as they come: that takes the sender's time.
+        elif not missing():
+            return
+        waiting.wait(0.05)
 
 
 def usual(client):
