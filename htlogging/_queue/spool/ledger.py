@@ -8,6 +8,7 @@ from collections import Counter, deque
 from htlogging._process import locks
 from htlogging._queue.base import Batch, Counts
 from htlogging._queue.claims import Claims
+from htlogging._queue.spool.change import Change
 from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import owner_of
 from htlogging._queue.spool.schema import SEQ_BITS
@@ -29,28 +30,6 @@ _LOOKS = 1_000
 
 # Events that are kept in memory as well, for a moment.
 _RECENT = 1_000
-
-
-class _Step:
-    """
-    A change of the ledger; its sums do not hold for that moment.
-
-    A change that is interrupted counts as going on until the next one: readers then try
-    again, up to a limit.
-    """
-
-    __slots__ = ("count", "is_on")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.is_on = False
-
-    def __enter__(self) -> None:
-        self.is_on = True
-        self.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.is_on = False
 
 
 class Leaving:
@@ -91,7 +70,7 @@ class Ledger:
         # lock: a signal handler may stop a caller there, and wait for a sending thread.
         # Re-entrant for signal handlers; a forked child has a ledger of its own.
         self.lock = locks.rlock()
-        self._step = _Step()  # with `lock`: what is changed must be seen as a whole
+        self._change = Change()  # with `lock`: what is changed must be seen as a whole
         self._evicted = 0  # batches taken out of the file
         self._moving = 0  # events taken out of the file, not yet counted elsewhere
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`
@@ -105,7 +84,7 @@ class Ledger:
 
     def serve(self, owner: Owner) -> None:
         """Have `put` add to this owner; the one before, which is full, is adopted."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             before = self.own
             if before is not None:
                 # First: at no moment is it served by nobody.
@@ -127,9 +106,9 @@ class Ledger:
     def counts(self) -> Counts:
         """Return how many are delivered, failed and queued; any thread, without a lock."""
         for _ in range(_LOOKS):
-            before = self._step.count
+            before = self._change.count
             found = self._count()
-            if not self._step.is_on and self._step.count == before:
+            if not self._change.is_on and self._change.count == before:
                 break
             if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
                 break  # a signal handler has interrupted the change, on this thread
@@ -149,7 +128,7 @@ class Ledger:
         self, ids: Sequence[int], events: list[bytes], holder: Holder | None
     ) -> Batch:
         """Claim these events."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             # First: cut short behind this line, they are claimed, and will be again.
             batch = self.claims.note(Batch(events, ids, IN_FILE), holder)
             self._skip(ids)
@@ -157,7 +136,7 @@ class Ledger:
 
     def evict(self, ids: Sequence[int], events: list[bytes], why: str) -> None:
         """Claim events that were removed from the file."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._out(events, why)
             self._skip(ids)
 
@@ -190,7 +169,7 @@ class Ledger:
 
     def pass_all(self, owner: Owner, last: int) -> None:
         """Note that none of an owner's events up to a number is there."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._pass(owner, last, 0)
             self._sum_up()
 
@@ -218,7 +197,7 @@ class Ledger:
 
     def lose(self, ids: Sequence[int]) -> None:
         """Note that these are in the file, but not as they were accepted."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._skip(ids)
             self._lost += len(ids)
             self._untold += len(ids)
@@ -253,7 +232,7 @@ class Ledger:
         """Note that events were delivered after `abandon`; unless others have them."""
         if not self._left:
             return False
-        with self.lock, self._step:
+        with self.lock, self._change:
             left = self._left.copy()
             for event in batch.ids:
                 number = owner_of(event)[0]
@@ -266,19 +245,19 @@ class Ledger:
 
     def move(self, count: int) -> None:
         """Note that this many were taken out; they count as queued until `moved`."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._moving += count
 
     def moved(self, count: int, lost: list[bytes], why: str) -> None:
         """Note that these are counted elsewhere, but those without room there."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._moving -= count
             if lost:
                 self._out(lost, why)
 
     def adopt(self, number: int, first: int, last: int, settled: int) -> None:
         """Serve another owner; older ones first."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._left.pop(number, None)
             found = [*self.adopted, Owner(number, first - 1, last, settled)]
             self.adopted = sorted(found, key=lambda owner: owner.number)
@@ -293,7 +272,7 @@ class Ledger:
     def drop(self, numbers: Iterable[int]) -> None:
         """Serve these adopted owners no more."""
         gone = set(numbers)
-        with self.lock, self._step:
+        with self.lock, self._change:
             self.adopted = [o for o in self.adopted if o.number not in gone]
             self._sum_up()
 
@@ -310,7 +289,7 @@ class Ledger:
             The owners that were served, and how many events each has left; those of
             earlier times included.
         """
-        with self.lock, self._step:
+        with self.lock, self._change:
             owners = self.owners()
             if self.direct is not None:
                 owners.append(self.direct)
@@ -327,7 +306,7 @@ class Ledger:
 
     def forget(self) -> None:
         """Serve no owner any more."""
-        with self.lock, self._step:
+        with self.lock, self._change:
             self._forget()
 
     def _forget(self) -> None:

@@ -91,12 +91,7 @@ class SpoolQueue:
         self._next_look = 0.0
 
     def register(self) -> None:
-        """
-        Reserve the path for this write key and host; else the first event does.
-
-        Raises:
-            InvalidSetting: Another queue of this process has it for another destination.
-        """
+        """Reserve the path for this write key and host; else the first event does."""
         self._file.join(self, self._destination)
         self._joined = True
 
