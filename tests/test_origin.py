@@ -621,7 +621,13 @@ class TestPassedOver:
 
     @pytest.mark.parametrize(
         ("message", "extra"),
-        [({"event": "a"}, {}), ("a", {"data": {"ht_user_id": "u"}})],
+        [
+            ({"event": "a"}, {}),
+            ("a", {"data": {"ht_user_id": "u"}}),
+            ("Order ht_user_id='u' total=5", {}),
+            ('{"ht_user_id": "u", "event": "Order"}', {}),
+            ("Order \x1b[36mht_user_id\x1b[0m=\x1b[35mu\x1b[0m", {}),
+        ],
     )
     def test_looks_meant(self, make, attach, sent, caplog, message, extra):  # noqa: PLR0913, PLR0917
         """It is reported, once."""
@@ -634,6 +640,33 @@ class TestPassedOver:
         assert len(lines) == 1
         assert "is no event" in lines[0]
         assert __file__ in lines[0]
+
+    @pytest.mark.parametrize(
+        "message", ["give ht_user_id", "ht_ =", "ht_mode=1", "x" * 2_000 + "ht_event=1"]
+    )
+    def test_looks_ordinary(self, make, attach, caplog, message):
+        """A text that only names a field, or another name, is one."""
+        attach("app", make(), propagate=True)
+        logging.getLogger("app.orders").info(message)
+        assert [r for r in caplog.records if r.name == "htlogging"] == []
+
+    @pytest.mark.parametrize("renderer", ["ConsoleRenderer", "JSONRenderer"])
+    def test_structlog_that_renders(self, make, attach, caplog, renderer):
+        """It puts the fields into the text: the line says what to do."""
+        structlog = pytest.importorskip("structlog")
+        attach("app", make(), propagate=True)
+        final = (
+            getattr(structlog.dev, renderer, None) or structlog.processors.JSONRenderer
+        )
+        log = structlog.wrap_logger(
+            logging.getLogger("app.orders"),
+            processors=[final()],
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+        log.info("Order completed", ht_user_id="u", a=1)
+        (line,) = [r.getMessage() for r in caplog.records if r.name == "htlogging"]
+        assert "ht_user_id is part of its text" in line
+        assert "render_to_log_kwargs" in line
 
     def test_last_resort(self, make, attach, monkeypatch):
         """Where only ours would see it, `logging.lastResort` does, once."""
