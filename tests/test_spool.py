@@ -509,6 +509,23 @@ class TestAbandon:
         two.maintain()
         assert drain(two) == [[b"0"]]
 
+    @pytest.mark.parametrize("by_another", [False, True])
+    def test_delivered_when_adopted(self, make, caplog, by_another):
+        """An answer that comes when the next one has them already: none is missing."""
+        one = make()
+        for n in range(3):
+            one.put(b"%d" % n)
+        sent = one.claim(2, MAX_BODY_BYTES)
+        one.abandon()
+        two = make() if by_another else one
+        two.put(b"3")
+        two.maintain(at_once=True)
+        one.ack(sent)
+        assert drain(two) == [[b"2", b"3"]]
+        two.maintain(at_once=True)
+        assert state_of(two) == (4, 0)
+        assert "not in the spool any more" not in caplog.text
+
 
 class TestAdopt:
     def test_events_of_the_dead(self, queue, path):

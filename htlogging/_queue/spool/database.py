@@ -53,6 +53,9 @@ class SpoolFile(ConnectionPair):
         super().__init__(path, name)
         # Owners that no queue serves.
         self._idle: set[int] = set()
+        # owner -> events that were delivered after their queue had left them, until who
+        # adopts them finds them missing.
+        self.delivered_late: dict[int, int] = {}
         # Queues and where they send to. Not guarded: each operation is atomic.
         self._users: weakref.WeakKeyDictionary[object, Hashable] = (
             weakref.WeakKeyDictionary()
@@ -211,6 +214,7 @@ class SpoolFile(ConnectionPair):
         def free() -> None:
             for owner in owners:
                 self._idle.discard(owner)
+                self.delivered_late.pop(owner, None)
                 self._lock.forget(owner)
                 self._lock.free(owner)
 
@@ -266,6 +270,7 @@ class SpoolFile(ConnectionPair):
         """Forget all owners and queues: they are the parent's."""
         super().after_fork_in_child()
         self._idle = set()
+        self.delivered_late.clear()
         self._users = weakref.WeakKeyDictionary()
 
 

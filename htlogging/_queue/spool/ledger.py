@@ -57,9 +57,13 @@ class Ledger:
     Which events wait, are claimed, settled, or were left in the file.
 
     The number of accepted events is the sum of these, so the counts always balance.
+
+    Args:
+        delivered_late: owner -> events that were delivered after their queue had left
+            them; shared by the file's queues.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delivered_late: dict[int, int]) -> None:
         self.own: Owner | None = None  # where `put` adds
         self.direct: Owner | None = None  # where `claim_new` adds
         self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
@@ -74,7 +78,8 @@ class Ledger:
         self._evicted = 0  # batches taken out of the file
         self._moving = 0  # events taken out of the file, not yet counted elsewhere
         self._left: dict[int, int] = {}  # owner -> events left by `abandon`
-        self._late = 0  # of those, delivered all the same
+        self._late = 0  # of those, and of adopted ones, delivered all the same
+        self._delivered_late = delivered_late
         # The last events that were written, by id: a file that is damaged without a
         # word may take them, until they have been read from it once.
         self.recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
@@ -177,11 +182,15 @@ class Ledger:
         """Note that of an owner's events up to a number this many were there."""
         if seq > owner.taken:
             missing = seq - owner.taken - count
+            late = min(self._delivered_late.get(owner.number, 0), missing)
+            if late:
+                self._delivered_late[owner.number] -= late
             # Else a command took them out: they do not count at all.
-            lost = max(min(missing, owner.damaged_to - owner.taken), 0)
+            lost = max(min(missing - late, owner.damaged_to - owner.taken), 0)
             owner.taken = seq
             owner.settled += missing
-            self._gone += missing - lost
+            self._late += late
+            self._gone += missing - late - lost
             self._lost += lost
             self._untold += lost
 
@@ -227,6 +236,18 @@ class Ledger:
             found = self._untold, self._gone
             self._untold = self._gone = 0
             return found
+
+    def note_late(self, batch: Batch) -> None:
+        """Note that events were delivered after `abandon`, for who has adopted them."""
+        taken = {owner.number: owner.taken for owner in self.owners()}
+        found = map(owner_of, batch.ids)
+        # Those that were claimed again are counted then.
+        missed = Counter(n for n, seq in found if seq > taken.get(n, 0))
+        for number, count in missed.items():
+            # Two threads at the same moment may lose a count: then a line says that
+            # events are missing, but none is.
+            before = self._delivered_late.get(number, 0)
+            self._delivered_late[number] = before + count
 
     def settle_left(self, batch: Batch) -> bool:
         """Note that events were delivered after `abandon`; unless others have them."""

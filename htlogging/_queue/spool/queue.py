@@ -72,7 +72,7 @@ class SpoolQueue:
         self._memory = MemoryQueue(
             settings.max_queue_size, settings.max_queue_bytes, settings.max_event_size
         )
-        self._ledger = Ledger()
+        self._ledger = Ledger(self._file.delivered_late)
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
         self._taking = locks.rlock()
@@ -184,7 +184,11 @@ class SpoolQueue:
         if not batch.source:
             return self._memory.ack(batch)
         ours = self._ledger.claims.settle(batch, delivered=True)
-        ours = ours or self._ledger.settle_left(batch)
+        if not ours:
+            ours = self._ledger.settle_left(batch)
+            # Before they are removed: who has adopted them, this queue perhaps, would
+            # take them for lost.
+            self._ledger.note_late(batch)
         # After `abandon` too: they need not be delivered again.
         self._care.remove(batch, None)
         return ours
