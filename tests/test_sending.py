@@ -17,6 +17,7 @@ import pytest
 
 import htlogging
 from htlogging import DeliveryError
+from htlogging._delivery import environment
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 from htlogging.metrics import openmetrics
@@ -484,16 +485,59 @@ class TestClock:
         assert client.flush(0.1) is False
 
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    """Take the environment's proxies out."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
 class TestResolution:
     @pytest.mark.htevents(send=True)
-    def test_that_hangs(self, make, monkeypatch):
+    @pytest.mark.parametrize("proxies", [None, "http://proxy.example:3128"])
+    def test_that_hangs(self, make, monkeypatch, proxies):
         """A caller's thread waits for a name no longer than for an answer."""
-        opened = threading.Event()
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: opened.wait(HANG))
-        client = make(host="http://slow.example", sync_mode=True, timeout=0.1)
+        opened, asked = threading.Event(), []
+
+        def getaddrinfo(name, *_, **__):
+            asked.append(name)
+            opened.wait(HANG)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        client = make(
+            host="http://slow.example", sync_mode=True, timeout=1, proxies=proxies
+        )
         try:
             with pytest.raises(DeliveryError, match="not resolved in time"):
                 client.track("user", "e")
             assert client.stats.failed == 1
+            assert asked[0] == ("proxy.example" if proxies else "slow.example")
         finally:
             opened.set()
+
+    @pytest.mark.parametrize(
+        ("given", "variables", "found"),
+        [
+            (None, {}, ["host.example"]),
+            ({"https": "http://one:3128"}, {}, ["one"]),
+            ({"https": "one:3128"}, {}, ["one"]),
+            ({"http": "http://one:3128"}, {}, ["host.example"]),
+            (None, {"HTTPS_PROXY": "http://two:3128"}, ["two"]),
+            ({"https": "http://one"}, {"HTTPS_PROXY": "http://two"}, ["one"]),
+            (None, {"ALL_PROXY": "socks5h://two"}, ["two"]),
+            (None, {"ALL_PROXY": "socks5://two"}, ["two", "host.example"]),
+            (None, {"HTTPS_PROXY": "http://x", "NO_PROXY": "*"}, ["host.example"]),
+            ({"https": "http://one", "no_proxy": ".example"}, {}, ["host.example"]),
+            ({"https": "http://"}, {}, []),
+        ],
+    )
+    def test_names(self, monkeypatch, given, variables, found):
+        """What is looked up here: the host's name, or the proxy's in its place."""
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert environment.names("https://host.example/path", given) == found

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from htlogging._delivery.exchange import Unreachable
 
@@ -32,17 +33,9 @@ def options(
         Unreachable: These options cannot work. That is tried again all the same: a file
             may come back, or a package may be installed.
     """
-    from requests.utils import should_bypass_proxies
-
-    # A copy, because requests adds the environment's proxies to it.
-    given = dict(proxies or {})
-    exempt = given.get("no_proxy")
-    # requests itself exempts a host from the environment's proxies alone.
-    if exempt and should_bypass_proxies(url, exempt):
-        given = {"no_proxy": exempt}
     merged = session.merge_environment_settings(
         url,
-        proxies=given,
+        proxies=_given(url, proxies),
         stream=True,
         verify=None,
         cert=None,
@@ -50,6 +43,38 @@ def options(
     found: dict[str, Any] = {**merged}
     check(found, url)
     return found
+
+
+def names(url: str, proxies: Mapping[str, str] | None) -> list[str]:
+    """
+    Return the names that are looked up here for a request: the proxy's, or the host's.
+
+    Both with a SOCKS proxy that is given addresses. Empty: a URL has no host.
+    """
+    from requests.utils import get_environ_proxies, select_proxy
+
+    given = _given(url, proxies)
+    merged = {**get_environ_proxies(url, given.get("no_proxy")), **given}
+    proxy = select_proxy(url, merged)
+    urls = [url]
+    if proxy:
+        full = proxy if "://" in proxy else f"http://{proxy}"
+        by_us = full.partition("://")[0].lower() in ("socks4", "socks5")
+        urls = [full, url] if by_us else [full]
+    return [name for one in urls if (name := urlsplit(one).hostname)]
+
+
+def _given(url: str, proxies: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the proxies of the settings, as far as they are for this URL."""
+    from requests.utils import should_bypass_proxies
+
+    # A copy, because requests adds the environment's proxies to it.
+    given = dict(proxies or {})
+    exempt = given.get("no_proxy")
+    # requests itself exempts a host from the environment's proxies alone.
+    if exempt and should_bypass_proxies(url, exempt):
+        return {"no_proxy": exempt}
+    return given
 
 
 def check(found: Mapping[str, Any], url: str) -> None:
@@ -152,8 +177,6 @@ def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
 
 
 def _has_place(url: str) -> bool:
-    from urllib.parse import urlsplit
-
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0

@@ -11,8 +11,8 @@ import math
 import socket
 import threading
 from contextlib import suppress
-from urllib.parse import urlsplit
 
+from htlogging._delivery import environment
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.signals import Waiter
 from htlogging._process.clock import clock
@@ -30,7 +30,7 @@ class Resolved:
     """
     A transport whose host's name is resolved in time, or that raises `Unreachable`.
 
-    Behind a proxy nothing is resolved here: the proxy does that.
+    Behind a proxy it is the proxy's name: the proxy resolves the host's.
 
     Args:
         transport: The caller's.
@@ -39,10 +39,8 @@ class Resolved:
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
-        url = urlsplit(settings.host)
-        self._name = url.hostname or ""
-        self._port = url.port or (443 if url.scheme == "https" else 80)
-        self._is_direct = url.scheme in ("http", "https") and not settings.proxies
+        self._url, self._proxies = settings.host, settings.proxies
+        self._is_http = settings.redis_url is None
         self._known_until = -math.inf
         self.body = transport.body
         self.open = transport.open
@@ -51,7 +49,10 @@ class Resolved:
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """Send a body once, or raise `Unreachable`."""
         began = clock.monotonic()
-        if self._is_direct and began > self._known_until:
+        if self._is_http and began > self._known_until:
+            with suppress(Exception):  # `post` says what is wrong
+                self.open()  # an import here is no fault of the name server
+            began = clock.monotonic()
             self._resolve(timeout)
         left = max(timeout - (clock.monotonic() - began), 0.001)
         return self._transport.post(body, compress=compress, timeout=left)
@@ -60,8 +61,9 @@ class Resolved:
         waiter = Waiter()
 
         def resolve() -> None:
-            with suppress(OSError, UnicodeError):  # `post` says what is wrong
-                socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
+            with suppress(Exception):  # `post` says what is wrong
+                for name in environment.names(self._url, self._proxies):
+                    socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             waiter.notify()
 
         try:
