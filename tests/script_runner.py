@@ -32,7 +32,7 @@ def run(tmp_path, script, *arguments, **environ):
     """
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(script))
-    return _end(path, *arguments, PYTHONWARNINGS="error", **environ)
+    return _end(path, *arguments, **{"PYTHONWARNINGS": "error", **environ})
 
 
 def command(*arguments, **environ):
