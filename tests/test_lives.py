@@ -327,7 +327,8 @@ class TestEnd:
         assert arrived == names(10)
         lines = [line for line in errors.splitlines() if "htlogging" in line]
         # From 3.15 on such an interpreter may start one: then they leave by themselves.
-        if lines or sys.version_info < (3, 15):
+        # And one that ends at once may do so before it is known that there is none.
+        if lines or ("flush" in flush and sys.version_info < (3, 15)):
             assert lines[0].startswith("no thread can be started; events for ")
 
 
