@@ -105,6 +105,11 @@ class TestLayers:
                 above = LEVEL[unit_of(imported)] > limit
                 assert not above, f"{module} imports {imported} from above"
 
+    def test_none_is_long(self):
+        """A module can be read at a sitting."""
+        long = [m for m, p in MODULES.items() if p.read_text("utf-8").count("\n") > 350]
+        assert not long, f"these have over 350 lines: {long}"
+
     def test_no_circle(self):
         """Modules of a folder import in one direction, too."""
         left = {

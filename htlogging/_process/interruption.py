@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-# Whose errors C code may raise with arguments while something is sent.
-_LIBRARIES = {*sys.stdlib_module_names, "cryptography", "hiredis", "redis"}
+# Whose errors may come with arguments while something is sent, where no `raise` stands: C
+# code raises them, or they are given the traceback of what they wrap.
+_LIBRARIES = {*sys.stdlib_module_names, "requests", "urllib3", "urllib3_future"}
+_LIBRARIES |= {"OpenSSL", "socks", "cryptography", "hiredis", "redis"}
 
 
 def pass_on(exceptions: Iterable[BaseException]) -> None:

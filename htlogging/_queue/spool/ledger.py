@@ -102,6 +102,10 @@ class Ledger:
         own = self.own
         return [*self.adopted, own] if own is not None else self.adopted[:]
 
+    def _served(self) -> list[Owner]:
+        direct = self.direct
+        return self.owners() if direct is None else [*self.owners(), direct]
+
     def waiting(self) -> int:
         """Return how many may be claimed; any thread, without a lock."""
         own = self.own
@@ -163,9 +167,8 @@ class Ledger:
             number, seq = owner_of(event)
             found = reached.setdefault(number, [0, 0])
             found[:] = max(found[0], seq), found[1] + 1
-        served = [*self.owners(), self.direct]
-        for owner in served:
-            if owner is not None and owner.number in reached:
+        for owner in self._served():
+            if owner.number in reached:
                 self._pass(owner, *reached[owner.number])
         self._sum_up()
 
@@ -198,8 +201,7 @@ class Ledger:
         """Count events of each owner as settled; return the owners."""
         counts = Counter(event >> SEQ_BITS for event in ids)
         with self.lock:
-            served = [*self.owners(), self.direct]
-            found = [one for one in served if one and one.number in counts]
+            found = [one for one in self._served() if one.number in counts]
             for owner in found:
                 owner.settled += counts[owner.number]
             return found
@@ -303,17 +305,9 @@ class Ledger:
         return [id_ for one, _ in claims if one.source == IN_FILE for id_ in one.ids]
 
     def abandon(self) -> tuple[set[int], dict[int, int]]:
-        """
-        Leave all events in the file.
-
-        Returns:
-            The owners that were served, and how many events each has left; those of
-            earlier times included.
-        """
+        """Leave all events; return who was served, and what all owners ever left."""
         with self.lock, self._change:
-            owners = self.owners()
-            if self.direct is not None:
-                owners.append(self.direct)
+            owners = self._served()
             left = {owner.number: owner.waiting() for owner in owners}
             for event in self.claimed_ids():
                 number = owner_of(event)[0]
@@ -337,10 +331,7 @@ class Ledger:
 
     def mark(self) -> Mark:
         """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
-        served = self.owners()
-        if self.direct is not None:
-            served.append(self.direct)
-        return {owner.number: owner.last for owner in served}
+        return {owner.number: owner.last for owner in self._served()}
 
     def claimed_to(self, mark: Mark) -> bool:
         """Return whether all events up to the mark were claimed, at least; no lock."""
