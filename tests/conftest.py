@@ -8,17 +8,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from htlogging._handler import pipeline_of
 from htlogging._process import shutdown
 from htlogging.collector import Collector
 
 
 @pytest.fixture(autouse=True)
 def _leave_no_events() -> Iterator[None]:
-    """Forget handlers that keep events for a server that is gone: others' flush waits."""
+    """
+    Forget handlers that keep events for a server that is gone, and have them send no more.
+
+    The flush of others would wait for them, and they would report losses meanwhile.
+    """
     yield
     for handler in shutdown.living():
         if handler.stats.queued:
             shutdown._handlers.pop(handler, None)
+            pipeline_of(handler).worker.disown()
 
 
 @pytest.fixture(autouse=True)

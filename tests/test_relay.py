@@ -275,22 +275,14 @@ class TestApplication:
         assert "the key is no stream" in caplog.text
         client.shutdown()
 
-    @pytest.mark.parametrize(
-        ("database", "said"),
-        [
-            ("/0?nope=1", "redis-py knows no parameter nope of a URL"),
-            ("/99", "Redis has no database of that number"),
-        ],
-    )
-    def test_url_that_redis_refuses(self, server, caplog, database, said):
+    def test_url_that_redis_refuses(self, server, caplog):
         """The line says what is wrong with it."""
-        client = Client(
-            host=server.url.removesuffix("/0") + database, max_retries=0, timeout=5
-        )
+        host = server.url.removesuffix("/0") + "/99"
+        client = Client(host=host, max_retries=0, timeout=5)
         client.track("u", "e")
         client.flush(HANG)
         client.shutdown()
-        assert said in caplog.text
+        assert "Redis has no database of that number" in caplog.text
 
     def test_user_without_xadd(self, server, caplog):
         """The line says that the user may not do it, without the user's name."""
