@@ -6,7 +6,9 @@ import ctypes
 import functools
 import logging
 import os
+import queue
 import signal
+import socket
 import sys
 import threading
 
@@ -155,6 +157,8 @@ class TestByThread:
             lambda: raise_(TimeoutError()),
             lambda: {}["x"],
             lambda: bytes(sys.maxsize),
+            lambda: next(iter(())),
+            lambda: queue.SimpleQueue().get_nowait(),
         ],
     )
     def test_of_the_call(self, fail):
@@ -162,6 +166,32 @@ class TestByThread:
         with pytest.raises(Exception) as caught:  # noqa: PT011
             fail()
         assert by_thread([caught.value]) is None
+
+    def test_on_a_sending_thread(self, collector, monkeypatch):
+        """There an error of an unknown library is an outage, with the waits of one."""
+        resolve, failed = socket.getaddrinfo, []
+
+        def fail_once(*args, **options):
+            if not failed:
+                failed.append(threading.current_thread())
+                raise_in_c(TimeLimit)
+            return resolve(*args, **options)
+
+        with pytest.raises(TimeLimit) as caught:
+            raise_in_c(TimeLimit)
+        assert by_thread([caught.value]) is caught.value
+        monkeypatch.setattr(socket, "getaddrinfo", fail_once)
+        client = Client("KEY", host=collector.url)
+        client.track("user123", "e")
+        assert client.flush(60)
+        assert failed != [threading.current_thread()]
+        stats = client.stats
+        assert (stats.delivered, stats.failed, stats.retries) == (1, 0, 1)
+
+
+def raise_in_c(error):
+    """Raise it as C code does: no `raise` stands where it appears."""
+    ctypes.pythonapi.PyErr_SetString(ctypes.py_object(error), b"of a library")
 
 
 def raise_(error):

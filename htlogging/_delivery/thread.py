@@ -11,6 +11,7 @@ from htlogging._delivery.pacing import Send
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
+from htlogging._process.interruption import OwnThread
 from htlogging._process.suppression import run_sending
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ class SendingThread:
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
         self._life = locks.lock()  # held as long as the thread serves the queue
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = OwnThread(target=self._run, name=name, daemon=True)
         self._transport: Transport | None = None
         self._idle_seconds = 0.0
         self._tries = 0  # to get what delivery needs, in a row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
 import threading
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 # code raises them, or they are given the traceback of what they wrap.
 _LIBRARIES = {*sys.stdlib_module_names, "requests", "urllib3", "urllib3_future"}
 _LIBRARIES |= {"OpenSSL", "socks", "cryptography", "hiredis", "redis"}
+_LIBRARIES |= {"gevent", "eventlet", "jh2", "qh3"}
+
+# C code raises these where no `raise` stands, and the last two without arguments.
+_OF_C = (MemoryError, StopIteration, queue.Empty)
+
+
+class OwnThread(threading.Thread):
+    """A thread of this package: no application sets a time limit on it."""
 
 
 def pass_on(exceptions: Iterable[BaseException]) -> None:
@@ -41,12 +50,17 @@ def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:
     (`PyThreadState_SetAsyncExc`). Nothing marks such an exception. But no `raise` stands
     where it appears; and unlike what C code raises there, it has no arguments, or it is of
     a class that no library has.
+
+    That may take the error of a library that is not known here for one of these. So our
+    own threads are left out: there each error is an outage, and is tried again later.
     """
+    if isinstance(threading.current_thread(), OwnThread):
+        return None
     for exc in exceptions:
         trace = exc.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        if trace is None or isinstance(exc, MemoryError):
+        if trace is None or isinstance(exc, _OF_C):
             continue
         code, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
         module = type(exc).__module__.partition(".")[0]

@@ -15,6 +15,7 @@ from htlogging._delivery.retry import wait
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport
 from htlogging._process.clock import clock
+from htlogging._process.interruption import OwnThread
 from htlogging._queue.redis.relay_queue import RelayQueue
 from htlogging._report.report import Report
 from htlogging._settings import MAX_BODY_EVENTS
@@ -82,7 +83,7 @@ class Relay:
     def run(self) -> None:
         """Send until `stop`; what was not finished then stays in the stream."""
         threads = [
-            threading.Thread(target=self._send, name=f"relay-{n}", daemon=True)
+            OwnThread(target=self._send, name=f"relay-{n}", daemon=True)
             for n in range(self._settings.thread)
         ]
         for thread in threads:
