@@ -303,15 +303,18 @@ class TestIds:
             build(own)
 
     def test_misspelt_fields_are_pointed_at(self):
-        """Where an id is missing, names that look like fields are shown."""
+        """Where an id is missing, misspelt names are shown, with the fields meant."""
         own = {"ht_userid": "secret", "ht_x": 1, 7: "not a name", "plan": "pro"}
-        with pytest.raises(InvalidEvent, match="no such field: ht_userid, ht_x") as e:
+        shown = r"no such field: ht_userid, ht_x; did you mean ht_user_id\?$"
+        with pytest.raises(InvalidEvent, match=shown) as e:
             build(own)
         assert "secret" not in str(e.value)
         own = {"ht_user_id": "u", "ht_properties": {"ht_x": 1}, "ht_message_id": ""}
         with pytest.raises(InvalidEvent, match=r"an empty one$"):
             build(own)
-        with pytest.raises(InvalidEvent, match="no such field: ht_groupid"):
+        with pytest.raises(
+            InvalidEvent, match=r"ht_groupid; did you mean ht_group_id\?"
+        ):
             build({"ht_type": "group", "ht_user_id": "u", "ht_groupid": 1})
 
     def test_misspelt_fields_are_kept_otherwise(self):

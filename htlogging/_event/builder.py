@@ -276,4 +276,15 @@ def _strays(fields: Mapping[str, Any]) -> str:
     """Return a hint about misspelt names; they would silently become properties."""
     names = [name for name in fields if isinstance(name, str)]  # `extra` takes any
     strays = sorted(n for n in names if n.startswith("ht_") and n not in FIELDS)
-    return f"; no such field: {', '.join(strays)}" if strays else ""
+    if not strays:
+        return ""
+    meant = ", ".join(filter(None, map(near, strays)))
+    hint = f"; did you mean {meant}?" if meant else ""
+    return f"; no such field: {', '.join(strays)}{hint}"
+
+
+def near(name: str) -> str:
+    """Return the field that may be meant, or nothing."""
+    from difflib import get_close_matches
+
+    return "".join(get_close_matches(name, sorted(FIELDS), 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._event.builder import FIELDS
+from htlogging._event.builder import FIELDS, near
 from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False
@@ -36,13 +36,6 @@ def note(names: Iterable[object]) -> None:
     if len(plain) < _MAX_PLAIN:
         # Not other objects, which would live on here.
         plain.update(n for n in names if type(n) is str and not n.startswith("ht_"))
-
-
-def near(name: str) -> str:
-    """Return the field that may be meant, or nothing."""
-    from difflib import get_close_matches
-
-    return "".join(get_close_matches(name, sorted(FIELDS), 1))
 
 
 def report_those(

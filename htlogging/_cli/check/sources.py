@@ -6,8 +6,7 @@ import ast
 import os
 import re
 
-from htlogging._event.builder import FIELDS
-from htlogging._event.strays import near
+from htlogging._event.builder import FIELDS, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

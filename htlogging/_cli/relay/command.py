@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_id,
         metavar="ID",
-        help="only this one; may be given more than once",
+        help="a dead letter's id in the stream; may be given more than once",
     )
     command.add_argument("--yes", action="store_true", help="really remove them")
     forgetting.add_options(
