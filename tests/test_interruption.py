@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -55,12 +56,13 @@ def handlers(error):
         "object": Handler(error),
         "method": Handler(error).method,
         "partial": functools.partial(function, 1),
+        "mock": Mock(side_effect=error),
     }
 
 
 @pytest.fixture
 def alarm():
-    """Return a function that sets a handler, to be called soon."""
+    """Return a function that sets a handler, to be called after this time; 0: not."""
     before = signal.getsignal(signal.SIGALRM)
 
     def set_alarm(handler, seconds):
@@ -74,15 +76,24 @@ def alarm():
 
 @pytest.mark.usefixtures("apart")
 class TestRequest:
-    @pytest.mark.parametrize("kind", ["function", "object", "method", "partial"])
+    @pytest.mark.parametrize(
+        "kind", ["function", "object", "method", "partial", "mock"]
+    )
     @pytest.mark.parametrize("error", [TimeLimit, TimeoutError, ConnectionResetError])
     def test_time_limit(self, collector, alarm, kind, error):
         """A time limit in the middle of a request is no fault of the network."""
         client = Client("KEY", host=collector.url, sync_mode=True)
         client.track("user123", "before")
-        collector.script(Reply(delay=30))
         raised = error("the application's")
-        alarm(handlers(raised)[kind], 0.2)
+        alarm(handlers(raised)[kind], 0)
+
+        def answer(_):
+            # The main thread waits for this.
+            collector.always(Reply())
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+            return Reply(delay=30)
+
+        collector.always(answer)
         with pytest.raises(error) as caught:
             client.track("user123", "interrupted")
         assert caught.value is raised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import signal
 import sys
@@ -93,7 +94,8 @@ def by_signal(exceptions: Iterable[BaseException]) -> BaseException | None:
 
 def _code(handler: Any) -> CodeType | None:
     """Return the code of a function, a method or an object that is called."""
-    while hasattr(handler, "func"):  # a partial
+    # By its type: of some objects, a mock say, each attribute has each attribute.
+    while isinstance(handler, functools.partial):
         handler = handler.func
     if not hasattr(handler, "__code__") and not hasattr(handler, "__func__"):
         handler = getattr(type(handler), "__call__", None)  # noqa: B004
