@@ -18,6 +18,13 @@ import pytest
 import htlogging
 from htlogging import DeliveryError
 from htlogging._delivery import environment
+from htlogging._delivery.sender import Delivery
+from htlogging._delivery.transport import HttpTransport
+from htlogging._delivery.worker import Worker
+from htlogging._queue.memory import MemoryQueue
+from htlogging._report.report import Report
+from htlogging._settings import Settings
+from htlogging._stats import Counters
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 from htlogging.metrics import openmetrics
@@ -115,6 +122,32 @@ class TestLife:
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         assert "ModuleNotFoundError" in done.stderr
+
+
+class Unreadable(MemoryQueue):
+    """A queue whose events cannot be claimed now, as in a spool that cannot be read."""
+
+    tries = 0
+
+    def claim(self, *_):
+        """Count the tries."""
+        self.tries += 1
+
+
+class TestWithoutThreads:
+    def test_waits_for_a_queue_that_cannot_be_read(self, monkeypatch):
+        """A flush looks now and then, and does not spin until its deadline."""
+
+        def refuse(_):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        settings, queue = Settings({"write_key": "KEY"}), Unreadable(100)
+        delivery = Delivery(settings, queue, Counters(), Report(lambda: 0.0))
+        worker = Worker(settings, queue, delivery, lambda: HttpTransport(settings))
+        queue.put(b"{}")
+        assert worker.flush(time.monotonic() + 1) is False
+        assert 0 < queue.tries < 100
 
 
 class TestIdle:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Seconds after which a thread that waits for others looks whether they still live.
 _LOOK = 1.0
 
-# The same, when one of them has ended for good.
+# The same, when one of them has ended for good, or none can be had.
 _HASTY = 0.05
 
 
@@ -204,8 +204,11 @@ class Worker:
             elif not lost and self.queue.claimed_to(mark):
                 # Another thread sends them, which flushes as well.
                 waiter.wait(min(left, _LOOK))
-            elif not self._threads.start(self) and not self._send_here(mark, deadline):
-                return False
+            elif not self._threads.start(self):
+                if not self._send_here(mark, deadline):
+                    return False
+                # At once if something was settled; else a spool cannot be read now.
+                waiter.wait(min(left, _HASTY))
 
     def _hangs(self) -> bool:
         """Return whether every thread is in an `on_error` that does not return."""
