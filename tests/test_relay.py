@@ -332,6 +332,16 @@ class TestApplication:
         names = [event["event"] for event in stored(store)]
         assert sorted(names) == ["Child", "Parent", "Parent again"]
 
+    def test_script_that_ends_at_once(self, url, store, tmp_path):
+        """A script may end right after its first event: redis is imported at the end."""
+        script = """
+            from htlogging import htevents
+            htevents.track("user123", "Order completed")
+        """
+        ended = script_runner.run(tmp_path, script, HTEVENTS_HOST=url)
+        assert ended == (0, "", "")
+        assert [event["event"] for event in stored(store)] == ["Order completed"]
+
     def test_spool(self, own_server, tmp_path):
         """With a spool, what Redis could not take is there after the process."""
         path = tmp_path / "events.spool"

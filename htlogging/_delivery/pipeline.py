@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from contextlib import suppress
 
 from htlogging._delivery import surroundings
 from htlogging._delivery.gate import Gate
@@ -73,6 +74,8 @@ class Pipeline:
             location.check(settings.spool or "")
         # Kept here: handlers with the same credentials share it while one of them lives.
         self.tokens = _token_source(settings)
+        if settings.redis_url is not None:
+            _prepare_redis()
         self._begin(handler)
         self.queue.register()
 
@@ -269,6 +272,17 @@ def _token_source(settings: Settings) -> TokenSource | None:
     with logging_lock.late_import():
         from htlogging._delivery import oauth
     return oauth.source(settings)
+
+
+def _prepare_redis() -> None:
+    """
+    Import what a sending thread cannot once the interpreter waits for its threads.
+
+    redis-py imports it, and a script may end right after its first event. It takes a
+    millisecond; redis-py itself is left to the sending thread.
+    """
+    with logging_lock.late_import(), suppress(RuntimeError):  # it waits already
+        import concurrent.futures.thread  # noqa: F401
 
 
 def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:
