@@ -432,6 +432,16 @@ class TestInternal:
         assert events == [0, 1]
         assert (error.code, error.message) == ("internal", "RuntimeError")
 
+    def test_memory_may_be_there_again(self):
+        """A lack of memory costs no event, however long it lasts."""
+        scene = Scene(2)
+        for _ in range(20):
+            with pytest.raises(MemoryError):
+                scene.deliver(MemoryError())
+        scene.deliver(200)
+        assert scene.count("delivered") == 2
+        assert scene.errors == []
+
 
 class TestOnce:
     def deliver(self, scene, *script):

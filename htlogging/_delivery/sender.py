@@ -191,10 +191,11 @@ class Delivery(Outcomes):
         try:
             return self._send(part, transport, deadline, work)
         except BaseException as exc:
-            # A fault of ours; or something that a signal handler raised, or another
-            # thread: that does not come again and again.
-            part.faults += 1
-            if part.faults < MAX_FAULTS or not isinstance(exc, Exception):
+            # A fault of ours; or what passes: something that a signal handler raised, or
+            # another thread, or a lack of memory.
+            passes = isinstance(exc, MemoryError) or not isinstance(exc, Exception)
+            part.faults += not passes
+            if passes or part.faults < MAX_FAULTS:
                 self.put_back([part])
             else:
                 self.give_up(part, DeliveryError(None, "internal", _name(exc)))

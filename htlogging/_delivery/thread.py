@@ -27,7 +27,7 @@ NEVER = 2**62
 IDLE_SECONDS = 5.0
 
 # Seconds before a thread begins anew after something was raised on it again; and if that
-# was for want of a module.
+# was for want of a module or of memory.
 REST = (0.01, 1.0)
 
 
@@ -117,7 +117,7 @@ class SendingThread:
         deadline = Deadline(worker.ending)
         if self._tries == 1 and deadline.left() > 0:
             return True
-        if deadline.pause(REST[isinstance(exc, ImportError)]):
+        if deadline.pause(REST[isinstance(exc, (ImportError, MemoryError))]):
             return True
         worker.is_stuck = True
         return False
