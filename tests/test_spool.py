@@ -1219,7 +1219,8 @@ class TestHandler:
         collector.always(None)
         handler.handle(event("e6"))
         assert handler.flush(HANG)
-        assert names(collector) == Counter(f"e{n}" for n in range(7))
+        # One whose answer comes after `close` may have been sent again by then.
+        assert set(names(collector)) == {f"e{n}" for n in range(7)}
         stats = handler.stats
         assert (stats.accepted, stats.queued, stats.failed) == (7, 0, 0)
         assert balances(stats)

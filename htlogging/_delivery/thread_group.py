@@ -84,10 +84,10 @@ class ThreadGroup:
             # Not Thread.start: it waits for the thread, and an exception that a signal
             # handler raises meanwhile comes out as another one.
             _thread.start_new_thread(self._start_all, (worker, number))
-        except RuntimeError:
+        except RuntimeError as exc:
             # No thread to be had: at the interpreter's end, or out of resources. Events
             # wait for flush or exit, and a later one tries again.
-            self._refuse(worker)
+            self._refuse(worker, exc)
             return False
         # Only now: cut short before, the next caller asks again, which does no harm.
         self._asked = (number, now + _AGAIN)
@@ -96,9 +96,10 @@ class ThreadGroup:
         worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         return True
 
-    def _refuse(self, worker: Worker) -> None:
+    def _refuse(self, worker: Worker, why: RuntimeError) -> None:
         self._refused_until = clock.monotonic() + _AGAIN
-        if not shutdown.is_exiting():
+        # CPython 3.12 refuses threads before our hook runs; it will send the events.
+        if not shutdown.is_exiting() and "interpreter shutdown" not in str(why):
             worker.delivery.report_no_thread()
 
     def _start_all(self, worker: Worker, number: int) -> None:
@@ -117,10 +118,10 @@ class ThreadGroup:
                     one = SendingThread(worker, f"htlogging-{len(self._threads)}")
                     self._threads = [*self._threads, one]
                     one.start()
-        except RuntimeError:
+        except RuntimeError as exc:
             self._threads = [one for one in self._threads if one.settle()]
             if not self._threads:
-                self._refuse(worker)
+                self._refuse(worker, exc)
         finally:
             self._answered = max(self._answered, number)
             worker.signal.notify()
