@@ -611,7 +611,9 @@ class TestAdopt:
         """However many there are, adopting them reads none; a claim reads its own."""
         orphans(path, 50_000, pad=b"x" * 200)
         file = registry.shared(path)
-        queue._care._repair._was_checked = True  # once for a file, its structure is
+        queue._maintenance._repair._was_checked = (
+            True  # once for a file, its structure is
+        )
         statements, reader = [], file._pair[1]
         reader.set_trace_callback(statements.append)
         steps = [0]
@@ -741,7 +743,7 @@ class TestBounds:
 
         monkeypatch.setattr(statements, "written_at", fail)
         assert not queue.overdue(batch)
-        queue._care.no_writes.note(SpoolUnavailable("for the test"))
+        queue._maintenance.no_writes.note(SpoolUnavailable("for the test"))
         in_memory = queue.claim_new(b"1")
         assert not queue.overdue(in_memory)
         assert queue.bury(in_memory, REFUSED)
@@ -890,7 +892,7 @@ class TestUnusable:
         """Where memory is full, too, an event is dropped, as without a spool."""
         collector.stop()
         handler = make_handler(max_queue_size=2)
-        handler.queue._care.no_writes.note(InvalidSetting("for the test"))
+        handler.queue._maintenance.no_writes.note(InvalidSetting("for the test"))
         for n in range(3):
             handler.handle(event(f"e{n}"))
         stats = handler.stats
@@ -915,7 +917,7 @@ class TestUnusable:
         queue.put(b"0")
         os.unlink(path)
         monkeypatch.setattr("htlogging._queue.spool.outage.AWAY", 0.0)
-        queue._care.no_writes._until = 0.0
+        queue._maintenance.no_writes._until = 0.0
         queue.put(b"1")
         assert rows(path) == [b"1"]
         assert drain(queue) == [[b"1"], [b"0"]]

@@ -34,7 +34,6 @@ _LONG_LOOK = 10.0
 # Seconds between two looks for events of processes that died, and for what is too old.
 LOOK_EVERY = 2.0
 
-
 # Why what was in a file that was deleted is given up.
 NO_ROOM = "the spool was deleted, and memory is full"
 
@@ -46,9 +45,9 @@ class SpoolQueue:
     An event that cannot be written is kept in memory, and is lost with the process. A
     batch that is settled leaves the file, or becomes a dead letter in it.
 
-    Locks, in the order in which they are taken: `_looking`, the delivery's `settled`,
-    `_taking`, the file's `writing`, the one for reading, the ledger's. `put` takes
-    `writing` alone: so a signal handler may log at any moment.
+    Locks, in the order in which they are taken: `_looking`, `_taking`, the file's
+    `writing`, the one for reading, the ledger's. `put` takes `writing` alone: so a signal
+    handler may log at any moment.
 
     Args:
         settings: spool, spool_sync, spool_max_bytes, spool_max_age, max_queue_size,
@@ -77,7 +76,7 @@ class SpoolQueue:
         # all here; a forked child starts with a queue of its own.
         self._taking = locks.rlock()
         self._looking = locks.rlock()  # held in `look`
-        self._care = Maintenance(
+        self._maintenance = Maintenance(
             self._file,
             self._ledger,
             self._taking,
@@ -85,7 +84,7 @@ class SpoolQueue:
             max_age=settings.spool_max_age,
         )
         self._writer = Writer(
-            self._file, self._ledger, self._care.no_writes, self._use_path
+            self._file, self._ledger, self._maintenance.no_writes, self._use_path
         )
         self._left = 0  # events that stay in the file, not yet told
         self._next_look = 0.0
@@ -106,7 +105,7 @@ class SpoolQueue:
             if waiting:
                 self._counters.add("unspooled")
             return waiting and max(waiting, self.backlog())
-        self._care.note_growth(len(event) + 1)
+        self._maintenance.note_growth(len(event) + 1)
         return self.backlog() or 1
 
     def backlog(self) -> int:
@@ -114,7 +113,7 @@ class SpoolQueue:
         if self._ledger.claims.state.released:
             return MAX_BODY_EVENTS
         # A file that cannot be read now has nothing to claim.
-        waiting = 0 if self._care.no_reads.is_on() else self._ledger.waiting()
+        waiting = 0 if self._maintenance.no_reads.is_on() else self._ledger.waiting()
         return waiting + self._memory.backlog()
 
     def claim(
@@ -123,11 +122,11 @@ class SpoolQueue:
         """Take the oldest events; they stay in the queue until they are settled."""
         with self._taking:
             batch = self._ledger.claims.reclaim(holder)
-            if batch is None and not self._care.no_reads.is_on():
+            if batch is None and not self._maintenance.no_reads.is_on():
                 try:
                     batch = self._claim(max_count, max_bytes, holder)
                 except SpoolUnavailable as exc:
-                    self._care.no_reads.note(exc)
+                    self._maintenance.no_reads.note(exc)
         return batch or self._memory.claim(max_count, max_bytes, holder)
 
     def _claim(
@@ -155,12 +154,12 @@ class SpoolQueue:
                 alone=not events,
             )
             if found.damaged:
-                self._care.set_aside(found.damaged)
+                self._maintenance.set_aside(found.damaged)
             if found.is_all and not found.ids:
                 self._ledger.pass_all(owner, last)
             ids += found.ids
             events += found.events
-        self._care.note_own()
+        self._maintenance.note_own()
         return self._ledger.claim(ids, events, holder) if ids else None
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
@@ -190,7 +189,7 @@ class SpoolQueue:
             # take them for lost.
             self._ledger.note_late(batch)
         # After `abandon` too: they need not be delivered again.
-        self._care.remove(batch, None)
+        self._maintenance.remove(batch, None)
         return ours
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
@@ -201,12 +200,12 @@ class SpoolQueue:
         if ours and batch.source != EVICTED:
             kept = failure.code != "spool" or failure.message == TOO_OLD
             why = scrubbed(failure, batch.events) if kept else None
-            self._care.remove(batch, why)
+            self._maintenance.remove(batch, why)
         return ours
 
     def overdue(self, batch: Batch) -> bool:
         """Return whether all events of a claimed batch are too old by now."""
-        return batch.source == IN_FILE and self._care.is_overdue(batch)
+        return batch.source == IN_FILE and self._maintenance.is_overdue(batch)
 
     def outlives(self, batch: Batch) -> bool:
         """Return whether the events are in the file; those kept in memory are not."""
@@ -238,7 +237,7 @@ class SpoolQueue:
                 # Counted first: then no queue of this process has adopted them yet.
                 served, left = self._ledger.abandon()
             self._file.leave(served & left.keys())
-            self._care.free(served - left.keys())
+            self._maintenance.free(served - left.keys())
         self._next_look = 0.0
         # Of earlier times, too, and those of processes that died.
         self._left = sum(left.values())
@@ -295,9 +294,9 @@ class SpoolQueue:
             # looks, and wait for it.
             wait = _LONG_LOOK if at_once else 0.0
             do_within(self._looking, wait, lambda: self._look_if_due(at_once=at_once))
-        self._care.shorten_log()
+        self._maintenance.shorten_log()
         self._tell()
-        return self._care.evictions()
+        return self._maintenance.evictions()
 
     def _is_interrupting(self) -> bool:
         """
@@ -317,33 +316,34 @@ class SpoolQueue:
     def _is_due(self) -> bool:
         if clock.monotonic() >= self._next_look:
             return True
-        damage = self._care.no_reads.damaged or self._care.no_writes.damaged
-        return damage or (self._care.has_more and not self._ledger.adopted_waiting)
+        its = self._maintenance
+        damage = its.no_reads.damaged or its.no_writes.damaged
+        return damage or (its.has_more and not self._ledger.adopted_waiting)
 
     def _look(self) -> None:
         if not self._file.is_there():
             return
         self._move_out()
         # A queue that was closed adopts nothing: the path may be another one's by now.
-        self._care.look(adopt=self._joined)
+        self._maintenance.look(adopt=self._joined)
 
     def _move_out(self) -> None:
         """Move the events of a file that was deleted into memory."""
-        found = self._care.move_out()
+        found = self._maintenance.move_out()
         if found is None:
             return
         owners = self._ledger.owners()
         # Counted all the time: as moving ones until memory has them.
         self._ledger.move(len(found))
         self._ledger.forget()
-        self._care.free(owner.number for owner in owners)
+        self._maintenance.free(owner.number for owner in owners)
         lost = [event for _, event in found if not self._memory.put(event)]
         self._ledger.moved(len(found), lost, NO_ROOM)
         self._counters.add("unspooled", len(found) - len(lost))
 
     def _tell(self) -> None:
         """Write the lines that are due."""
-        lines.report_trouble(self._care, self._report)
+        lines.report_trouble(self._maintenance, self._report)
         lines.report_lost(self._ledger, self._report)
         left, self._left = self._left, 0
         if left:
