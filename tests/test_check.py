@@ -67,6 +67,13 @@ class TestWell:
         status, said = check()
         assert (status, "All well." in said) == (0, True), said
         assert not collector.events
+        assert "only the environment is checked: --app or --django" in said
+
+    def test_no_empty_section(self, check):
+        """A section without a line has no title."""
+        status, said = check(HTEVENTS_WRITE_KEY="")
+        assert (status, "no write key" in said) == (1, True), said
+        assert "Loggers" not in said
 
     @pytest.mark.parametrize(
         "source",

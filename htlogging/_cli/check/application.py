@@ -80,6 +80,10 @@ def load(app: str | None, django: str | None, findings: Findings) -> list[str]:
     else:
         if app or django:
             findings.ok(f"{app or django} is loaded; none of its events leave")
+        else:
+            findings.note(
+                "only the environment is checked: --app or --django adds the code"
+            )
     return _files(before)
 
 

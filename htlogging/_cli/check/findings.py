@@ -13,24 +13,31 @@ class Findings:
 
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
+        self._title = ""  # of the section, until its first line is printed
 
     def section(self, title: str) -> None:
-        """Begin a section."""
-        out("")
-        out(title)
+        """Begin a section; its title is printed with its first line."""
+        self._title = title
+
+    def _line(self, text: str) -> None:
+        title, self._title = self._title, ""
+        if title:
+            out("")
+            out(title)
+        out(text)
 
     def fact(self, name: str, value: object, origin: str = "") -> None:
         """Print a name and its value, and where that is from."""
         text = f"  {name:<{_NAME}}  {value}"
-        out(f"{text:<60}  {origin}" if origin else text)
+        self._line(f"{text:<60}  {origin}" if origin else text)
 
     def ok(self, text: str) -> None:
         """Print what is well."""
-        out(f"  ok       {text}")
+        self._line(f"  ok       {text}")
 
     def note(self, text: str) -> None:
         """Print what is worth knowing, and may be meant."""
-        out(f"  note     {text}")
+        self._line(f"  note     {text}")
 
     def problem(self, text: str, cure: str) -> None:
         """
@@ -42,8 +49,8 @@ class Findings:
         """
         if (text, cure) not in self.problems:
             self.problems.append((text, cure))
-            out(f"  PROBLEM  {text}")
-            out(f"           → {cure}")
+            self._line(f"  PROBLEM  {text}")
+            self._line(f"           → {cure}")
 
     def end(self) -> int:
         """Print the sum; return the exit status."""
