@@ -178,6 +178,14 @@ class TestByThread:
             fail()
         assert by_thread([caught.value]) is None
 
+    def test_without_ctypes(self, monkeypatch):
+        """Where nothing can set one, an error of an unknown library is none of it."""
+        with pytest.raises(TimeLimit) as caught:
+            raise_in_c(TimeLimit)
+        assert by_thread([caught.value]) is caught.value
+        monkeypatch.delitem(sys.modules, "ctypes")
+        assert by_thread([caught.value]) is None
+
     def test_on_a_sending_thread(self, collector, monkeypatch):
         """There an error of an unknown library is an outage, with the waits of one."""
         resolve, failed = socket.getaddrinfo, []
@@ -188,9 +196,6 @@ class TestByThread:
                 raise_in_c(TimeLimit)
             return resolve(*args, **options)
 
-        with pytest.raises(TimeLimit) as caught:
-            raise_in_c(TimeLimit)
-        assert by_thread([caught.value]) is caught.value
         monkeypatch.setattr(socket, "getaddrinfo", fail_once)
         client = Client("KEY", host=collector.url)
         client.track("user123", "e")

@@ -611,9 +611,8 @@ class TestAdopt:
         """However many there are, adopting them reads none; a claim reads its own."""
         orphans(path, 50_000, pad=b"x" * 200)
         file = registry.shared(path)
-        queue._maintenance._repair._was_checked = (
-            True  # once for a file, its structure is
-        )
+        # Its structure is checked once for a file.
+        queue._maintenance._repair._was_checked = True
         statements, reader = [], file._pair[1]
         reader.set_trace_callback(statements.append)
         steps = [0]

@@ -52,10 +52,12 @@ def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:
     where it appears; and unlike what C code raises there, it has no arguments, or it is of
     a class that no library has.
 
-    That may take the error of a library that is not known here for one of these. So our
-    own threads are left out: there each error is an outage, and is tried again later.
+    That may take the error of a library that is not known here for one of these. So it is
+    not looked for where none can be: in a process without `ctypes`, by which Python code
+    sets them, and on our own threads, where each error is an outage and is tried again.
     """
-    if isinstance(threading.current_thread(), OwnThread):
+    is_own = isinstance(threading.current_thread(), OwnThread)
+    if is_own or "ctypes" not in sys.modules:
         return None
     for exc in exceptions:
         trace = exc.__traceback__
