@@ -12,7 +12,6 @@ from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, known_of, to_event
 from htlogging._event.rejections import is_foreign
-from htlogging._loggers import basic_config  # noqa: F401  (it wraps basicConfig)
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
