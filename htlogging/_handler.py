@@ -11,7 +11,7 @@ from htlogging._event import origin, passed_over, strays
 from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, known_of, to_event
-from htlogging._event.rejections import is_foreign
+from htlogging._event.rejections import is_by_signal, is_foreign
 from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from htlogging._queue.base import EventQueue
     from htlogging._settings import HandlerSettings
     from htlogging._stats import Stats
-
 
 _FILTER = logging.Filterer.filter
 
@@ -157,8 +156,10 @@ class HtEventsHandler(QueueHandler):
         before = dict(record.__dict__)
         try:
             passed = self.filter(record)
-        except Exception:  # noqa: BLE001
+        except Exception as exc:
             # A filter is the application's code; its error must not reach the request.
+            if known.call is not None and is_by_signal(exc):
+                raise
             self._pipeline.rejections.hand_over(record, self)
             return False
         if not passed:

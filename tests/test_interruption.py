@@ -250,8 +250,45 @@ def raise_in(function, number):
     return lambda: sys.settrace(before)
 
 
+class Striking(dict):
+    """An `extra` that is interrupted when it is looked at again, once logging has it."""
+
+    looks = 0
+
+    def __iter__(self):
+        """Count the looks."""
+        self.looks += 1
+        if self.looks > 1:
+            signal.raise_signal(signal.SIGALRM)
+        return super().__iter__()
+
+
 @pytest.mark.usefixtures("apart")
 class TestNoting:
+    @pytest.mark.parametrize("error", [TimeLimit, RuntimeError, LookupError])
+    def test_of_a_signal_handler(self, alarm, error):
+        """Whatever its class, it comes out of the call that makes the record."""
+        raised = error("the application's")
+        alarm(handlers(raised)["function"], 0)
+        extra = Striking(ht_user_id="user123")
+        with pytest.raises(error) as caught:
+            logging.getLogger("shop.struck").warning("Order", extra=extra)
+        assert caught.value is raised
+        assert extra.looks == 2
+
+    @pytest.mark.parametrize("of", ["logger", "handler"])
+    def test_in_a_filter(self, collector, alarm, of):
+        """So it does of a call whose filters are the application's."""
+        client = Client("KEY", host=collector.url)
+        filtered = client.logger if of == "logger" else client.logger.handlers[0]
+        filtered.addFilter(lambda _: signal.raise_signal(signal.SIGALRM) is None)
+        raised = TimeLimit()
+        alarm(handlers(raised)["function"], 0)
+        with pytest.raises(TimeLimit) as caught:
+            client.track("user123", "interrupted")
+        assert caught.value is raised
+        assert client.stats.accepted == client.stats.rejected == 0
+
     def test_comes_out(self, collector):
         """What is raised while a record of a call is made comes out of the call."""
         client = Client("KEY", host=collector.url)

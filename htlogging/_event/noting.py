@@ -17,6 +17,7 @@ from logging import LogRecord
 from htlogging._event import strays, unheard
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
+from htlogging._event.rejections import is_by_signal
 from htlogging._process import fork
 from htlogging._scopes.bindings import current
 
@@ -69,10 +70,7 @@ _looked_at = unheard.known
 
 # What an `extra` of an unusual type raises, which logging itself can use. All else a signal
 # handler has raised, and it goes to the caller.
-_UNUSUAL = (
-    *(TypeError, ValueError, AttributeError, LookupError),
-    *(RuntimeError, MemoryError),
-)
+_UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 # Whether names surely do not begin as a field's.
 _are_plain = strays.plain.issuperset
@@ -193,8 +191,11 @@ def _noting(  # noqa: C901
                     ):
                         _consider(record, self, name, extra)
                         break
-        except _UNUSUAL:
+        except (RecursionError, MemoryError):
             pass
+        except _UNUSUAL as exc:
+            if is_by_signal(exc):
+                raise
         return record
 
     return makeRecord

@@ -6,6 +6,7 @@ import sys
 
 from htlogging._event import origin
 from htlogging._metrics.figures import figures
+from htlogging._process import fork
 from htlogging._report.mistakes import what_is_wrong, where
 
 TYPE_CHECKING = False
@@ -73,3 +74,11 @@ def is_foreign(
     if origin.call_of(record) is None or formatter is not None:
         return False
     return not isinstance(error, (RecursionError, MemoryError))
+
+
+def is_by_signal(error: Exception) -> bool:
+    """Return whether a signal handler has raised an exception that came out of foreign code."""
+    # Late: it is needed seldom.
+    with fork.importing:
+        from htlogging._process.interruption import by_signal
+    return by_signal([error]) is not None
