@@ -232,6 +232,8 @@ class Hunt:
         sure = self.returned
         # Some C code drops one, rarely: a slow machine raises few.
         dropped = self.raised - self.came_out - self.ignored
+        if not self.raised:
+            faults.append("nothing was raised")
         if dropped > max(0.02 * self.raised, 5):
             faults.append(f"of {self.raised} raised {self.came_out} came out")
 
@@ -318,6 +320,7 @@ def main():
     print(
         f"{options.call:8}{'spool' if options.spool else 'memory':8}seed {seed:<8}"
         f"{len(hunt.returned):>8} accepted {len(hunt.cut):>8} cut short  "
+        f"{hunt.raised:>8} raised  "
         f"{'; '.join(faults) or 'ok'}"
     )
     return 1 if faults else 0
