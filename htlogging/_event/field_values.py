@@ -55,8 +55,8 @@ def event_name(value: Any, *, is_alone: bool) -> str:
         )
     if value is None and is_alone:
         raise InvalidEvent(
-            f"track needs {_both('ht_event')}; what was given is taken for the user's "
-            "id: is it the name of the event? Write track(user_id, event)"
+            f"track needs {_both('ht_event')}; its first argument is the user's id: "
+            "write track(user_id, event)"
         )
     if not name:
         raise InvalidEvent(
