@@ -874,6 +874,23 @@ class TestUnusable:
         self.check(make_handler, collector, caplog, "database is locked")
         connection.close()
 
+    def test_counted_once(self, make, path, monkeypatch):
+        """What is delivered while the file is locked counts once, however often it is tried."""
+        monkeypatch.setattr("htlogging._queue.spool.connections.BUSY", 0.01)
+        queue = make()
+        for n in range(3):
+            queue.put(b"%d" % n)
+        owner = queue._ledger.own
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        assert queue.ack(queue.claim(2, MAX_BODY_BYTES))
+        for _ in range(3):
+            queue.maintain(at_once=True)
+        connection.close()
+        queue.maintain(at_once=True)
+        assert (owner.last, owner.settled) == (3, 2)
+        assert drain(queue) == [[b"2"]]
+
     def test_folder_goes(self, make_handler, collector, path):
         """A folder that cannot be made again stops nobody."""
         handler = make_handler(shutdown_timeout=5)

@@ -88,6 +88,9 @@ class Maintenance:
         self.has_more = False  # owners to be adopted
         # Settled, but still in the file: ids, and why.
         self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
+        self._counted: Sequence[
+            int
+        ] = ()  # those of the first that are counted as settled
 
     def evictions(self) -> list[Eviction]:
         """
@@ -111,11 +114,15 @@ class Maintenance:
             do_within(self._file.writing, _WAIT, lambda: self._try(remove))
 
     def _remove_gone(self) -> None:
-        # Should this process die before, they are sent again, under their ids.
+        # With `writing`. Should this process die before, they are sent again, under their
+        # ids.
         while self._gone:
-            # First done, then forgotten: cut short between, it is done twice.
+            # First done, then forgotten: cut short between, it is done twice. But they
+            # are counted once, however often the file refuses.
             ids, failure = self._gone[0]
-            self._note_settled(ids)
+            if self._counted is not ids:
+                self._note_settled(ids)
+                self._counted = ids
             if failure is None:
                 self._file.change(statements.delete, ids)
             else:
@@ -307,7 +314,8 @@ class Maintenance:
 
     def _work(self) -> None:
         self._repair.write_rescued()
-        self._remove_gone()
+        # Another thread may remove the same ones.
+        self._file.with_writing(self._remove_gone)
         if self._max_age is not None:
             self._expire(self._max_age)
         self._shrink(math.inf)
