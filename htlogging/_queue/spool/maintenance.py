@@ -88,9 +88,8 @@ class Maintenance:
         self.has_more = False  # owners to be adopted
         # Settled, but still in the file: ids, and why.
         self._gone: deque[tuple[Sequence[int], DeliveryError | None]] = deque()
-        self._counted: Sequence[
-            int
-        ] = ()  # those of the first that are counted as settled
+        # The first of them, once it is counted as settled.
+        self._counted: object = None
 
     def evictions(self) -> list[Eviction]:
         """
@@ -114,21 +113,29 @@ class Maintenance:
             do_within(self._file.writing, _WAIT, lambda: self._try(remove))
 
     def _remove_gone(self) -> None:
-        # With `writing`. Should this process die before, they are sent again, under their
-        # ids.
-        while self._gone:
-            # First done, then forgotten: cut short between, it is done twice. But they
-            # are counted once, however often the file refuses.
-            ids, failure = self._gone[0]
-            if self._counted is not ids:
-                self._note_settled(ids)
-                self._counted = ids
+        # Should this process die before, they are sent again, under their ids.
+        # Another thread may remove the same ones.
+        while (first := next(iter(self._gone), None)) is not None:
+            # First done, then forgotten: cut short between, it is done twice.
+            ids, failure = first
+            self._count_gone(first)
             if failure is None:
                 self._file.change(statements.delete, ids)
             else:
                 self._file.change(statements.bury, ids, failure)
             with suppress(IndexError, ValueError):
-                self._gone.remove((ids, failure))
+                self._gone.remove(first)
+
+    def _count_gone(self, first: tuple[Sequence[int], object]) -> None:
+        """Count these as settled once, however often the file refuses to remove them."""
+
+        def count() -> None:
+            # Unless another thread has removed them meanwhile.
+            if self._counted is not first and first is next(iter(self._gone), None):
+                self._note_settled(first[0])
+                self._counted = first
+
+        self._file.with_writing(count)
 
     def note_own(self) -> None:
         """Save how many events there are, for the case that the file is damaged later."""
@@ -314,8 +321,7 @@ class Maintenance:
 
     def _work(self) -> None:
         self._repair.write_rescued()
-        # Another thread may remove the same ones.
-        self._file.with_writing(self._remove_gone)
+        self._remove_gone()
         if self._max_age is not None:
             self._expire(self._max_age)
         self._shrink(math.inf)
