@@ -131,10 +131,12 @@ class Limited:
 
     def _wait(self, timeout: float) -> float:
         """Wait until there may be a connection more; return the seconds left."""
-        deadline = clock.monotonic() + timeout
+        # For half of the time at most: a server may take what is sent with little time
+        # left, but no answer is waited for, and it is sent again.
+        until = clock.monotonic() + timeout / 2
         waiter = self._limit.freed.waiter()
         while not self._limit.take(self):
-            left = deadline - clock.monotonic()
+            left = until - clock.monotonic()
             if left <= 0 or self._is_over():
                 raise Unreachable(
                     f"all {self._limit.most()} connections of this process are in use, "
@@ -144,7 +146,7 @@ class Limited:
         if self._is_over():
             self._limit.free(self)
             raise Unreachable("the handler was closed")
-        return max(deadline - clock.monotonic(), 0.001)
+        return until - clock.monotonic() + timeout / 2
 
     def close(self) -> None:
         """Close the connection; the next `post` opens a new one."""
