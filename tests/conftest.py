@@ -28,6 +28,20 @@ def _leave_no_events() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _no_lines_of_others() -> Iterator[None]:
+    """Drop lines of sending threads that earlier tests have left: their server is gone."""
+    earlier = set(threading.enumerate()) - {threading.current_thread()}
+
+    def is_ours(_: logging.LogRecord) -> bool:
+        return threading.current_thread() not in earlier
+
+    log = logging.getLogger("htlogging")
+    log.addFilter(is_ours)
+    yield
+    log.removeFilter(is_ours)
+
+
+@pytest.fixture(autouse=True)
 def _leave_no_lock() -> Iterator[None]:
     """
     Renew a lock of pytest's log handlers that a test has left locked.
