@@ -603,6 +603,8 @@ class TestByHand:
         assert ht_events.one("Receipt mailed")["userId"] == "user123"
 
     @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
+    # What arq calls, from Python 3.14 on.
+    @pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated")
     def test_arq_on_redis(self, recipe, ht_events, redis_url):
         """Arq's own worker runs the job so, and its end delivers."""
         pytest.importorskip("arq")

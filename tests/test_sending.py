@@ -554,7 +554,7 @@ class TestResolution:
             with pytest.raises(DeliveryError, match="not resolved in time"):
                 client.track("user", "e")
             assert client.stats.failed == 1
-            assert asked[0] == ("proxy.example" if proxies else "slow.example")
+            assert ("proxy.example" if proxies else "slow.example") in asked
         finally:
             opened.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 
 import pytest
@@ -69,6 +70,9 @@ class TestNoMemory:
         alone = {"COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}
         spools = map(str, spool.values())
         ended = run(tmp_path, script, collector.url, *spools, **alone)
+        if ended.status == -signal.SIGSEGV:
+            # Seen on 3.11 to 3.13, between two lines of plain Python.
+            pytest.skip("CPython itself has crashed for want of memory")
         assert ended.status == 0, ended.err
         check_arrived(collector.events, set(map(int, ended.out.split())))
 

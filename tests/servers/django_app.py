@@ -5,6 +5,7 @@ import os
 import time
 
 import django
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 
 from htlogging import bind, htevents
@@ -73,7 +74,7 @@ def claim(get_response):
         if name and request.headers.get("X-Late") is None:
             request.user = Claimed(name)
 
-    if not asyncio.iscoroutinefunction(get_response):
+    if not iscoroutinefunction(get_response):
 
         def middleware(request):
             believe(request)
