@@ -187,6 +187,18 @@ class TestIdle:
         wait_until(lambda: numbers(collector) == {1, 2})
 
 
+def calls(client, count):
+    """Return a function that makes the call of a name, and says whether all is well."""
+    each = {
+        "track": lambda: client.track("user", "e", {"n": next(count)})[0],
+        "flush": lambda: client.flush(HANG),
+        "stats": lambda: bool(client.stats),
+        "join": lambda: client.join() is None,
+        "metrics": lambda: bool(openmetrics() and htlogging.health()),
+    }
+    return lambda name: each[name]()
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer")
 @pytest.mark.usefixtures("apart")
 class TestPairs:
@@ -202,14 +214,7 @@ class TestPairs:
         client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
         answers = []
-
-        def do(call):
-            if call == "track":
-                return client.track("user", "e", {"n": next(count)})[0]
-            if call == "flush":
-                return client.flush(HANG)
-            return bool(client.stats) if call == "stats" else client.join() is None
-
+        do = calls(client, count)
         before = signal.signal(signal.SIGALRM, lambda *_: answers.append(do(inner)))
         try:
             for n in range(60):
@@ -285,15 +290,7 @@ class TestEveryLine:
         client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
         missing = []
-
-        def do(call):
-            if call == "track":
-                return client.track("user", "e", {"n": next(count)})[0]
-            if call == "flush":
-                return client.flush(HANG)
-            if call == "metrics":
-                return bool(openmetrics() and htlogging.health())
-            return bool(client.stats) if call == "stats" else client.join() is None
+        do = calls(client, count)
 
         def interrupt():
             n = next(count)
