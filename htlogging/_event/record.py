@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
+from htlogging._event.unheard import handlers
 from htlogging._process import fork
 from htlogging._process.suppression import is_sending
 from htlogging._scopes.bindings import current
@@ -14,7 +15,6 @@ from htlogging.exceptions import HtLoggingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
 # The attributes of every record in this version of Python, and those of formatters. Not
@@ -225,13 +225,6 @@ def _is_preceded(known: Origin) -> bool:
 
 # Formatters that put only `message`, `asctime` and the like on a record.
 _INNOCENT = (type(None), logging.Formatter)
-
-
-def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    """Yield the handlers that see a logger's records, in order."""
-    while logger is not None:
-        yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
 
 
 def logger_of(record: logging.LogRecord, known: Origin | None) -> logging.Logger | None:

@@ -41,11 +41,12 @@ def look(record: logging.LogRecord, logger: logging.Logger) -> None:
     if not hosts or logger.name != record.name or len(known) >= _MAX_KNOWN:
         return
     known.add(logger.name)
-    if all(_is_writer(handler) for handler in _handlers(logger)):
+    if all(_is_writer(handler) for handler in handlers(logger)):
         unheard(where(record), _others(), ", ".join(sorted(hosts)))
 
 
-def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """Yield the handlers that see a logger's records, in order."""
     while logger is not None:
         yield from logger.handlers
         logger = logger.parent if logger.propagate else None
