@@ -99,7 +99,7 @@ class Limited:
     A transport whose connection is one of those that the process may have.
 
     Half of them are kept open between requests. While more are in use, each is closed
-    after its request: so nobody waits for a connection that is idle.
+    after its request: so no thread waits for one that is idle.
 
     Args:
         transport: The transport behind it.

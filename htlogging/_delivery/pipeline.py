@@ -149,7 +149,7 @@ class Pipeline:
                 pipeline.rested()
 
         worker = Worker(settings, self.queue, self.delivery, make_transport, rested)
-        # Weak: a worker that nobody holds goes away at once.
+        # Weak: a worker that is not used any more goes away at once.
         found = weakref.ref(worker)
         return worker
 

@@ -184,7 +184,7 @@ class SpoolFile(ConnectionPair):
         return adopted
 
     def _take_over(self, owner: int) -> bool:
-        """Return whether an owner is ours, or nobody serves it; called with `writing`."""
+        """Return whether an owner is ours, or was free to take; called with `writing`."""
         # Whatever its destination was, it is treated as if its process had died.
         ours = owner in self._idle or (
             owner not in self._lock.held and self._lock.take(owner)

@@ -92,7 +92,7 @@ class Ledger:
         with self.lock, self._change:
             before = self.own
             if before is not None:
-                # First: at no moment is it served by nobody.
+                # First: at every moment it is in one of the two.
                 self.adopted = [*self.adopted, before]
             self.own = owner
             self._sum_up()
