@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._loggers.duplicates import reached_twice
+from htlogging._loggers.hierarchy import reached_twice
 from htlogging._loggers.placement import oddities
 from htlogging._report.process import unencrypted
 

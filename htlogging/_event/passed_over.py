@@ -10,7 +10,7 @@ from itertools import islice
 from htlogging._event import origin
 from htlogging._event.builder import FIELDS
 from htlogging._event.record import BARE, is_ours, logger_of
-from htlogging._event.unheard import handlers
+from htlogging._loggers.hierarchy import handlers
 from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from htlogging._event import builder, noting, origin
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
-from htlogging._event.unheard import handlers
+from htlogging._loggers.hierarchy import handlers
 from htlogging._process import fork
 from htlogging._process.suppression import is_sending
 from htlogging._scopes.bindings import current

@@ -10,13 +10,10 @@ from __future__ import annotations
 import logging
 from logging.handlers import SysLogHandler
 
+from htlogging._loggers.hierarchy import handlers, loggers
 from htlogging._process import shutdown
 from htlogging._report.mistakes import where
 from htlogging._report.process import unheard
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -45,13 +42,6 @@ def look(record: logging.LogRecord, logger: logging.Logger) -> None:
         unheard(where(record), _others(), ", ".join(sorted(hosts)))
 
 
-def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    """Yield the handlers that see a logger's records, in order."""
-    while logger is not None:
-        yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
-
-
 def _is_writer(handler: logging.Handler) -> bool:
     """Return whether a handler surely makes no event, nor passes a record on."""
     return isinstance(handler, _WRITERS) and not hasattr(handler.formatter, "to_event")
@@ -59,11 +49,8 @@ def _is_writer(handler: logging.Handler) -> bool:
 
 def _others() -> list[str]:
     """Return the names of loggers that have a handler of ours."""
-    # A copy: other threads may make loggers meanwhile.
-    loggers = list(logging.root.manager.loggerDict.values())
     return sorted(
         logger.name
-        for logger in (logging.root, *loggers)
-        if isinstance(logger, logging.Logger)
-        and any(hasattr(handler, "makes_events") for handler in logger.handlers)
+        for logger in loggers()
+        if any(hasattr(handler, "makes_events") for handler in logger.handlers)
     )

@@ -6,6 +6,8 @@ import logging
 import sys
 from logging.handlers import QueueHandler
 
+from htlogging._loggers.hierarchy import loggers
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,17 +34,12 @@ def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
         is_reached: Whether a record has reached it: then a listener that does not run
             has run, and was stopped at the application's end.
     """
-    # A copy: other threads may make loggers meanwhile.
-    loggers = [
-        logger
-        for logger in list(logging.root.manager.loggerDict.values())
-        if isinstance(logger, logging.Logger)
-    ]
-    own = [logger for logger in loggers if handler in logger.handlers]
+    root, *named = loggers()
+    own = [logger for logger in named if handler in logger.handlers]
     for logger in own:
         yield from _of_level(logger)
     if any(logger.name == NAME for logger in own):
-        yield from _of_name(loggers)
+        yield from _of_name(named)
     for form in loguru_formats(handler):
         if not is_message(form):
             yield (
@@ -51,7 +48,7 @@ def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
                 'logger.add(handler, format="{message}")'
             )
     if not is_reached:
-        for logger in (logging.root, *loggers):
+        for logger in (root, *named):
             yield from _of_queue(logger, handler)
 
 
@@ -90,8 +87,8 @@ def _of_level(logger: logging.Logger) -> Iterator[str]:
         )
 
 
-def _of_name(loggers: list[logging.Logger]) -> Iterator[str]:
-    for logger in loggers:
+def _of_name(named: list[logging.Logger]) -> Iterator[str]:
+    for logger in named:
         if is_near(logger.name) and _asked(logger, logging.INFO) is not None:
             yield (
                 f"the logger {logger.name!r} has no HtEventsHandler, and {NAME!r} has: "

@@ -12,7 +12,7 @@ from functools import partial
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of, sends_alike
-from htlogging._loggers.duplicates import reached_twice
+from htlogging._loggers.hierarchy import loggers, reached_twice
 from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings
@@ -67,12 +67,7 @@ def _order(handler: HtEventsHandler) -> tuple[bool, str]:
 
 def loggers_of(handler: logging.Handler) -> list[str]:
     """Return the names of the loggers that have this handler."""
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    return [
-        logger.name
-        for logger in loggers
-        if isinstance(logger, logging.Logger) and handler in logger.handlers
-    ]
+    return [logger.name for logger in loggers() if handler in logger.handlers]
 
 
 def objects_of(kind: type[T]) -> Iterator[T]:

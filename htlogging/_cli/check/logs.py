@@ -9,6 +9,7 @@ from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._loggers import hierarchy
 from htlogging._loggers.placement import is_message, is_near, loguru_formats
 
 TYPE_CHECKING = False
@@ -110,22 +111,18 @@ def reaches(
     logger: logging.Logger, behind: Sequence[HtEventsHandler] = ()
 ) -> Iterator[logging.Handler]:
     """Yield our handlers that a logger's records reach."""
-    above: logging.Logger | None = logger
-    while above is not None:
-        for handler in above.handlers:
-            if isinstance(handler, HtEventsHandler):
-                yield handler
-            elif isinstance(handler, (QueueHandler, MemoryHandler)):
-                yield from behind
-        above = above.parent if above.propagate else None
+    for handler in hierarchy.handlers(logger):
+        if isinstance(handler, HtEventsHandler):
+            yield handler
+        elif isinstance(handler, (QueueHandler, MemoryHandler)):
+            yield from behind
 
 
 def _tell_names(told: set[str | None], findings: Findings) -> None:
     """Name loggers that are spelt almost like that of the facade."""
-    for name, logger in dict(logging.root.manager.loggerDict).items():
-        if name in told or not isinstance(logger, logging.Logger):
-            continue
-        if is_near(name) and not list(reaches(logger)):
+    for logger in hierarchy.loggers():
+        name = logger.name
+        if name not in told and is_near(name) and not list(reaches(logger)):
             findings.problem(
                 f"wrong logger? {name!r} has no HtEventsHandler, and {LOGGER!r} has",
                 f"write logging.getLogger({LOGGER!r})",
