@@ -327,10 +327,12 @@ class TestPages:
             assert not anchor or anchor in slugs, target
 
     def test_examples_are_listed(self):
-        """The list of examples has every file."""
+        """The list of examples has every file and every folder."""
         listed = (ROOT / "examples" / "README.md").read_text("utf-8")
-        for path in (ROOT / "examples").glob("*.py"):
-            assert f"({path.name})" in listed
+        for path in (ROOT / "examples").iterdir():
+            if path.name not in ("README.md", "__pycache__"):
+                begin = f"({path.name}/" if path.is_dir() else f"({path.name})"
+                assert begin in listed, path
 
 
 class TestCommands:
