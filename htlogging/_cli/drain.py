@@ -6,9 +6,11 @@ import math
 import os
 import threading
 from contextlib import closing
+from typing import Generic, TypeVar
 
 from htlogging._cli.errors import Failed
 from htlogging._delivery.request import room
+from htlogging._delivery.retry import is_of_one_event, may_pass
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.transport import HttpTransport
 from htlogging._queue.base import Batch
@@ -31,6 +33,44 @@ if TYPE_CHECKING:
 
         def claim(self, max_count: int, max_bytes: int) -> Batch | None:
             """Take the next events; `None` if there are no more, or sending must stop."""
+
+
+T = TypeVar("T")
+
+
+class Lookahead(Generic[T]):
+    """
+    Events of a source, taken as many as fit into a request.
+
+    Args:
+        source: Yields what an event belongs to, and its JSON.
+    """
+
+    def __init__(self, source: Iterator[tuple[T, bytes]]) -> None:
+        self._source = source
+        self._ahead: tuple[T, bytes] | None = None  # read, but did not fit
+
+    def take(self, max_count: int, max_bytes: int) -> Iterator[tuple[T, bytes]]:
+        """
+        Yield the next events; use one up before the next is read.
+
+        Args:
+            max_count: The most events.
+            max_bytes: The most bytes, with a comma for each event. A larger event comes
+                alone.
+        """
+        count = 0
+        while count < max_count:
+            found = self._ahead or next(self._source, None)
+            self._ahead = None
+            if found is None:
+                return
+            max_bytes -= len(found[1]) + 1
+            if max_bytes < 0 and count:
+                self._ahead = found
+                return
+            count += 1
+            yield found
 
 
 class StillThere:
@@ -61,8 +101,7 @@ class Rows(StillThere):
     """
 
     def __init__(self) -> None:
-        self._left = self._rows()
-        self._ahead: tuple[int, bytes] | None = None  # read, but did not fit
+        self._left = Lookahead(self._rows())
         self.delivered = 0
         self.refused = 0
         self.stopped: DeliveryError | None = None  # why nothing more is claimed
@@ -89,17 +128,10 @@ class Rows(StillThere):
         """Take the next rows; `None` if there are none, or sending must stop."""
         keys: list[int] = []
         events: list[bytes] = []
-        while self.stopped is None and len(events) < max_count:
-            found = self._ahead or next(self._left, None)
-            self._ahead = None
-            if found is None:
-                break
-            max_bytes -= len(found[1]) + 1
-            if max_bytes < 0 and events:
-                self._ahead = found
-                break
-            keys.append(found[0])
-            events.append(found[1])
+        if self.stopped is None:
+            for key, event in self._left.take(max_count, max_bytes):
+                keys.append(key)
+                events.append(event)
         return Batch(events, keys) if events else None
 
     def ack(self, batch: Batch) -> bool:
@@ -184,16 +216,26 @@ def pump(
 
 def concerns_one(failure: DeliveryError) -> bool:
     """Return whether only this event is refused, and others may be accepted."""
-    return failure.status in (400, 413)
+    return failure.status is not None and is_of_one_event(failure.status)
 
 
 def is_refusal(failure: DeliveryError) -> bool:
     """Return whether the server refused for good: it is not an outage."""
-    status = failure.status
-    return status is not None and status < 500 and status not in (408, 429)  # noqa: PLR2004
+    return failure.status is not None and not may_pass(failure.status)
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where and how often events are sent."""
+    add_address(parser)
+    parser.add_argument(
+        "--max-retries",
+        type=int,
+        metavar="N",
+        help="how often to try again after an outage (default: 10)",
+    )
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where events are sent."""
     parser.add_argument(
         "--write-key",
@@ -204,12 +246,6 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "--host",
         metavar="URL",
         help="where to send (default: HTEVENTS_HOST, else Hightouch)",
-    )
-    parser.add_argument(
-        "--max-retries",
-        type=int,
-        metavar="N",
-        help="how often to try again after an outage (default: 10)",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from htlogging._cli.drain import add_address
 from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal import console
 
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a property; a value that is JSON (12, true, [1]) is that, any other a text",
+        help="add a property; a VALUE that is valid JSON (12, true, [1]) is sent as JSON, "
+        "any other as text",
     )
     parser.add_argument(
         "--anonymous", action="store_true", help="USER is an anonymous id"
@@ -42,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to try (default: %(default)g)",
     )
-    parser.add_argument(
-        "--write-key",
-        metavar="KEY",
-        help="else HTEVENTS_WRITE_KEY; other users of the machine can see options",
-    )
-    parser.add_argument("--host", metavar="URL", help="else HTEVENTS_HOST")
+    add_address(parser)
     console.add_example(
         parser,
         'python -m htlogging track user123 "Order completed" -p revenue=29.95',

@@ -20,6 +20,7 @@ from htlogging._delivery.assertion import EARLIER, Signer, read_pem
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment, retry_after, seconds
 from htlogging._delivery.redaction import Redaction
+from htlogging._delivery.retry import may_pass
 from htlogging._process import fork, locks, logging_lock
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
@@ -193,7 +194,7 @@ class TokenSource:
                 self._ahead = date - time.time()
             if 200 <= status < 300:  # noqa: PLR2004
                 return _token(status, body)
-            if status in (408, 429) or status >= 500:  # noqa: PLR2004
+            if may_pass(status):
                 raise self._later(status, headers)
             # By the server's clock an assertion may be too early or expired; that is a 4xx.
             if again or abs(self._ahead - ahead) < EARLIER - 1:

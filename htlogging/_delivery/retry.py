@@ -41,13 +41,23 @@ def judge(status: int, events: int, *, compressed: bool) -> Verdict:
     """
     if 200 <= status < 300:  # noqa: PLR2004
         return Verdict.DELIVERED
-    if status in (408, 429) or status >= 500:  # noqa: PLR2004
+    if may_pass(status):
         return Verdict.RETRY
-    if status in (400, 413) and events > 1:
+    if is_of_one_event(status) and events > 1:
         return Verdict.SPLIT
     if status == 415 and compressed:  # noqa: PLR2004
         return Verdict.UNCOMPRESSED
     return Verdict.GIVE_UP
+
+
+def may_pass(status: int) -> bool:
+    """Return whether the server may answer otherwise later: 408, 429 and 5xx."""
+    return status in (408, 429) or status >= 500  # noqa: PLR2004
+
+
+def is_of_one_event(status: int) -> bool:
+    """Return whether a refusal may be about one of the events: 400 and 413."""
+    return status in (400, 413)
 
 
 def wait(tries: int, retry_after: float | None, uniform: Callable[[], float]) -> float:

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from htlogging._cli.drain import StillThere, concerns_one
+from htlogging._cli.drain import Lookahead, StillThere, concerns_one
 from htlogging._cli.errors import Failed
 from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
 from htlogging._cli.terminal.console import Progress, many
@@ -61,7 +61,7 @@ class LineQueue(StillThere):
         self._limit = settings.max_event_size
         self._rate = rate
         self._free_at = -math.inf  # monotonic; when the rate allows the next request
-        self._ahead: tuple[Line, bytes] | None = None  # read, but did not fit
+        self._events = Lookahead(iter(self._next, None))
         self.progress = Progress(source.total)
         self.valid = 0
         self.before = 0  # delivered by earlier runs
@@ -107,16 +107,7 @@ class LineQueue(StillThere):
         self._show()
         events: list[bytes] = []
         numbers: list[int] = []
-        while len(events) < max_count:
-            found = self._ahead or self._next()
-            self._ahead = None
-            if found is None:
-                break
-            line, event = found
-            max_bytes -= len(event) + 1
-            if max_bytes < 0 and events:
-                self._ahead = found
-                break
+        for line, event in self._events.take(max_count, max_bytes):
             self.state.add(line)
             events.append(event)
             numbers.append(line.number)
