@@ -64,9 +64,11 @@ def __getattr__(name: str) -> object:
 
         return getattr(_health, name)
     if name in _MODULES:
-        from importlib import import_module
+        # Without `importlib`, which would be one more module to import.
+        import sys
 
-        return import_module(f"{__name__}.{name}")
+        __import__(f"{__name__}.{name}")
+        return sys.modules[f"{__name__}.{name}"]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

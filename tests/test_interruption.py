@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import opcode
 import os
 import queue
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from htlogging import HtEventsHandler
 from htlogging._event import origin
-from htlogging._process.interruption import by_signal, by_thread
+from htlogging._process.interruption import RAISE, by_signal, by_thread
 from htlogging.collector import Reply
 from htlogging.htevents import Client
 
@@ -186,6 +187,10 @@ class TestByThread:
         monkeypatch.delitem(sys.modules, "ctypes")
         assert by_thread([caught.value]) is None
 
+    def test_what_raise_is(self):
+        """It is the instruction that the interpreter says, without `opcode`."""
+        assert opcode.opmap["RAISE_VARARGS"] == RAISE
+
     def test_on_a_sending_thread(self, collector, monkeypatch):
         """There an error of an unknown library is an outage, with the waits of one."""
         resolve, failed = socket.getaddrinfo, []
@@ -221,6 +226,11 @@ class TestBySignal:
         with pytest.raises(FileNotFoundError) as caught:
             os.stat("/nowhere/at/all")
         assert by_signal([caught.value]) is None
+
+    def test_without_signal(self, monkeypatch):
+        """Where nothing has imported `signal`, no handler is set."""
+        monkeypatch.delitem(sys.modules, "signal")
+        assert by_signal([OSError()]) is None
 
     def test_on_another_thread(self):
         """Handlers run on the main thread alone."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import queue
-import signal
 import sys
 import threading
-from collections.abc import Iterable
-from opcode import opmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import CodeType
     from typing import Any
 
@@ -23,6 +21,10 @@ _LIBRARIES |= {"gevent", "eventlet", "jh2", "qh3"}
 
 # C code raises these where no `raise` stands, and the last two without arguments.
 _OF_C = (MemoryError, StopIteration, queue.Empty)
+
+# What stands where a `raise` does. Not from `opcode`, which takes a millisecond to import;
+# tests/test_interruption.py compares.
+RAISE = compile("raise", "", "exec").co_code[-2]
 
 
 class OwnThread(threading.Thread):
@@ -68,7 +70,7 @@ def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:
         code, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
         module = type(exc).__module__.partition(".")[0]
         if (not exc.args or module not in _LIBRARIES) and (
-            0 <= at < len(code) and code[at] != opmap["RAISE_VARARGS"]
+            0 <= at < len(code) and code[at] != RAISE
         ):
             return exc
     return None
@@ -84,6 +86,9 @@ def by_signal(exceptions: Iterable[BaseException]) -> BaseException | None:
     """
     if threading.current_thread() is not threading.main_thread():
         return None  # Python runs handlers on the main thread alone
+    signal = sys.modules.get("signal")
+    if signal is None:
+        return None  # nothing has set a handler; the import takes half a millisecond
     codes = {_code(signal.getsignal(number)) for number in signal.valid_signals()}
     for exc in exceptions:
         trace = exc.__traceback__
