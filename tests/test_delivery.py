@@ -41,7 +41,7 @@ class Transport:
         if isinstance(step, BaseException):
             raise step
         if isinstance(step, int):
-            step = Answer(step, None, str(step), "No.")
+            step = Answer(step, message="No.")
         return step
 
     def close(self):
@@ -135,7 +135,7 @@ class TestDelivered:
     def test_2xx(self, status, said):
         """A 2xx delivers, whatever its body says."""
         scene = Scene(3)
-        transport = scene.deliver(Answer(status, None, *said))
+        transport = scene.deliver(Answer(status, code=said[0], message=said[1]))
         assert transport.sent == [[0, 1, 2]]
         assert (scene.count("delivered"), scene.count("retries")) == (3, 0)
         assert (scene.count("accepted"), scene.count("queued")) == (3, 0)
@@ -196,7 +196,9 @@ class TestRetried:
     def test_retry_after(self, asked, wait):
         """The wait is what the server asks for, up to 300 s."""
         deadline = Time()
-        Scene().deliver(Answer(429, asked, "429", "No."), deadline=deadline)
+        Scene().deliver(
+            Answer(429, retry_after=asked, message="No."), deadline=deadline
+        )
         assert deadline.waits == [wait]
 
     def test_backoff(self):

@@ -98,7 +98,7 @@ class TestWait:
 class TestAnswer:
     def test_holds_what_was_said(self):
         """An answer has a status, a wait, a code and a message."""
-        answer = Answer(429, 7.0, "slow", "Slow down.")
+        answer = Answer(429, retry_after=7.0, code="slow", message="Slow down.")
         assert (answer.status, answer.retry_after) == (429, 7.0)
         assert (answer.code, answer.message) == ("slow", "Slow down.")
 

@@ -636,7 +636,8 @@ class TestRealEvents:
 def made(limit=32_768, **fields):
     """Return the event that a line with these fields makes."""
     text = line(**fields).strip().encode()
-    return json.loads(event_of(text, parse(text), "id", 0.0, limit))
+    made = event_of(text, parse(text), message_id="id", created=0.0, limit=limit)
+    return json.loads(made)
 
 
 class TestLines:
@@ -713,7 +714,8 @@ class TestLines:
     def wire(self, end, limit=32_768):
         """Return what becomes of an event as sent, with more fields at its end."""
         text = self.WIRE + end + b"}"
-        return text, event_of(text, parse(text), "id", 0.0, limit)
+        given = parse(text)
+        return text, event_of(text, given, message_id="id", created=0.0, limit=limit)
 
     @pytest.mark.parametrize(
         "end", [b"", b',"more":1', b',"n":1.50e400', '  ,"t": "\u00e9"'.encode()]

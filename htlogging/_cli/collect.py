@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-    from htlogging.collector import Request, Tokens
+    from htlogging.collector import Collector, Request, Tokens
 
 # The width of a terminal that does not tell its width.
 _COLUMNS = 80
@@ -104,15 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Like Ctrl+C, also when a shell has set it to be ignored in the background.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with collector:
-            key = "anything" if arguments.write_key is None else "<the one given>"
-            printer.note(
-                f"Listening on {collector.url}; set "
-                f"HTEVENTS_HOST={collector.url} HTEVENTS_WRITE_KEY={key}"
-            )
-            if arguments.open:
-                show_page(collector.url)
-            printer.gone.wait()
+        _receive(collector, printer, arguments)
     except KeyboardInterrupt:
         # A second signal ends it at once: stdout may block, and the summary with it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -123,6 +115,21 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     printer.note(printer.summary())
     return 0
+
+
+def _receive(
+    collector: Collector, printer: Printer, arguments: argparse.Namespace
+) -> None:
+    """Receive events until the reader of stdout is gone; Ctrl+C raises."""
+    with collector:
+        key = "anything" if arguments.write_key is None else "<the one given>"
+        printer.note(
+            f"Listening on {collector.url}; set "
+            f"HTEVENTS_HOST={collector.url} HTEVENTS_WRITE_KEY={key}"
+        )
+        if arguments.open:
+            show_page(collector.url)
+        printer.gone.wait()
 
 
 def _tokens(path: str | None, life: float) -> Tokens | None:

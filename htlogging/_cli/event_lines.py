@@ -99,7 +99,7 @@ def has_id(given: dict[str, Any]) -> bool:
 
 
 def event_of(
-    line: bytes, given: dict[str, Any], message_id: str, created: float, limit: int
+    line: bytes, given: dict[str, Any], *, message_id: str, created: float, limit: int
 ) -> bytes:
     """
     Return the event that a line describes, as it is to be sent.

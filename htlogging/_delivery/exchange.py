@@ -74,7 +74,7 @@ class Answer:
     Args:
         status: The HTTP status.
         retry_after: Seconds that the server asks to wait, or `None`.
-        code: The server's word for the fault, or the status as text.
+        code: The server's word for the fault; by default the status as text.
         message: The server's sentence about the fault, shortened, without the write key.
         date: The server's clock, seconds since 1970, or `None`.
     """
@@ -84,13 +84,14 @@ class Answer:
     def __init__(
         self,
         status: int,
-        retry_after: float | None,
-        code: str,
-        message: str,
+        *,
+        retry_after: float | None = None,
+        code: str = "",
+        message: str = "",
         date: float | None = None,
     ) -> None:
         self.status = status
         self.retry_after = retry_after
-        self.code = code
+        self.code = code or str(status)
         self.message = message
         self.date = date

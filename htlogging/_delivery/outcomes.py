@@ -150,6 +150,7 @@ class Outcomes:
         self._report.try_failed(f"cannot send: {type(exc).__name__}")
 
     def put_back(self, batches: list[Batch]) -> None:
+        """Release claimed batches, in order, and tell the threads that wait."""
         for batch in batches:
             self._queue.release(batch)
         self.settled.notify_all()

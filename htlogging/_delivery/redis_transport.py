@@ -119,7 +119,7 @@ class RedisTransport:
             self.close()
             pass_on(reversed(causes(exc)))
             raise Unreachable(why(exc, self._location), code="redis") from None
-        return Answer(200, None, "200", "")
+        return Answer(200)
 
     def _look(self, used: int | None, most: int) -> None:
         self._full = (used or 0) >= most

@@ -215,11 +215,12 @@ class HttpTransport:
         asked = retry_after(response.headers.get("Retry-After"))
         date = moment(response.headers.get("Date"))
         if 200 <= status < 300:  # noqa: PLR2004
-            return Answer(status, asked, str(status), "", date)
+            return Answer(status, retry_after=asked, date=date)
         # The answer may be a proxy's.
         passwords = environment.secrets(self.options)
         redact = Redaction(self._settings.write_key, *tokens, *passwords)
-        return Answer(status, asked, *answers.explain(status, text, redact), date)
+        code, message = answers.explain(status, text, redact)
+        return Answer(status, retry_after=asked, code=code, message=message, date=date)
 
     def _limit(self, timeout: float) -> float | tuple[float, float]:
         """Return how long to wait for the connection, then for the answer."""

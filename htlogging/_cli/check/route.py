@@ -113,19 +113,7 @@ def _answers(
     """Ask for any answer, without the key; look at the clock by it."""
     began = time.monotonic()
     try:
-        response = transport.exchange(
-            lambda _: session.request(
-                "GET",
-                f"{settings.host}/",
-                timeout=TIMEOUT,
-                allow_redirects=False,
-                auth=lambda request: request,
-                **transport.options,
-            ),
-            TIMEOUT,
-            used=False,
-        )
-        transport.read(response)
+        response = _ask(settings.host, transport, session)
     except Unreachable as exc:
         through = f" through the proxy {proxy}" if proxy else ""
         findings.problem(
@@ -144,6 +132,24 @@ def _answers(
     findings.ok(f"an answer after {seconds:.2f} s (HTTP {response.status_code}{tls})")
     _tell_clock(moment(response.headers.get("Date")), settings.host, findings)
     return True
+
+
+def _ask(host: str, transport: HttpTransport, session: Any) -> Any:
+    """Return the answer to a request without the key; raise `Unreachable`."""
+    response = transport.exchange(
+        lambda _: session.request(
+            "GET",
+            f"{host}/",
+            timeout=TIMEOUT,
+            allow_redirects=False,
+            auth=lambda request: request,
+            **transport.options,
+        ),
+        TIMEOUT,
+        used=False,
+    )
+    transport.read(response)
+    return response
 
 
 def _cure(reason: str, proxy: str) -> str:

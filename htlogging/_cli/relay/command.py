@@ -49,29 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run(add("run", _run, "Send what is in the stream until SIGTERM.", ""))
     command = add("status", _status, "Show what is in the stream, and its relays.", "")
     command.add_argument("--json", action="store_true", help="one JSON object")
-    command = add(
-        "replay",
-        _replay,
-        "Send dead letters again, under the same message ids.",
-        " --only-status 401",
-    )
-    command.add_argument(
-        "--only-status",
-        action="append",
-        type=int,
-        metavar="STATUS",
-        help="only those refused with this status; may be given more than once",
-    )
-    add_target(command)
-    command = add("drop", _drop, "Remove dead letters for good.", " --yes")
-    command.add_argument(
-        "--id",
-        action="append",
-        type=_id,
-        metavar="ID",
-        help="a dead letter's id in the stream; may be given more than once",
-    )
-    command.add_argument("--yes", action="store_true", help="really remove them")
+    again = "Send dead letters again, under the same message ids."
+    _add_replay(add("replay", _replay, again, " --only-status 401"))
+    _add_drop(add("drop", _drop, "Remove dead letters for good.", " --yes"))
     forgetting.add_options(
         add("forget", _forget, "Remove a user's events.", " --user user123"),
     )
@@ -101,6 +81,28 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="answer /health and /metrics there",
     )
+
+
+def _add_replay(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--only-status",
+        action="append",
+        type=int,
+        metavar="STATUS",
+        help="only those refused with this status; may be given more than once",
+    )
+    add_target(command)
+
+
+def _add_drop(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--id",
+        action="append",
+        type=_id,
+        metavar="ID",
+        help="a dead letter's id in the stream; may be given more than once",
+    )
+    command.add_argument("--yes", action="store_true", help="really remove them")
 
 
 def _id(text: str) -> str:

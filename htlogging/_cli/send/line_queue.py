@@ -154,7 +154,13 @@ class LineQueue(StillThere):
                 f"{self._limit:,} bytes"
             )
         given, message_id = self._message_id(line)
-        return event_of(line.text, given, message_id, time.time(), self._limit)
+        return event_of(
+            line.text,
+            given,
+            message_id=message_id,
+            created=time.time(),
+            limit=self._limit,
+        )
 
     def _message_id(self, line: Line) -> tuple[dict[str, Any], str]:
         """Return a line's object, and the message id to use if it has none."""

@@ -50,37 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     command = add("status", _status, "Show how many events wait and were refused.")
     _add_json(command, "one JSON object")
-    command = add("list", _list, "List the waiting events, then the dead letters.")
-    _add_json(command, "one JSON object per line, with the event in it")
-    _add_which(command)
-    command.add_argument(
-        "--limit", type=_count, metavar="N", help="list at most N events (default: all)"
-    )
+    _add_list(add("list", _list, "List the waiting events, then the dead letters."))
     command = add("show", _show, "Show one event in full.", " 12")
     command.add_argument("id", metavar="ID", help="an event's id, as `list` shows it")
     _add_json(command, "only the event's JSON, on one line")
-    _add_replay(
-        add(
-            "replay",
-            _replay,
-            "Send dead letters again, under the same message ids.",
-            " --only-status 401",
-        )
+    again = "Send dead letters again, under the same message ids."
+    _add_replay(add("replay", _replay, again, " --only-status 401"))
+    _add_drop(
+        add("drop", _drop, "Remove events without sending them.", " --dead --yes")
     )
-    command = add("drop", _drop, "Remove events without sending them.", " --dead --yes")
-    which = _add_which(command)
-    which.add_argument("--id", action="append", metavar="ID", help=_AN_ID)
-    which.add_argument(
-        "--all", action="store_true", help="waiting events and dead letters"
-    )
-    command.add_argument("--yes", action="store_true", help="really remove them")
-    command = add(
-        "forget",
-        _forget,
-        "Remove every trace of a user's events from the file.",
-        " --user user123",
-    )
-    forgetting.add_options(command)
+    every = "Remove every trace of a user's events from the file."
+    forgetting.add_options(add("forget", _forget, every, " --user user123"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,6 +77,23 @@ def _add_which(command: argparse.ArgumentParser) -> Any:
     which.add_argument("--dead", action="store_true", help="only dead letters")
     which.add_argument("--waiting", action="store_true", help="only waiting events")
     return which
+
+
+def _add_list(command: argparse.ArgumentParser) -> None:
+    _add_json(command, "one JSON object per line, with the event in it")
+    _add_which(command)
+    command.add_argument(
+        "--limit", type=_count, metavar="N", help="list at most N events (default: all)"
+    )
+
+
+def _add_drop(command: argparse.ArgumentParser) -> None:
+    which = _add_which(command)
+    which.add_argument("--id", action="append", metavar="ID", help=_AN_ID)
+    which.add_argument(
+        "--all", action="store_true", help="waiting events and dead letters"
+    )
+    command.add_argument("--yes", action="store_true", help="really remove them")
 
 
 def _add_replay(command: argparse.ArgumentParser) -> None:
