@@ -12,7 +12,7 @@ from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, known_of, to_event
 from htlogging._event.rejections import is_by_signal, is_foreign
-from htlogging._process import capturing, fork, hosts, logging_lock, shutdown
+from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
 from htlogging._report.lines import show_debug
@@ -292,7 +292,7 @@ class HtEventsHandler(QueueHandler):
             DeliveryError: With `check` only: events were given up.
         """
         fork.detect()
-        closing = timeout is None and logging_lock.is_mine(self.lock)
+        closing = timeout is None and locks.is_mine(self.lock)
         pipeline = self._pipeline
         if closing or logging_lock.is_held():
             return pipeline.worker.flush(-math.inf)

@@ -12,7 +12,7 @@ import pytest
 
 import htlogging
 from htlogging._process import locks, logging_lock
-from htlogging._process.locks import Guarded, do_within
+from htlogging._process.locks import Guarded, do_within, is_mine, ownership
 
 HANG = 60
 
@@ -108,6 +108,28 @@ class TestGuarded:
         end()
         with lock:
             assert lock._is_owned()
+
+
+class TestOwnership:
+    @pytest.mark.parametrize(
+        "make", [threading.RLock, lambda: Guarded(threading.RLock())]
+    )
+    def test_of_a_lock(self, make):
+        """It is this thread's while it holds it, however often, and no other's."""
+        lock = make()
+        owned = ownership(lock)
+        assert not is_mine(lock)
+        with lock, lock:
+            assert is_mine(lock)
+            assert owned()
+        end = held_elsewhere(lock)
+        assert not is_mine(lock)
+        assert not owned()
+        end()
+
+    def test_of_no_lock(self):
+        """A handler may have none."""
+        assert not is_mine(None)
 
 
 class TestEverywhere:

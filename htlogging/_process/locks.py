@@ -61,6 +61,18 @@ class Guarded:
         [_] = map(self.acquire, (True,))
 
 
+def is_mine(lock: Any) -> bool:
+    """Return whether this thread holds a re-entrant lock; `None`, no lock, is not held."""
+    # A private name, which `threading.Condition` relies on; it does not wait.
+    return lock is not None and bool(lock._is_owned())  # noqa: SLF001
+
+
+def ownership(lock: Any) -> Callable[[], bool]:
+    """Return a function that does as `is_mine` does for one lock, without its call."""
+    owned: Callable[[], bool] = lock._is_owned  # noqa: SLF001
+    return owned
+
+
 def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T | None:
     """
     Do work with a lock, if it can be had within this time; return what the work does.
@@ -72,7 +84,7 @@ def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
     Returns:
         What the work returns; `None` without the lock.
     """
-    if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+    if is_mine(lock):
         with lock:
             return work()
     try:
@@ -117,22 +129,18 @@ class AroundFork:
     def take(self) -> None:
         """Take the lock before a fork, unless this thread holds it."""
         lock = self._lock()
-        self._had.setdefault(threading.get_ident(), _is_mine(lock))
-        while not _is_mine(lock):
+        self._had.setdefault(threading.get_ident(), is_mine(lock))
+        while not is_mine(lock):
             with suppress(BaseException):  # a signal handler's: the fork goes on
                 lock.acquire()
 
     def give_back(self) -> None:
         """Leave the lock as it was before the fork; nothing, where `take` was not called."""
         lock, me = self._lock(), threading.get_ident()
-        if self._had.get(me) is False and _is_mine(lock):
+        if self._had.get(me) is False and is_mine(lock):
             lock.release()
         self._had.pop(me, None)
 
     def after_fork_in_child(self) -> None:
         """Know of no fork: the lock is a new one."""
         self._had = {}
-
-
-def _is_mine(lock: Any) -> bool:
-    return bool(lock._is_owned())  # noqa: SLF001

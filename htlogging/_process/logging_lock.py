@@ -6,12 +6,12 @@ import logging
 from contextlib import nullcontext
 
 from htlogging._process import fork
+from htlogging._process.locks import is_mine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from typing import Any
 
 
 def late_import() -> AbstractContextManager[object]:
@@ -44,8 +44,3 @@ def kept(call: Callable[[], object]) -> None:
 def is_held() -> bool:
     """Return whether this thread holds logging's own lock, as `dictConfig` does."""
     return is_mine(logging._lock)  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def is_mine(lock: Any) -> bool:
-    """Return whether this thread holds the lock, as `threading.Condition` does."""
-    return lock is not None and lock._is_owned()  # noqa: SLF001

@@ -163,7 +163,7 @@ class Claims:
 
     def stops_senders(self) -> bool:
         """Return whether this thread holds the lock that sending threads need."""
-        return self._changing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+        return locks.is_mine(self._changing)
 
     def drop(self) -> list[Batch]:
         """Count all claimed batches as failed, and return them."""

@@ -146,7 +146,7 @@ class MemoryQueue(Claims):
             waiting = len(self._line)
             if state.leaving is None and self.state is state:
                 return state, waiting
-            if self._changing._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            if locks.is_mine(self._changing):
                 break  # a signal handler has interrupted the claim, on this thread
             time.sleep(0)  # let the thread that claims continue
         state = self.state

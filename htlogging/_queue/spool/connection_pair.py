@@ -83,14 +83,9 @@ class ConnectionPair:
         # Held while the sender reads; taken after `writing`. Who holds it waits for no
         # lock; a signal handler that comes then and writes does not wait for long.
         self._reading = locks.rlock()
-
-    def is_writing_here(self) -> bool:
-        """Return whether this thread is writing: a signal handler, say, runs amid that."""
-        return self.writing._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
-
-    def is_reading_here(self) -> bool:
-        """Return whether this thread is reading."""
-        return self._reading._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+        # Whether this thread is writing, or reading: a signal handler may run amid that.
+        self.is_writing_here = locks.ownership(self.writing)
+        self.is_reading_here = locks.ownership(self._reading)
 
     def require(self, *, full_sync: bool, max_bytes: int) -> None:
         """Make writes as safe, and the log as small, as the strictest user asks for."""

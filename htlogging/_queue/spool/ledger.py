@@ -119,7 +119,7 @@ class Ledger:
             found = self._count()
             if not self._change.is_on and self._change.count == before:
                 break
-            if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            if locks.is_mine(self.lock):
                 break  # a signal handler has interrupted the change, on this thread
             time.sleep(0)  # let the thread that changes it continue
         return found

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from contextlib import suppress
 
-from htlogging._process.locks import do_within
+from htlogging._process.locks import do_within, is_mine
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.outage import Outage
@@ -180,11 +180,10 @@ class Maintenance:
 
     def _is_in_handler(self) -> bool:
         """Return whether a signal handler interrupted what is locked after `_taking`."""
-        ledger_lock = self._ledger.lock
         return (
             self._file.is_reading_here()
             or self._file.is_writing_here()
-            or ledger_lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+            or is_mine(self._ledger.lock)
         )
 
     def _shrink(self, rounds: float) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from htlogging._process import locks
 from htlogging._process.clock import clock
-from htlogging._process.locks import do_within
+from htlogging._process.locks import do_within, is_mine
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.spool import lines, registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
@@ -19,7 +19,6 @@ from htlogging._settings import MAX_BODY_EVENTS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
-    from typing import Any
 
     from htlogging._queue.base import Batch, Counts, Eviction, Holder
     from htlogging._queue.spool.ledger import Mark
@@ -222,10 +221,10 @@ class SpoolQueue:
 
     def stops_senders(self) -> bool:
         """Return whether this thread holds what sending threads wait for."""
-        held: tuple[Any, ...] = (self._looking, self._taking, self._ledger.lock)
+        held = (self._looking, self._taking, self._ledger.lock)
         return (
             self._file.is_reading_here()
-            or any(lock._is_owned() for lock in held)  # noqa: SLF001
+            or any(map(is_mine, held))
             or self._ledger.claims.stops_senders()
             or self._memory.stops_senders()
         )
