@@ -17,7 +17,7 @@ from test_servers import APPLICATIONS, HANG, environ, group, redis_url
 
 import htlogging
 from htlogging import htevents
-from htlogging.integrations import _travel
+from htlogging.integrations import _propagation
 
 sys.path.append(str(APPLICATIONS))
 
@@ -37,7 +37,7 @@ CROWD = 1_000
 @pytest.fixture(autouse=True)
 def _nothing_bound():
     htlogging.clear()
-    _travel._told.clear()
+    _propagation._told.clear()
     yield
     assert htlogging.get() == {}
 
@@ -84,8 +84,8 @@ class TestTravel:
             "nan": float("nan"),
         }
         with htlogging.scope(**given):
-            text = _travel.packed()
-        with _travel.job(text):
+            text = _propagation.packed()
+        with _propagation.job(text):
             assert htlogging.get() == {
                 **given,
                 "ht_anonymous_id": str(uuid.UUID(int=1)),
@@ -97,32 +97,32 @@ class TestTravel:
     def test_not_what_is_of_one_event(self):
         """A message id and a time are not the job's."""
         with htlogging.scope(ht_message_id="1", a=1):
-            assert json.loads(_travel.packed()) == {"a": 1}
-            with _travel.eager():
+            assert json.loads(_propagation.packed()) == {"a": 1}
+            with _propagation.eager():
                 assert htlogging.get() == {"a": 1}
         with htlogging.scope():
-            assert _travel.packed() is None
+            assert _propagation.packed() is None
 
     def test_what_is_too_large(self, caplog):
         """A broker keeps it with every message: it stays, and the log says so."""
         for value in ("x" * 20_000, [object()] * 20_000):
             with htlogging.scope(a=value), caplog.at_level("WARNING", "htlogging"):
-                assert _travel.packed() is None
+                assert _propagation.packed() is None
         assert caplog.text.count("does not travel") == 1
 
     def test_lines_have_a_bound(self, caplog, monkeypatch):
         """One a minute, with how many jobs it is about; another kind has its own."""
         now = [0.0]
-        monkeypatch.setattr(_travel.clock, "monotonic", lambda: now[0])
+        monkeypatch.setattr(_propagation.clock, "monotonic", lambda: now[0])
         for _ in range(10):
-            with _travel.job("{"), htlogging.scope(a="x" * 20_000):
-                _travel.packed()
+            with _propagation.job("{"), htlogging.scope(a="x" * 20_000):
+                _propagation.packed()
         assert [r.message.partition(":")[0] for r in caplog.records] == [
             "a job's bound fields cannot be read, and are left out [htlogging]",
             "what is bound here does not travel with the job",
         ]
         now[0] = 61.0
-        _travel.job("{")
+        _propagation.job("{")
         assert caplog.messages[-1].endswith("left out (10 jobs) [htlogging]")
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestTravel:
     )
     def test_what_is_not_ours(self, text):
         """A header of another's, or of another version, binds nothing."""
-        with _travel.job(text):
+        with _propagation.job(text):
             assert htlogging.get() == {}
 
 

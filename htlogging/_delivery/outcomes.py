@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from htlogging._delivery.failure_text import reason
 from htlogging._delivery.signals import Signal
-from htlogging._delivery.wording import reason
 from htlogging._metrics.figures import figures, reason_of
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock

@@ -11,9 +11,9 @@ import functools
 import weakref
 from contextlib import suppress
 
-from htlogging._delivery import surroundings
-from htlogging._delivery.gate import Gate
-from htlogging._delivery.limited import Limited
+from htlogging._delivery import handler_warnings
+from htlogging._delivery.connection_limit import Limited
+from htlogging._delivery.loopback_only import LoopbackOnly
 from htlogging._delivery.sender import Delivery
 from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
@@ -137,7 +137,7 @@ class Pipeline:
             if pipeline is not None:
                 pipeline.look_around()
             transport = Limited(_transport(settings, tokens), is_over)
-            return Gate(transport, settings)
+            return LoopbackOnly(transport, settings)
 
         def is_over() -> bool:
             worker = found()
@@ -157,14 +157,14 @@ class Pipeline:
         """Report what is odd about where events go, before the first request."""
         handler = self._handler()
         if handler is not None:
-            surroundings.report_host(self.settings)
+            handler_warnings.report_host(self.settings)
             is_like = functools.partial(self._is_like, self.settings)
-            surroundings.report_duplicate(handler, is_like, self.report)
+            handler_warnings.report_duplicate(handler, is_like, self.report)
             self._report_loggers(handler)
 
     def _report_loggers(self, handler: logging.Handler) -> None:
         if self.settings.send:
-            surroundings.report_loggers(handler, self.stats(), self.report)
+            handler_warnings.report_loggers(handler, self.stats(), self.report)
 
     def rested(self) -> None:
         """Let the application drop the handler: nothing is queued. On a sending thread."""

@@ -8,6 +8,7 @@ import time
 from htlogging._delivery.attempts import REPEATED, Attempts, Result, uniform
 from htlogging._delivery.deadline import Once
 from htlogging._delivery.exchange import Unreachable
+from htlogging._delivery.failure_text import cause
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.retry import (
     Verdict,
@@ -16,7 +17,6 @@ from htlogging._delivery.retry import (
     wait,
     whole_tries,
 )
-from htlogging._delivery.wording import cause
 from htlogging._metrics.figures import figures
 from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE

@@ -14,7 +14,7 @@ from __future__ import annotations
 from celery import signals
 
 from htlogging._process import hosts
-from htlogging.integrations import _travel
+from htlogging.integrations import _propagation
 from htlogging.integrations._delivery import deliver
 
 TYPE_CHECKING = False
@@ -63,18 +63,18 @@ def install(app: Celery) -> None:
 def _publish(headers: dict[str, Any] | None = None, **_: object) -> None:
     # A retry keeps the headers that the job came with, and nothing of the failed try.
     if headers is not None and not headers.get("retries"):
-        text = _travel.packed()
+        text = _propagation.packed()
         if text is not None:
-            headers[_travel.NAME] = text
+            headers[_propagation.NAME] = text
 
 
 def _begin(task: Any, **_: object) -> None:
     request = task.request
     # Eager mode sends nothing: the bound fields are here already.
     block = (
-        _travel.eager()
+        _propagation.eager()
         if request.is_eager
-        else _travel.job(getattr(request, _travel.NAME, None))
+        else _propagation.job(getattr(request, _propagation.NAME, None))
     )
     block.resume()
     setattr(request, _BLOCK, block)

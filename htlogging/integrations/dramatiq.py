@@ -14,7 +14,7 @@ import threading
 
 from dramatiq.middleware import Middleware
 
-from htlogging.integrations import _travel
+from htlogging.integrations import _propagation
 from htlogging.integrations._delivery import deliver
 
 TYPE_CHECKING = False
@@ -40,15 +40,15 @@ class HtEventsMiddleware(Middleware):
 
     def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:  # noqa: ARG002
         """Add the bound fields to the message."""
-        text = _travel.packed()
+        text = _propagation.packed()
         options = message.options
         while text is not None and options is not None:
-            options.setdefault(_travel.NAME, text)
+            options.setdefault(_propagation.NAME, text)
             options = (options.get("pipe_target") or {}).get("options")
 
     def before_process_message(self, broker: Any, message: Any) -> None:  # noqa: ARG002
         """Begin the scope."""
-        block = _travel.job(message.options.get(_travel.NAME))
+        block = _propagation.job(message.options.get(_propagation.NAME))
         block.resume()
         self._running.block = block
 

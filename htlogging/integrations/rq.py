@@ -16,7 +16,7 @@ import functools
 import rq
 from rq.job import Job
 
-from htlogging.integrations import _travel
+from htlogging.integrations import _propagation
 from htlogging.integrations._delivery import deliver
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ class HtEventsMixin:
     def perform_job(self, job: Job, *args: Any, **kwargs: Any) -> Any:
         """Run the job; its process may end by `os._exit` right after it."""
         try:
-            with _travel.job(job.meta.get(_travel.NAME)):
+            with _propagation.job(job.meta.get(_propagation.NAME)):
                 return super().perform_job(job, *args, **kwargs)  # type: ignore[misc]
         finally:
             deliver()
@@ -61,10 +61,10 @@ def _carry() -> None:
     @functools.wraps(create)
     def create_with_bound(cls: type[Job], *args: Any, **kwargs: Any) -> Job:
         job: Job = create(cls, *args, **kwargs)
-        text = _travel.packed()
+        text = _propagation.packed()
         if text is not None:
             # Not in place: the dict may be the caller's.
-            job.meta = {_travel.NAME: text, **job.meta}
+            job.meta = {_propagation.NAME: text, **job.meta}
         return job
 
     Job.create = classmethod(create_with_bound)

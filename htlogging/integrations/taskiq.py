@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 from taskiq import TaskiqMiddleware
 
-from htlogging.integrations import _travel
+from htlogging.integrations import _propagation
 from htlogging.integrations._delivery import deliver_async
 
 TYPE_CHECKING = False
@@ -46,14 +46,14 @@ class HtEventsMiddleware(TaskiqMiddleware):
         # A retry keeps the labels that the task came with, and nothing of the failed try.
         if "_retries" in message.labels:
             return message
-        text = _travel.packed()
+        text = _propagation.packed()
         if text is not None:
-            message.labels[_travel.NAME] = text
+            message.labels[_propagation.NAME] = text
         return message
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """Begin the scope."""
-        block = _travel.job(message.labels.get(_travel.NAME))
+        block = _propagation.job(message.labels.get(_propagation.NAME))
         block.resume()
         _running.set((*_running.get(), block))
         return message

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from htlogging._settings import Settings
 
 
-class Gate:
+class LoopbackOnly:
     """
     A transport that is closed while a test holds events back.
 
