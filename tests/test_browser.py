@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
 
+import npm
 import pytest
 from test_servers import HANG, environ, serve
 
@@ -35,21 +35,8 @@ SHOPS = {
 @pytest.fixture(scope="session")
 def sdk(tmp_path_factory):
     """Return the browser SDK's file, as npm installs it."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("npm")
-    quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-    done = subprocess.run(
-        [npm, "install", *quiet, PACKAGE],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if done.returncode:
-        pytest.skip(f"npm cannot install {PACKAGE}: {done.stderr[-200:]}")
-    return folder / "node_modules" / PACKAGE / "dist" / "umd" / "events.min.js"
+    folder = npm.installed(tmp_path_factory.mktemp("npm"), PACKAGE)
+    return folder / "dist" / "umd" / "events.min.js"
 
 
 @pytest.fixture

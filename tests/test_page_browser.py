@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+import npm
 import pytest
 import requests
 
@@ -57,6 +58,13 @@ def collector():
     """Return a collector that listens."""
     with Collector() as collector:
         yield collector
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """Return the program that looks for what a screen reader could not use."""
+    folder = npm.installed(tmp_path_factory.mktemp("npm"), "axe-core")
+    return (folder / "axe.min.js").read_text("utf-8")
 
 
 @pytest.fixture
@@ -249,15 +257,80 @@ class TestPage:
         until(page, lambda: len(rows(page)) == 2)
         page.get_log("browser")  # the connection that was refused is no error of ours
 
-    def test_narrow(self, page, collector):
+    @pytest.fixture
+    def narrow(self, page):
+        """Make the window as narrow as a phone."""
+        size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield page
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    @pytest.mark.parametrize("view", ["events", "problems", "requests", "refused"])
+    def test_narrow(self, narrow, collector, view):
         """In a narrow window nothing is cut off at the side."""
-        send(collector, event(event="A long name " * 5, properties={"x": "y" * 200}))
-        until(page, lambda: len(rows(page)) == 1)
-        size = page.get_window_size()
-        page.set_window_size(400, 800)
-        width = page.execute_script("return document.documentElement.scrollWidth")
-        assert width <= page.execute_script("return window.innerWidth")
-        page.set_window_size(size["width"], size["height"])
+        many = [event(event="A long name " * 5, userId=None)] * 20
+        send(collector, *many, event(properties={"x": "y" * 200}))
+        requests.post(f"{collector.url}/v1/batch", data="no JSON", timeout=HANG)
+        until(narrow, lambda: len(rows(narrow)) == 21)
+        narrow.find_element(By.CSS_SELECTOR, f"[data-view={view}]").click()
+        narrow.find_element(By.ID, "dial").click()
+        narrow.find_element(By.CSS_SELECTOR, "#fault option[value='500']").click()
+        narrow.find_element(By.CSS_SELECTOR, "#faults button").click()
+        until(narrow, lambda: narrow.find_element(By.ID, "notices").text)
+        width = narrow.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 360
+
+    def test_timeline_narrow(self, narrow, collector):
+        """A timeline is not behind the event that it was asked for on."""
+        send(collector, event())
+        until(narrow, lambda: len(rows(narrow)) == 1)
+        narrow.find_element(By.CSS_SELECTOR, "#list .row").click()
+        until(narrow, lambda: narrow.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        narrow.find_element(By.XPATH, "//button[contains(., 'timeline')]").click()
+        (row,) = narrow.find_elements(By.CSS_SELECTOR, "#list .row")
+        assert row.is_displayed()
+
+
+class TestAccessibility:
+    """What axe-core finds wrong, in each state of the page."""
+
+    @pytest.fixture(params=["light", "dark"])
+    def check(self, page, axe, request):
+        """Return a function that asks it."""
+        scheme = [{"name": "prefers-color-scheme", "value": request.param}]
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        page.execute_script(axe)
+
+        def check():
+            found = page.execute_async_script(
+                "axe.run().then(r => arguments[0](r.violations.map(v => "
+                "[v.id, v.nodes.map(n => n.html)])))"
+            )
+            assert found == []
+
+        yield check
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    def test_of_each_view(self, page, collector, check):
+        """Empty, busy, one event, a timeline, problems, requests, a fault."""
+        check()
+        send(collector, event(), event(event=None), event(type="page", name="Home"))
+        requests.post(f"{collector.url}/v1/batch", data="no JSON", timeout=HANG)
+        until(page, lambda: len(rows(page)) == 3)
+        check()
+        page.find_element(By.CSS_SELECTOR, "#list .row").click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#detail pre"))
+        check()
+        page.find_element(By.XPATH, "//button[contains(., 'timeline')]").click()
+        check()
+        for view in ("problems", "requests", "refused"):
+            page.find_element(By.CSS_SELECTOR, f"[data-view={view}]").click()
+            check()
+        page.find_element(By.ID, "dial").click()
+        page.find_element(By.CSS_SELECTOR, "#fault option[value='429']").click()
+        page.find_element(By.CSS_SELECTOR, "#faults button").click()
+        until(page, lambda: page.find_element(By.ID, "notices").text)
+        check()
 
 
 class TestAnotherSite:
