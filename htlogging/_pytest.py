@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # The rule that is in force until the process ends: events of atexit hooks are kept, too.
 _HELD = capturing.Rule(hold=True)
 
+# What the marker takes.
+_OPTIONS = {"send", "strict"}
+
 # Seconds for the events of a test that may send.
 _FLUSH = 10.0
 
@@ -67,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Set up what a test may send, and the list of its events."""
     stack = item.stash[_STACK] = ExitStack()
+    _check_markers(item)
     if _option(item, "send", default=False):
         rule = capturing.Rule(hold=False)
         capturing.begin(rule)
@@ -163,6 +167,18 @@ def _end_sending(rule: capturing.Rule) -> None:
     for handler in shutdown.living():
         handler.flush(_FLUSH)
     capturing.end(rule)
+
+
+def _check_markers(item: pytest.Item) -> None:
+    """Fail a test whose marker says something that would have no effect."""
+    for marker in item.iter_markers("htevents"):
+        if marker.args or not marker.kwargs.keys() <= _OPTIONS:
+            given = [*map(repr, marker.args), *marker.kwargs]
+            pytest.fail(
+                "@pytest.mark.htevents takes send=True or False and strict=True or "
+                f"False, not {', '.join(given)}",
+                pytrace=False,
+            )
 
 
 def _option(item: pytest.Item, name: str, *, default: bool) -> bool:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 from htlogging._event import message_id
 from htlogging._process import capturing
+from htlogging._scopes.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ class Events(list["dict[str, Any]"]):
         wanted = f"event {name!r}"
         if properties:
             wanted += f" with {_short(properties)}"
-        number = f"{len(found)} events like that" if found else "none"
-        raise AssertionError(
-            f"expected one {wanted}, there is {number}\n{self._shown()}"
-        )
+        number = f"are {len(found)} events like that" if found else "is none"
+        raise AssertionError(f"expected one {wanted}, there {number}\n{self._shown()}")
 
     def unseen(self) -> Events:
         """Return the events that no test has looked at; they still count as unseen."""
@@ -155,23 +154,48 @@ class Events(list["dict[str, Any]"]):
     __hash__ = None
 
 
-@contextmanager
-def capture() -> Iterator[Events]:
+class _Capture(Block):
+    """The block of `capture`. A generator that it decorates has it between its steps, too."""
+
+    _stack: ExitStack | None = None
+
+    def fresh(self) -> _Capture:
+        """Return a block with a list of its own."""
+        return _Capture()
+
+    def resume(self) -> None:
+        """Begin; do nothing at a later step."""
+        if self._stack is not None:
+            return
+        self.events = Events()
+        rule = capturing.Rule(hold=True)
+        with ExitStack() as stack:
+            stack.callback(capturing.end, rule)
+            capturing.begin(rule)
+            self.events.watch(stack)
+            stack.enter_context(numbered())
+            self._stack = stack.pop_all()
+
+    def end(self) -> None:
+        """Let events go again."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.close()
+
+    def __enter__(self) -> Events:  # type: ignore[override]
+        super().__enter__()
+        return self.events
+
+
+def capture() -> _Capture:
     """
     Keep the events of a `with` block, from every handler, client and thread.
 
     Meanwhile nothing leaves the machine. A handler whose host is loopback (a collector)
     sends; the events of all others are kept here. No write key is needed. Message ids are
-    numbered in order. It is a decorator, too.
+    numbered in order. It decorates functions, coroutines and generators, too.
     """
-    events = Events()
-    rule = capturing.Rule(hold=True)
-    with ExitStack() as stack:
-        stack.callback(capturing.end, rule)
-        capturing.begin(rule)
-        events.watch(stack)
-        stack.enter_context(numbered())
-        yield events
+    return _Capture()
 
 
 def _close(events: Events) -> None:

@@ -478,6 +478,28 @@ class TestStrict:
         assert "7 passed" in project(self.TEST)
 
 
+class TestMarker:
+    def test_misspelt(self, project):
+        """What it does not take is an error: it would have no effect."""
+        out = project(
+            """
+            import pytest
+
+            @pytest.mark.htevents(sent=True)
+            def test_misspelt(): ...
+
+            @pytest.mark.htevents(True)
+            def test_without_a_name(): ...
+
+            @pytest.mark.htevents
+            def test_bare(): ...
+            """,
+            status=1,
+        )
+        assert "1 passed, 2 errors" in out
+        assert "takes send=True or False and strict=True or False, not sent" in out
+
+
 class TestPlugin:
     def test_imports(self):
         """Loaded, it has imported nothing but pytest beside the package itself."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import unittest
 from types import SimpleNamespace
 from unittest.mock import ANY
 
@@ -116,6 +118,48 @@ class TestCapture:
 
         assert test() is True
 
+    def test_decorator_of_steps(self):
+        """What runs in steps has it from its first to its last."""
+        client, made = Client("K"), []
+
+        def track():
+            made.append(client.track("u", "a")[1])
+
+        @capture()
+        async def coroutine():
+            await asyncio.sleep(0)
+            track()
+
+        @capture()
+        def generator():
+            track()
+            yield
+            track()
+
+        @capture()
+        async def async_generator():
+            yield
+            track()
+
+        async def run():
+            await coroutine()
+            async for _ in async_generator():
+                track()
+
+        asyncio.run(run())
+        for _ in generator():
+            track()
+        assert ids(made) == [1, 1, 2, 1, 2, 3]
+        assert client.stats.accepted == 0
+
+    def test_decorator_of_a_class(self):
+        """A class is refused: its methods would not run in it, or not at all."""
+        with pytest.raises(TypeError, match="on each method"):
+
+            @capture()
+            class TestOrder(unittest.TestCase):
+                pass
+
     def test_collector(self, collector):
         """What goes to loopback is sent, and shown."""
         with capture() as events:
@@ -159,7 +203,7 @@ class TestEvents:
             (
                 "Order completed",
                 {"plan": "pro"},
-                "one event 'Order completed' with {'plan': 'pro'}, there is 2 events",
+                "one event 'Order completed' with {'plan': 'pro'}, there are 2 events",
             ),
             ("Order completed", {"total": None}, "with {'total': None}, there is none"),
             ("Index", {"path": "/"}, "there is none"),
