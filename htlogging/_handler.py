@@ -7,10 +7,11 @@ import math
 from logging.handlers import QueueHandler
 
 from htlogging._delivery import admission
-from htlogging._event import origin, passed_over, strays
+from htlogging._event import filtering, origin, passed_over, strays
+from htlogging._event.elsewhere import known_of
 from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
-from htlogging._event.record import checked, is_event, known_of, to_event
+from htlogging._event.record import checked, is_event, to_event
 from htlogging._event.rejections import is_by_signal, is_foreign
 from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
@@ -167,9 +168,9 @@ class HtEventsHandler(QueueHandler):
         # From Python 3.12 on a filter may return another record to use instead.
         other: object = passed
         if isinstance(other, logging.LogRecord) and other is not record:
-            origin.follow(record, other)
+            filtering.follow(record, other)
             record = other
-        known.changed = origin.changes(before, record.__dict__)
+        known.changed = filtering.changes(before, record.__dict__)
         try:
             self.emit(record)
         finally:

@@ -319,7 +319,7 @@ class TestNoting:
             record = logging.makeLogRecord({"msg": "e", "ht_user_id": "u"})
             end = raise_in(origin.note, number)
             try:
-                origin.note(record, None, {"ht_user_id": "u"}, {}, explicit=True)
+                origin.note(record, None, "e", {"ht_user_id": "u"}, {}, explicit=True)
                 cut = False
             except TimeLimit:
                 pass

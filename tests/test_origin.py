@@ -10,6 +10,7 @@ import logging
 import logging.handlers
 import pickle
 import queue
+import sys
 import threading
 from collections import UserDict
 
@@ -77,6 +78,23 @@ def attach():
         logger.handlers[:], logger.filters[:] = handlers, filters
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+@pytest.fixture
+def factory():
+    """Return what sets a record factory that marks records; it is removed again."""
+
+    def factory(**marks):
+        def make(*args, **kwargs):
+            record = before(*args, **kwargs)
+            record.__dict__.update(marks)
+            return record
+
+        logging.setLogRecordFactory(make)
+
+    before = logging.getLogRecordFactory()
+    yield factory
+    logging.setLogRecordFactory(before)
 
 
 def formatted_to(stream, formatter):
@@ -160,6 +178,93 @@ class TestMarksOfOthers:
         logger.info("Order completed", extra={"ht_user_id": "u", "a": 1})
         (event,) = sent()
         assert event["properties"] == {"a": 1, "plan": "pro"}
+
+    @pytest.mark.parametrize("way", ["plain", "facade"])
+    def test_filters_of_the_logger_and_of_a_handler_before(
+        self, make, attach, sent, way
+    ):
+        """What the logger's filter adds, changes and removes counts, and no more."""
+
+        def change(record):
+            record.plan = "pro"
+            record.ht_context = {"ip": "::1"}
+            record.__dict__.pop("secret", None)
+            if way == "plain":
+                record.msg = "Order paid"
+            return True
+
+        other = logging.StreamHandler(io.StringIO())
+        other.addFilter(Marking())
+        other.addFilter(lambda record: record.__dict__.pop("a", None) or True)
+        other.setFormatter(MarkingFormatter())
+        logger = attach("htevents", other, make())
+        logger.addFilter(change)
+        if way == "plain":
+            extra = {"ht_user_id": "u", "color": "red", "a": 1, "secret": 2}
+            logger.info("Order %s", 5, extra=extra)
+        else:
+            htevents.track("u", "Order paid", {"color": "red", "a": 1})
+        (event,) = sent()
+        assert event["event"] == "Order paid"
+        assert event["properties"] == {"color": "red", "a": 1, "plan": "pro"}
+        assert event["context"]["ip"] == "::1"
+        assert event["anonymousId"] is None
+
+    def test_filter_that_makes_an_event(self, make, attach, sent):
+        """It gives a field to an ordinary record, and a handler before marks it."""
+        attach("", make())
+        other = logging.StreamHandler(io.StringIO())
+        other.addFilter(Marking())
+        logger = attach("app", other, propagate=True)
+        logger.addFilter(lambda record: setattr(record, "ht_user_id", "u") or True)
+        logger.info("Order completed", extra={"color": "red"})
+        (event,) = sent()
+        assert (event["userId"], event["properties"]) == ("u", {"color": "red"})
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="filters return a bool")
+    @pytest.mark.parametrize("is_copy", [True, False])
+    def test_filter_of_the_logger_that_returns_another_record(
+        self, make, attach, sent, is_copy
+    ):
+        """Its attributes are what the filter has changed."""
+
+        def change(record):
+            if is_copy:
+                other = copy.copy(record)
+            else:
+                about = ("name", "levelno", "msg", "ht_user_id")
+                other = logging.makeLogRecord({k: vars(record)[k] for k in about})
+            other.plan = "pro"
+            other.__dict__.pop("secret", None)
+            return other
+
+        logger = attach("htevents", make())
+        logger.addFilter(change)
+        logger.info("Order completed", extra={"ht_user_id": "u", "secret": 1})
+        (event,) = sent()
+        assert event["event"] == "Order completed"
+        assert (event["userId"], event["properties"]) == ("u", {"plan": "pro"})
+
+    @pytest.mark.parametrize("how", ["formatter", "filter", "queue", "socket"])
+    def test_fields_of_a_factory(self, make, attach, sent, factory, how):
+        """They are no event's, whatever comes before our handler."""
+        factory(ht_anonymous_id="nobody", request_id="R-1")
+        ours = make()
+        attach("", ours)  # a record of the root logger's is looked at, too
+        if how == "formatter":
+            logger = attach("shop", logging.StreamHandler(io.StringIO()), ours)
+        elif how == "filter":
+            logger = attach("shop", ours)
+            logger.addFilter(lambda record: setattr(record, "message", "") or True)
+        else:
+            logger = attach("shop", Passing(how, ours))
+        logger.info("Order %s", 5, extra={"ht_user_id": "u", "a": 1})
+        logger.info({"event": "Order %s", "ht_user_id": "u", "a": 1})
+        events = sent()
+        assert len(events) == 2
+        for event in events:
+            assert event["event"] == "Order %s"
+            assert (event["anonymousId"], event["properties"]) == (None, {"a": 1})
 
     def test_of_a_facade_with_a_further_handler(self, make, attach, sent):
         """The facade's event comes from the call."""
@@ -460,6 +565,24 @@ COPIES = {
 }
 
 
+class Passing(logging.Handler):
+    """Passes copies of records on, as a server for sockets does."""
+
+    def __init__(self, how, target):
+        super().__init__()
+        self.how, self.target = how, target
+
+    def emit(self, record):
+        """Pass it on."""
+        self.target.handle(COPIES[self.how](record))
+
+
+class Text(str):
+    """A text of a type of its own."""
+
+    __slots__ = ()
+
+
 class TestCopies:
     """What comes as a copy is the same event as at home."""
 
@@ -531,6 +654,24 @@ class TestCopies:
         memory.close()
         (event,) = sent()
         assert (event["userId"], event["properties"]) == ("u", {"plan": "pro"})
+
+    @pytest.mark.parametrize("how", ["queue", "socket", "pickled queue"])
+    @pytest.mark.parametrize("message", [["a"], 5, KeyError("a"), None, b"a"])
+    def test_object_as_message(self, make, attach, sent, how, message):
+        """Its text is no name on the other side, either."""
+        ours = make()
+        logger = attach("shop", Passing(how, ours))
+        logger.info(message, extra={"ht_user_id": "u"})
+        assert ours.stats["rejected"] == 1
+        logger.info(message, extra={"ht_user_id": "u", "ht_event": "b"})
+        assert [event["event"] for event in sent()] == ["b"]
+
+    @pytest.mark.parametrize("how", ["queue", "socket", "pickled queue"])
+    def test_text_of_another_type(self, make, attach, sent, how):
+        """Its arguments are not in the name, either."""
+        logger = attach("shop", Passing(how, make()))
+        logger.info(Text("Order %s"), 5, extra={"ht_user_id": "u"})
+        assert [event["event"] for event in sent()] == ["Order %s"]
 
     def test_without_this_package(self, attach):
         """A pickled record can be read where this package is not installed."""
@@ -710,6 +851,23 @@ class TestRespected:
         monkeypatch.undo()
         assert called == [method]
         assert len(sent()) == 1
+
+    def test_patched_for_handlers_too(self, make, attach, sent, monkeypatch):
+        """A tool may replace what loggers and handlers filter by."""
+        logger = attach("htevents", make())
+        before, called = logging.Filterer.filter, []
+
+        def patched(self, record):
+            called.append(self)
+            return before(self, record)
+
+        monkeypatch.setattr(logging.Filterer, "filter", patched)
+        logger.info("a", extra={"ht_user_id": "u"})
+        logger.addFilter(lambda record: record.levelno > logging.DEBUG)
+        logger.info("b", extra={"ht_user_id": "u"})
+        monkeypatch.undo()
+        assert called.count(logger) == 2
+        assert [event["event"] for event in sent()] == ["a", "b"]
 
     def test_logger_class(self, make, attach, sent):
         """So is a class of its own; what it does to a record is not lost."""

@@ -41,7 +41,8 @@ def _consider(
         # loguru makes records with other names by the root logger.
         passed = logger if logger.name == name else None
         fork.detect()
-        note(record, passed, dict(extra) if extra else {}, current(), explicit)
+        own = dict(extra) if extra else {}
+        note(record, passed, record.msg, own, current(), explicit)
     if explicit and name not in _looked_at:
         unheard.look(record, logger)
 
@@ -70,7 +71,7 @@ _looked_at = unheard.known
 
 # What an `extra` of an unusual type raises, which logging itself can use. All else a signal
 # handler has raised, and it goes to the caller.
-_UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
+UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 # Whether names surely do not begin as a field's.
 _are_plain = strays.plain.issuperset
@@ -162,7 +163,7 @@ def _noting(  # noqa: C901
                 # The record has just asked for it: once more would take 0.1 us.
                 if record.process != fork.pid:
                     fork.detect()
-                note(record, logger, extra.copy(), current(), True)  # noqa: FBT003
+                note(record, logger, msg, extra.copy(), current(), True)  # noqa: FBT003
                 if name not in _looked_at:
                     unheard.look(record, self)
             elif (
@@ -193,7 +194,7 @@ def _noting(  # noqa: C901
                         break
         except (RecursionError, MemoryError):
             pass
-        except _UNUSUAL as exc:
+        except UNUSUAL as exc:
             if is_by_signal(exc):
                 raise
         return record
@@ -201,7 +202,8 @@ def _noting(  # noqa: C901
     return makeRecord
 
 
-def _is_of_logging(function: Any) -> bool:
+def is_of_logging(function: Any) -> bool:
+    """Return whether a function is the standard library's."""
     code = getattr(function, "__code__", None)
     return (
         code is not None
@@ -213,5 +215,5 @@ def _is_of_logging(function: Any) -> bool:
 # record in the standard library's way.
 ORIGINAL = logging.Logger.makeRecord
 MAKE_RECORD = _noting(ORIGINAL)
-IS_PLAIN = _is_of_logging(ORIGINAL)
+IS_PLAIN = is_of_logging(ORIGINAL)
 logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]

@@ -52,7 +52,7 @@ class Origin(dict[str, object]):
     What is known about a record: a dict that is empty, so that all can print it.
 
     In a pickle it is only a dict: `extra` has the names in `extra=`, `bound` the bound
-    fields, and `message` the fields of a dict message.
+    fields, and `message` the fields of a dict message, or `None` for another object.
     """
 
     __slots__ = (
@@ -64,11 +64,11 @@ class Origin(dict[str, object]):
     ids: tuple[int, ...]
     # Its logger, or `None` if it came through none.
     logger: logging.Logger | None
-    # The fields in `extra=`.
+    # The fields in `extra=`, and what the filters of its logger changed in them.
     extra: dict[Any, Any]
     # The fields that were bound when it was made.
     bound: Mapping[str, Any]
-    # The message as it was.
+    # The message as it was, or as those filters changed it.
     msg: Any
     # Whether it was given an `ht_` field.
     explicit: bool
@@ -88,8 +88,10 @@ class Origin(dict[str, object]):
         about: dict[str, object] = {"extra": list(self.extra)}
         if self.bound:
             about["bound"] = _plain(self.bound)
-        if isinstance(self.msg, Mapping):
-            about["message"] = _plain(self.msg)
+        if type(self.msg) is not str:
+            # The record has its text there, which is no name.
+            is_dict = isinstance(self.msg, Mapping)
+            about["message"] = _plain(self.msg) if is_dict else None
         return dict, (about,)
 
 
@@ -107,9 +109,10 @@ def call_of(record: logging.LogRecord) -> Call | None:
     return origin.call if id(record) in origin.ids else None
 
 
-def note(
+def note(  # noqa: PLR0913, PLR0917
     record: logging.LogRecord,
     logger: logging.Logger | None,
+    msg: Any,
     extra: dict[Any, Any],
     bound: Mapping[str, Any],
     explicit: bool,  # noqa: FBT001
@@ -120,6 +123,7 @@ def note(
     Args:
         record: The record.
         logger: Its logger, or `None` if it came through none.
+        msg: Its message as it was.
         extra: The fields in `extra=`; the dict is kept.
         bound: The fields that are bound.
         explicit: Whether it was given an `ht_` field.
@@ -130,7 +134,9 @@ def note(
     origin.logger = logger
     origin.extra = extra
     origin.bound = bound
-    origin.msg = msg = record.msg
+    if type(msg) is not str and isinstance(msg, str):
+        msg = str.__str__(msg)
+    origin.msg = msg
     origin.explicit = explicit
     origin.call = None
     origin.ids = ()
@@ -161,29 +167,14 @@ def adopt(
 ) -> None:
     """Put an `Origin` and the fields of a call on a record that the facade made."""
     now = record.__dict__
-    now.pop("ht_event", None)  # saved when the record was made, before it had fields
+    # Saved when the record was made, before it had fields.
+    now.pop("ht_event", None)
+    now.pop(ORIGIN, None)
     now.update(fields)
     fork.detect()
-    known = note(record, logger, fields, current(), True)  # noqa: FBT003
+    known = note(record, logger, record.msg, fields, current(), True)  # noqa: FBT003
     known.call = call
     known.ids = (id(record),)
-
-
-def follow(record: logging.LogRecord, other: logging.LogRecord) -> None:
-    """Give the `Origin` to a record by which a filter replaced its record."""
-    origin = find(record)
-    if origin is not None:
-        origin.ids += (id(other),)
-        other.__dict__[ORIGIN] = origin
-
-
-def changes(
-    before: dict[Any, Any], after: dict[Any, Any]
-) -> tuple[dict[Any, Any], set[Any]] | None:
-    """Return what was set and what was removed, if anything."""
-    put = {k: v for k, v in after.items() if k not in before or before[k] is not v}
-    taken = before.keys() - after.keys()
-    return (put, taken) if put or taken else None
 
 
 def has_fields(names: Mapping[Any, Any]) -> bool:

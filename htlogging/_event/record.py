@@ -5,30 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import builder, noting, origin
+from htlogging._event import builder, filtering, origin
+from htlogging._event.elsewhere import (
+    BARE,
+    STANDARD,
+    known_of,
+    later,
+    later_fields,
+    marks,
+)
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
 from htlogging._loggers.hierarchy import handlers
-from htlogging._process import fork
 from htlogging._process.suppression import is_sending
-from htlogging._scopes.bindings import current
 from htlogging.exceptions import HtLoggingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-# The attributes of every record in this version of Python, and those of formatters. Not
-# from `makeLogRecord`, which calls the installed factory.
-BARE = vars(logging.LogRecord("", 0, "", 0, "", (), None))
-STANDARD = frozenset(BARE) | {"message", "asctime", "taskName"}
-
-# Attributes that tools put on records, here or on the machine that a record came from.
-_TOOLS = frozenset(
-    "otelSpanID otelTraceID otelServiceName otelTraceSampled elasticapm_labels "
-    "elasticapm_transaction_id elasticapm_trace_id elasticapm_span_id "
-    "elasticapm_service_name elasticapm_service_environment dd dd.env dd.service "
-    "dd.span_id dd.trace_id dd.version _nr_original_message getMessage".split()
-)
 
 # Attributes that structlog puts on a record for its formatter, with a dict message.
 _STRUCTLOG = ("_logger", "_name", "_record", "_from_structlog")
@@ -39,8 +32,6 @@ _UNUSUAL = frozenset({"extra", "taskName"})
 # Records of these loggers and of those below them are never events: they are about sending
 # events.
 _NEVER = ("htlogging", "requests", "urllib3")
-
-_FILTER = logging.Filterer.filter
 
 
 class NotAnEvent(HtLoggingError, TypeError):
@@ -71,7 +62,7 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
         and type(known.msg) is str
         and known.call is None
         and known.changed is None
-        and not _is_filtered(known)
+        and not _overrides_filter(known)
         and _UNUSUAL.isdisjoint(known.extra)
     ):
         # What `given` returns for most records: 0.3 us less.
@@ -97,7 +88,7 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
     if (
         len(record.__dict__) != known.size
         or known.changed is not None
-        or _is_filtered(known)
+        or _overrides_filter(known)
     ):
         name = _amend(own, record, known, name)
     if type(name) is not str and isinstance(name, Mapping):
@@ -118,96 +109,40 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
     return own, known.bound, name
 
 
-def known_of(record: logging.LogRecord) -> Origin:
-    """Return the `Origin` of a record; make one for a record from elsewhere."""
-    known = record.__dict__.get(ORIGIN)
-    return known if type(known) is Origin else _from_elsewhere(record)
-
-
 def _amend(
     own: dict[Any, Any], record: logging.LogRecord, known: Origin, name: Any
 ) -> Any:
     """
-    Apply the changes of filters to the fields, and return the name.
+    Add what was put on the record later to the fields, and return the name.
 
     Changes by filters and formatters of other handlers do not count.
     """
     now = record.__dict__
-    filtered = _is_filtered(known)
-    preceded = _is_preceded(known)
-    open_to_all = filtered and not preceded
-    marks = _marks() if open_to_all else _TOOLS
-    for key, value in now.items():
-        if key in STANDARD or key == ORIGIN:
-            continue
-        if key in own:
-            if filtered:
-                own[key] = value
-        elif isinstance(key, str) and key.startswith("ht_"):
-            # Not what `origin` itself put there.
-            mine = value is known.msg or value is known.message_id
-            if not (mine or preceded):
-                own[key] = value
-        elif open_to_all and key not in marks:
-            own[key] = value
-    changed, taken = known.changed or ({}, set())
-    if filtered:
-        taken = taken | (own.keys() - now.keys())
-    for key in taken:
-        own.pop(key, None)
-    own.update((k, v) for k, v in changed.items() if k not in STANDARD)
-    own.pop(ORIGIN, None)
-    renamed = known.call is None and (filtered or "msg" in changed)
-    return record.msg if renamed else name
+    if not _is_preceded(known):
+        _add_later(own, now, known)
+    if known.changed is not None:
+        filtering.apply(own, known.changed)
+        if known.call is None and "msg" in known.changed[0]:
+            return record.msg
+    return name
 
 
-def _from_elsewhere(record: logging.LogRecord) -> Origin:
-    """Make the `Origin` of a copy, or of a record that no logger made."""
-    now = record.__dict__
-    about = now.pop(ORIGIN, None)
-    if isinstance(about, dict) and "extra" in about:
-        names = set(map(str, about.get("extra") or ()))
-        own = {
-            key: value
-            for key, value in now.items()
-            if str(key) in names or str(key).startswith("ht_")
-        }
-        bound = about.get("bound")
-        bound = bound if isinstance(bound, dict) else {}
-    else:
-        marks = _marks()
-        own = {key: value for key, value in now.items() if key not in marks}
-        bound = current()
-    own = {key: value for key, value in own.items() if key not in STANDARD}
-    fork.detect()
-    known = origin.note(record, None, own, bound, explicit=has_fields(own))
-    if isinstance(about, dict) and isinstance(about.get("message"), dict):
-        known.msg = about["message"]
-    return known
+def _add_later(own: dict[Any, Any], now: dict[Any, Any], known: Origin) -> None:
+    """Add what a record got from its logger's class, or from who made it."""
+    if not _overrides_filter(known):
+        own.update((k, now[k]) for k in later_fields(now) if k not in own)
+        return
+    hidden = marks() | STANDARD
+    for key in own.keys() - now.keys():
+        del own[key]
+    own.update((k, now[k]) for k in (*own, *later(now)) if k not in hidden or k in own)
 
 
-def _marks() -> frozenset[Any]:
-    """Return the attributes that the factory and wrappers put on every record here."""
-    if (
-        logging.getLogRecordFactory() is logging.LogRecord
-        and logging.Logger.makeRecord is noting.MAKE_RECORD
-        and noting.IS_PLAIN
-    ):
-        return _TOOLS
-    try:
-        bare = logging.root.makeRecord("", 0, "", 0, "", (), None)
-    except Exception:  # noqa: BLE001
-        return _TOOLS  # the factory is the application's code
-    return _TOOLS | frozenset(vars(bare))
-
-
-def _is_filtered(known: Origin) -> bool:
-    """Return whether the record has passed the filters of its logger."""
+def _overrides_filter(known: Origin) -> bool:
+    """Return whether the record's logger has a method of its own that filters."""
     logger = known.logger
     return logger is not None and (
-        bool(logger.filters)
-        or type(logger).filter is not _FILTER
-        or "filter" in logger.__dict__
+        type(logger).filter is not logging.Logger.filter or "filter" in logger.__dict__
     )
 
 
@@ -244,23 +179,16 @@ def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
         # Most records have only the usual attributes.
         if len(now) <= len(BARE) and type(record.msg) is str:
             return False
-        marks = _marks() if len(now) > len(BARE) else ()
+        hidden = marks() if len(now) > len(BARE) else ()
         return (
-            has_fields({k: v for k, v in now.items() if k not in marks})
+            has_fields({k: v for k, v in now.items() if k not in hidden})
             or (isinstance(record.msg, Mapping) and has_fields(record.msg))
             or origin.nested(now) is not None
         )
     if known.explicit or len(now) == known.size or _is_preceded(known):
         return known.explicit
-    # A field that a filter of the logger added, for example; but not the one of `origin`.
-    return any(
-        isinstance(name, str)
-        and name.startswith("ht_")
-        and name != ORIGIN
-        and value is not known.msg
-        and value is not known.message_id
-        for name, value in now.items()
-    )
+    # A bridge may have added a field, for example.
+    return bool(later_fields(now))
 
 
 def is_dedicated(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from logging import INFO
 
-from htlogging._event import origin
+from htlogging._event import filtering, origin
 from htlogging._event.origin import Call
 from htlogging._event.record import to_event
 from htlogging._event.rejections import is_by_signal
@@ -65,7 +65,7 @@ def _hand_round(
         return
     # From Python 3.12 on a filter may return another record to use instead.
     if isinstance(passed, logging.LogRecord) and passed is not record:
-        origin.follow(record, passed)
+        filtering.follow(record, passed)
         record = passed
     logger.callHandlers(record)
     if not is_attached:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from logging import INFO, Logger, LogRecord
 
-from htlogging._event import noting
+from htlogging._event import filtering, noting
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 
@@ -23,7 +23,7 @@ def _own(function: object) -> object:
 
 # As they are when this module is imported; a tool may have replaced them before.
 _CALL_HANDLERS = _own(Logger.callHandlers)
-_FILTER = _own(Logger.filter)
+_FILTER = filtering.FILTER if filtering.IS_PLAIN else None
 _HANDLE = _own(Logger.handle)
 _MAKE_RECORD = noting.MAKE_RECORD if noting.IS_PLAIN else None
 
