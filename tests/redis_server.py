@@ -10,8 +10,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from script_runner import HANG
+
 REDIS = shutil.which("redis-server")
-HANG = 30  # seconds: the guard, not a measurement
 
 
 def free_port():

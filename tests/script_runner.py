@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from typing import NamedTuple
 
 # Seconds after which a script, or whatever else is waited for, is taken to hang.
@@ -57,3 +59,12 @@ def _end(*arguments, **environ):
         timeout=HANG,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def until(reached, seconds=HANG):
+    """Return what the call returns, as soon as that is true; the seconds are a guard."""
+    end, waiting = time.monotonic() + seconds, threading.Event()
+    while not (found := reached()):
+        assert time.monotonic() < end
+        waiting.wait(0.02)
+    return found

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging import htevents
@@ -16,8 +17,6 @@ from htlogging.integrations.asgi import HtEventsMiddleware
 pytestmark = pytest.mark.servers
 
 sys.path.append(str(Path(__file__).with_name("servers")))
-
-HANG = 60
 
 
 def live(app, collector):

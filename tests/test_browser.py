@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from contextlib import contextmanager
 
 import npm
 import pytest
-from test_servers import HANG, environ, serve
+from script_runner import until
+from test_servers import environ, serve
 
 __all__ = ["environ", "serve"]
 
@@ -55,15 +55,6 @@ def browser(tmp_path):
     running = webdriver.Chrome(options=options, service=service)
     yield running
     running.quit()
-
-
-def until(reached):
-    """Return what the call returns, once it is something true."""
-    deadline = time.monotonic() + HANG
-    while not (found := reached()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager

@@ -13,12 +13,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from redis_server import REDIS, RedisServer
+from script_runner import HANG
 
 from htlogging._cli.check.sources import Sources
 from htlogging._settings import DEFAULTS, Settings
 from htlogging.collector import Collector, Tokens
-
-HANG = 60  # seconds: the guard, not a measurement
 
 CONFIG = """
 import logging, logging.config

@@ -12,12 +12,12 @@ import time
 
 import pytest
 import requests
+from script_runner import HANG
 
 from htlogging.collector import Collector, Problem, Reply
 
 NOW = "2024-03-12T09:30:00.123+00:00"
 LIBRARY = {"library": {"name": "test", "version": "1"}}
-HANG = 30  # seconds: the guard, not a measurement
 
 
 def event(**fields):

@@ -12,13 +12,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 
 from htlogging._cli import demo as demo_command
 from htlogging._cli import demo_app
 from htlogging._cli.main import main
 from htlogging.collector import Collector
-
-HANG = 60  # seconds: the guard, not a measurement
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 

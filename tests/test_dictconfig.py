@@ -7,9 +7,9 @@ import textwrap
 import time
 
 import pytest
+from script_runner import HANG
 
 # Seconds; the hang guard of a process.
-GUARD = 60
 
 # "class" is refused, or loses its settings (gh-111615, gh-118868).
 BROKEN_CLASS = (3, 12) <= sys.version_info < (3, 12, 4)
@@ -47,7 +47,7 @@ def run(script, url="", **environment):
         check=False,
         env=environment,
         text=True,
-        timeout=GUARD,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -328,7 +328,7 @@ class TestReconfiguration:
 
         def answer(_request):
             # Nothing is answered before the script is through with it.
-            deadline = time.monotonic() + GUARD
+            deadline = time.monotonic() + HANG
             while not configured.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             waited.append(configured.exists())

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from test_servers import HANG, environ, group, redis_url, serve, wait
+from script_runner import until
+from test_servers import HANG, environ, group, redis_url, serve
 
 __all__ = ["environ", "redis_url", "serve"]
 
@@ -182,7 +183,7 @@ class TestCelery:
         command = [sys.executable, "-m", "celery", "-A", "jobs", "worker"]
         with group(command, tmp_path / "log", env=environ, cwd=folder) as worker:
             run(folder, environ, "jobs.py")
-            wait(lambda: len(collector.events) == 2)
+            until(lambda: len(collector.events) == 2)
             worker.terminate()
             worker.wait(HANG)
         assert tuple(made(collector)) == self.EVENTS

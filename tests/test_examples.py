@@ -12,10 +12,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDERS = EXAMPLES / "data" / "shop-orders.ndjson"
-HANG = 60  # seconds: the guard, not a measurement
 LIMIT = 32_768  # bytes of an event
 
 

@@ -18,6 +18,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging import (
@@ -32,7 +33,6 @@ from htlogging.collector import Collector
 from htlogging.htevents import Client
 
 # Seconds; the hang guard of whatever waits for another thread or process.
-GUARD = 60
 
 WHEN = datetime(2024, 3, 12, 9, 30, 0, 123456, tzinfo=timezone.utc)
 
@@ -161,7 +161,7 @@ def run(script, *args):
         [sys.executable, *WARNINGS, "-c", script, *args],
         capture_output=True,
         check=False,
-        timeout=GUARD,
+        timeout=HANG,
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -194,7 +194,7 @@ class TestSignatures:
         expected.setdefault("anonymousId", None)
         assert event == {"type": method, **expected}
         assert values == [PARAMETERS[name][0] for name in names]  # left as they were
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events == [event]
         assert collector.problems == []
 
@@ -207,7 +207,7 @@ class TestSignatures:
         assert datetime.fromisoformat(event["timestamp"]).utcoffset() is not None
         assert event["integrations"] == {}
         assert list(event["context"]) == ["library"]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events == [event]
 
     def test_help_shows_parameters_and_docs(self):
@@ -236,7 +236,7 @@ class TestReturnedEvent:
         _, event = caller.track("u", "e", properties, context)
         properties["a"] = event["event"] = event["properties"]["b"] = "changed"
         assert context == {"ip": "::1"}
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         (sent,) = collector.events
         assert (sent["event"], sent["properties"]) == ("e", {"a": 1})
 
@@ -255,13 +255,13 @@ class TestReturnedEvent:
         """Properties may have the names that `extra=` keeps for logging."""
         names = {"name": 1, "message": 2, "args": 3, "created": 4, "ht_event": 5}
         caller.track("u", "e", names)
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events[0]["properties"] == names
 
     def test_name_with_percent_signs(self, caller, collector):
         """An event's name is text, not a format."""
         caller.track("u", "100 % done, %s %d")
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events[0]["event"] == "100 % done, %s %d"
 
     def test_bound_fields_join(self, caller):
@@ -339,7 +339,7 @@ class TestMistakes:
         caller.track("u", "e", {"text": text}, timestamp=WHEN)
         with pytest.raises(EventTooLarge):
             caller.track("u", "e", {"text": text + "x"}, timestamp=WHEN)
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events[0]["properties"]["text"] == text
         assert collector.problems == []
 
@@ -371,7 +371,7 @@ class TestSettings:
         with pytest.raises(EventTooLarge):
             facade.track("u", "b", {"text": "x" * 2_000})
         facade.track("u", "c")
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert {request.write_key for request in collector.requests} == {"KEY"}
 
     def test_reset(self, facade, collector, logger):
@@ -383,10 +383,10 @@ class TestSettings:
             facade.host, facade.write_key = other.url, "OTHER"
             facade.default_client = None
             facade.track("u", "new")
-            assert facade.flush(GUARD)
+            assert facade.flush(HANG)
             assert [e["event"] for e in other.events] == ["new"]
             assert other.requests[0].write_key == "OTHER"
-            assert collector.wait_for(1, GUARD)
+            assert collector.wait_for(1, HANG)
             assert [e["event"] for e in collector.events] == ["old"]
             (new,) = logger.handlers
             assert new is not old
@@ -407,7 +407,7 @@ class TestSettings:
         monkeypatch.setenv("HTEVENTS_HOST", collector.url)
         facade.write_key = facade.host = None
         facade.track("u", "e")
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert collector.requests[0].write_key == "ENVKEY"
 
     @pytest.mark.parametrize("name", ["write_kye", "Host", "uploadsize", "_sync_mode"])
@@ -445,7 +445,7 @@ class TestHandlerOfTheLogger:
         logger.addHandler(handler)
         facade.write_key = None  # not needed, then
         assert facade.track("u", "e")[0]
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert logger.handlers == [handler]
         assert handler.stats["delivered"] == 1
         assert collector.requests[0].write_key == "CONFIGURED"
@@ -456,7 +456,7 @@ class TestHandlerOfTheLogger:
         logging.root.addHandler(handler)
         try:
             assert facade.track("u", "e")[0]
-            assert facade.flush(GUARD)
+            assert facade.flush(HANG)
         finally:
             logging.root.removeHandler(handler)
             handler.close()
@@ -469,7 +469,7 @@ class TestHandlerOfTheLogger:
             for host in (collector.url, other.url):
                 logger.addHandler(HtEventsHandler(write_key="K", host=host))
             assert facade.track("u", "e")[0]
-            assert facade.flush(GUARD)
+            assert facade.flush(HANG)
             assert facade.default_client.stats["delivered"] == 2
             assert len(collector.events) == len(other.events) == 1
             facade.join()
@@ -482,8 +482,8 @@ class TestHandlerOfTheLogger:
             logger.addHandler(HtEventsHandler(write_key="K", host=collector.url))
             try:
                 facade.track("u", "e")
-                assert facade.flush(GUARD)
-                assert root.flush(GUARD)
+                assert facade.flush(HANG)
+                assert root.flush(HANG)
             finally:
                 logging.root.removeHandler(root)
                 root.close()
@@ -500,7 +500,7 @@ class TestHandlerOfTheLogger:
         """Plain records on the facade's logger go the same way."""
         facade.track("u", "first")
         logger.warning("second", extra={"ht_user_id": "u"})
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert [e["event"] for e in collector.events] == ["first", "second"]
 
 
@@ -516,7 +516,7 @@ class TestRecords:
         results = [caller.track("u", name) for name in "abc"]
         assert [queued for queued, _ in results] == [True, False, True]
         assert [event["event"] for _, event in results] == ["a", "b", "c"]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert [e["event"] for e in collector.events] == ["a", "c"]
 
     def test_filter_on_the_handler_drops(self, facade, collector, logger):
@@ -526,7 +526,7 @@ class TestRecords:
         handler.addFilter(lambda record: record.getMessage() != "b")
         queued, event = facade.track("u", "b")
         assert (queued, event["event"]) == (False, "b")
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert [e["event"] for e in collector.events] == ["a"]
 
     def test_mistake_shows_though_it_is_filtered(self, facade, logger):
@@ -547,7 +547,7 @@ class TestRecords:
         logger.addFilter(broken)
         assert caller.track("u", "e")[0] is False
         assert "raised KeyError at " in caplog.text
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.requests == []
 
     def test_formatter_that_raises(self, facade, logger, caplog, collector):
@@ -566,7 +566,7 @@ class TestRecords:
         assert [queued for queued, _ in results] == [True, False, True]
         assert [event["event"] for _, event in results] == ["a", "b", "c"]
         assert "a formatter or a value raised KeyError at " in caplog.text
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert handler.stats["rejected"] == 1
         assert [e["event"] for e in collector.events] == ["a", "c"]
 
@@ -584,7 +584,7 @@ class TestRecords:
         logger.addFilter(redact)
         _, event = caller.identify("u", {"email": "a@example.com"})
         assert event["traits"] == {"email": "***"}
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert collector.events == [event]
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
@@ -600,7 +600,7 @@ class TestRecords:
         client.logger.addFilter(redact)
         queued, event = client.identify("u", {"email": "a@example.com"})
         assert (queued, event["traits"]) == (True, {"email": "***"})
-        assert client.flush(GUARD)
+        assert client.flush(HANG)
         assert collector.events == [event]
 
     def test_level_of_the_handler(self, facade, collector, logger):
@@ -613,13 +613,13 @@ class TestRecords:
         assert facade.track("u", "c")[0] is False
         handler.setLevel(logging.INFO)
         assert facade.track("u", "d")[0] is True
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert [e["event"] for e in collector.events] == ["a", "d"]
         handler.close()
 
     def test_first_calls_at_once(self, facade, collector, logger):
         """Threads that make the first call together make one handler."""
-        together = threading.Barrier(8, timeout=GUARD)
+        together = threading.Barrier(8, timeout=HANG)
 
         def call(n):
             together.wait()
@@ -627,7 +627,7 @@ class TestRecords:
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(call, range(8)))
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert len(logger.handlers) == 1
         assert len(collector.events) == 8
 
@@ -657,7 +657,7 @@ class TestRecords:
         monkeypatch.setattr(HtEventsHandler, "__init__", made_in_between)
         assert facade.track("u", "outer")[0]
         assert facade.track("u", "next")[0]
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         names = sorted(event["event"] for event in collector.events)
         assert names == ["inner", "next", "outer"]
         assert len(logger.handlers) == 1
@@ -684,7 +684,7 @@ class TestRecords:
         with case.assertLogs(level="INFO") as logs:
             assert caller.track("u", "on the root")[0]
         assert [r.getMessage() for r in logs.records] == ["on the root"]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         sent = [e["event"] for e in collector.events]
         assert sent == ["during", "after", "on the root"]
 
@@ -719,7 +719,7 @@ class TestRecords:
         caller.track("u", "unset")
         logger.setLevel(logging.CRITICAL)
         assert caller.track("u", "critical")[0]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert [e["event"] for e in collector.events] == ["unset", "critical"]
 
     @pytest.mark.usefixtures("logger")
@@ -727,7 +727,7 @@ class TestRecords:
         """`logging.disable()` is for the application's logs."""
         logging.disable()
         assert caller.track("u", "e")[0]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert len(collector.events) == 1
 
     def test_disabled_logger_does_not_matter(self, caller, collector, logger):
@@ -735,7 +735,7 @@ class TestRecords:
         caller.track("u", "a")
         logger.disabled = True
         assert caller.track("u", "b")[0]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert [e["event"] for e in collector.events] == ["a", "b"]
 
 
@@ -834,7 +834,7 @@ class TestClients:
             for key, caller in callers.items():
                 caller.track("u", key, {"n": n})
         for caller in callers.values():
-            assert caller.flush(GUARD)
+            assert caller.flush(HANG)
         got = [(r.write_key, e["event"]) for r in collector.requests for e in r.events]
         assert sorted(got) == [(key, key) for key in callers for _ in range(3)]
 
@@ -849,15 +849,15 @@ class TestClients:
         one, two = clients(), clients()
         one.track("u", "one")
         two.track("u", "two")
-        assert one.flush(GUARD)
-        assert two.flush(GUARD)
+        assert one.flush(HANG)
+        assert two.flush(HANG)
         assert sorted(e["event"] for e in collector.events) == ["one", "two"]
 
     def test_stats(self, clients):
         """A client has its handler's counters."""
         client = clients()
         client.track("u", "e")
-        assert client.flush(GUARD)
+        assert client.flush(HANG)
         assert client.stats["accepted"] == client.stats.delivered == 1
 
     def test_repr_holds_no_key(self, clients):
@@ -915,7 +915,7 @@ class TestFlushJoinShutdown:
             getattr(caller, end)()
             assert len(collector.events) == n + 1
         assert caller.track("u", "last")[0]
-        assert caller.flush(GUARD)
+        assert caller.flush(HANG)
         assert len(collector.events) == 4
 
     def test_flushed(self, facade, collector):
@@ -926,7 +926,7 @@ class TestFlushJoinShutdown:
             facade.track("u", name)
             raise LookupError
 
-        with facade.flushed(timeout=GUARD):
+        with facade.flushed(timeout=HANG):
             facade.track("u", "block")
         assert len(collector.events) == 1
         for n in range(2):
@@ -953,7 +953,7 @@ class TestFlushJoinShutdown:
             answered = threading.Event()
             loop = asyncio.get_running_loop()
             # The answer waits for the loop, so a blocked one would never have it.
-            collector.always(lambda _: answered.wait(GUARD) and None)
+            collector.always(lambda _: answered.wait(HANG) and None)
             loop.call_later(0.01, answered.set)
             await coroutine()
             assert answered.is_set()
@@ -973,18 +973,18 @@ class TestFlushJoinShutdown:
 
         def hold(_):
             arrived.set()
-            in_time.append(answer.wait(GUARD))
+            in_time.append(answer.wait(HANG))
 
         collector.always(hold)
 
-        @facade.flushed(timeout=GUARD)
+        @facade.flushed(timeout=HANG)
         async def handle():
             facade.track("u", "e")
 
         async def main():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(handle)
-                await trio.to_thread.run_sync(arrived.wait, GUARD)
+                await trio.to_thread.run_sync(arrived.wait, HANG)
                 answer.set()
 
         trio.run(main)
@@ -1000,13 +1000,13 @@ class TestFlushJoinShutdown:
     def test_flush_says_when_it_is_not_done(self, caller, collector):
         """A `flush` whose timeout passes is `False`, and the event goes on."""
         go_on = threading.Event()
-        collector.always(lambda _: go_on.wait(GUARD) and None)
+        collector.always(lambda _: go_on.wait(HANG) and None)
         try:
             caller.track("u", "e")
             assert caller.flush(0.05) is False
         finally:
             go_on.set()
-        assert caller.flush(timeout=GUARD) is True
+        assert caller.flush(timeout=HANG) is True
 
 
 class TestSyncMode:
@@ -1080,7 +1080,7 @@ class TestOnInvalid:
             assert reporting.track("u", "good")[0]
         finally:
             logger.propagate = True
-        assert reporting.flush(GUARD)
+        assert reporting.flush(HANG)
         assert reporting.stats.rejected == 7
         assert [event["event"] for event in collector.events] == ["good"]
         lines = own_lines()
@@ -1173,7 +1173,7 @@ class TestStats:
     def test_of_the_facade(self, facade):
         """They are the client's counters."""
         facade.track("u", "e")
-        assert facade.flush(GUARD)
+        assert facade.flush(HANG)
         assert facade.stats == facade.default_client.stats
         assert facade.stats.delivered == 1
         assert "stats" in dir(facade)
@@ -1185,29 +1185,29 @@ class TestAllOfThem:
     def test_flush(self, collector, monkeypatch):
         """Handlers of any logger and clients are flushed; no key is needed."""
         monkeypatch.setattr(htevents, "write_key", None)
-        client = Client("K", host=collector.url, upload_interval=GUARD)
+        client = Client("K", host=collector.url, upload_interval=HANG)
         handler = HtEventsHandler(
-            write_key="K", host=collector.url, upload_interval=GUARD
+            write_key="K", host=collector.url, upload_interval=HANG
         )
         record = {"name": "shop", "msg": "e", "ht_user_id": "u"}
         handler.handle(logging.makeLogRecord(record))
         client.track("u", "e")
-        assert htevents.flush(GUARD)
+        assert htevents.flush(HANG)
         assert (client.stats.delivered, handler.stats.delivered) == (1, 1)
         assert htevents.default_client is None
 
     @pytest.mark.parametrize("end", ["join", "shutdown"])
     def test_join(self, collector, end):
         """So they are closed; a later event is delivered all the same."""
-        client = Client("K", host=collector.url, upload_interval=GUARD)
+        client = Client("K", host=collector.url, upload_interval=HANG)
         client.track("u", "e")
         getattr(htevents, end)()
         assert client.stats.delivered == 1
 
     def test_flushed(self, collector):
         """And flushed at the end of a block, whatever made the events."""
-        client = Client("K", host=collector.url, upload_interval=GUARD)
-        with htevents.flushed(GUARD):
+        client = Client("K", host=collector.url, upload_interval=HANG)
+        with htevents.flushed(HANG):
             client.track("u", "e")
         assert client.stats.delivered == 1
 
@@ -1229,15 +1229,15 @@ class TestCheck:
         target, track = checked
         collector.script(401, 401)
         track()
-        assert target.flush(GUARD)
+        assert target.flush(HANG)
         track()
         with pytest.raises(DeliveryError, match="2 events given up") as caught:
-            target.flush(GUARD, check=True)
+            target.flush(HANG, check=True)
         assert caught.value.status == 401
         assert collector.url in str(caught.value)
-        assert target.flush(GUARD, check=True)
+        assert target.flush(HANG, check=True)
         track()
-        assert target.flush(GUARD, check=True)
+        assert target.flush(HANG, check=True)
 
     def test_nothing_to_do(self, checked):
         """With nothing lost it is a flush as any."""
@@ -1257,7 +1257,7 @@ class TestHelp:
         (handler,) = client.logger.handlers
         assert repr(handler) == f"<HtEventsHandler to {collector.url}: no events>"
         client.track("u", "e")
-        assert client.flush(GUARD)
+        assert client.flush(HANG)
         assert repr(handler) == (
             f"<HtEventsHandler to {collector.url}: 1 accepted, 1 delivered>"
         )

@@ -40,16 +40,6 @@ def _no_proxies_of_the_machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(autouse=True)
-def _own_log():
-    """Take back what `debug=True` does to our logger."""
-    log = logging.getLogger("htlogging")
-    level, handlers = log.level, log.handlers[:]
-    yield
-    log.setLevel(level)
-    log.handlers[:] = handlers
-
-
 @pytest.fixture
 def make(collector):
     """Return what makes a client of the collector; all are ended after the test."""

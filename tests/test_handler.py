@@ -12,13 +12,13 @@ from decimal import Decimal
 from logging.handlers import QueueHandler
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging import HtEventsHandler, InvalidSetting
 from htlogging.htevents import Client
 
 # Seconds; the hang guard of whatever waits for another thread or process.
-GUARD = 60
 
 WHEN = datetime(2024, 3, 12, 9, 30, 0, 123456, tzinfo=timezone.utc)
 
@@ -74,7 +74,7 @@ def sent(handler, collector):
     """Return a function that flushes, and returns the events that came in."""
 
     def sent():
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         return collector.events
 
     return sent
@@ -94,11 +94,11 @@ htevents.write_key, htevents.host = "KEY", sys.argv[1]
 htevents.track("user123", "Order completed", {"product_id": "123"})
 """
         subprocess.run(
-            [sys.executable, "-c", script, collector.url], check=True, timeout=GUARD
+            [sys.executable, "-c", script, collector.url], check=True, timeout=HANG
         )
         client = Client("KEY", host=collector.url)
         client.track("user123", "Order completed", {"product_id": "123"})
-        assert client.flush(GUARD)
+        assert client.flush(HANG)
         client.join()
         first, second, third = collector.events
         assert uuid.UUID(first.pop("messageId"))
@@ -371,7 +371,7 @@ class TestBoundFields:
     def test_threads_do_not_mix(self, log, sent):
         """A new thread begins with nothing bound, and keeps its own."""
         htlogging.bind(ht_user_id="main", plan="pro")
-        together = threading.Barrier(4, timeout=GUARD)
+        together = threading.Barrier(4, timeout=HANG)
 
         def thread(n):
             assert htlogging.get() == {}
@@ -411,7 +411,7 @@ class TestWhichRecordsAreEvents:
     def test_ordinary_ones_are_not_counted(self, root, handler, capsys):
         """A record that is no event is no rejected one either."""
         root.error("ordinary")
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert set(handler.stats.values()) == {0}
         assert capsys.readouterr().err == ""
 
@@ -470,9 +470,9 @@ class TestWhichRecordsAreEvents:
         root = attach(handler, None)
         collector.script(403)
         root.info("event", extra={"ht_user_id": "u"})
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert threads != [threading.current_thread()]
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert [event["event"] for event in collector.events] == ["explicit"]
         assert handler.stats["accepted"] == 2
         assert handler.stats["rejected"] == 0
@@ -743,7 +743,7 @@ assert handler.stats["delivered"] == logged + count, (handler.stats, logged, cou
             capture_output=True,
             check=False,
             text=True,
-            timeout=GUARD,
+            timeout=HANG,
         )
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -761,7 +761,7 @@ class TestHandler:
         foreign = queue.Queue()
         handler = HtEventsHandler(foreign, write_key="K", host=collector.url)
         attach(handler).info("a", extra={"ht_user_id": "u"})
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert foreign.empty()
         assert len(collector.events) == 1
 
@@ -789,7 +789,7 @@ class TestHandler:
         monkeypatch.setenv("HTEVENTS_HOST", collector.url + "/")
         handler = HtEventsHandler()
         attach(handler).info("a", extra={"ht_user_id": "u"})
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         (request,) = collector.requests
         assert (request.path, request.write_key) == ("/v1/batch", "ENVKEY")
 
@@ -801,7 +801,7 @@ class TestHandler:
         monkeypatch.setenv("HTEVENTS_HOST", "http://127.0.0.1:9")
         handler = HtEventsHandler(write_key="KEY", host=collector.url + "/a/path/")
         attach(handler).info("a", extra={"ht_user_id": "u"})
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         (request,) = collector.requests
         assert (request.path, request.write_key) == ("/a/path/v1/batch", "KEY")
 

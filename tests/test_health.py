@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 
 import pytest
+from script_runner import HANG, until
 
 import htlogging
 from htlogging import _health
 from htlogging._process import shutdown
 from htlogging.htevents import Client
 
-HANG = 60  # seconds: the guard, not a measurement
 AWAY = "http://127.0.0.1:9"
 
 
@@ -22,11 +22,9 @@ def _alone(monkeypatch):
     monkeypatch.setattr(shutdown, "_handlers", type(shutdown._handlers)())
 
 
-def until(status):
-    """Ask until the status comes; a test that hangs is ended from outside."""
-    while (found := htlogging.health()).status != status:
-        pass
-    return found.reason
+def reason_of(status):
+    """Return the reason, as soon as the status is this one."""
+    return until(lambda: (now := htlogging.health()).status == status and now.reason)
 
 
 class TestHealth:
@@ -83,12 +81,12 @@ class TestHealth:
         """Events wait: degraded; after a minute they are at stake."""
         client = Client("K", host=AWAY, shutdown_timeout=0)
         client.track("u", "e")
-        reason = until("degraded")
+        reason = reason_of("degraded")
         assert AWAY in reason
         assert "Connection refused" in reason
         assert "1 event waits" in reason
         monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
-        assert "nothing gets through" in until("failing")
+        assert "nothing gets through" in reason_of("failing")
         client.join()
 
     def test_outage_with_a_spool(self, monkeypatch, tmp_path):
@@ -96,7 +94,7 @@ class TestHealth:
         monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
         client = Client("K", host=AWAY, spool=tmp_path / "s", shutdown_timeout=0)
         client.track("u", "e")
-        assert AWAY in until("degraded")
+        assert AWAY in reason_of("degraded")
         client.join()
 
     def test_spool_that_cannot_be_used(self, collector, tmp_path):
@@ -116,7 +114,7 @@ class TestHealth:
         client._handlers[0]._pipeline.worker.disown()
         for _ in range(4):
             client.track("u", "e")
-        assert "80% full" in until("degraded")
+        assert "80% full" in reason_of("degraded")
         client.join()
 
     def test_worst(self, collector):

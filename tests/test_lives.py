@@ -10,11 +10,11 @@ import textwrap
 from collections import Counter
 
 import pytest
+from script_runner import HANG
 
 from htlogging.collector import Reply
 
 # Seconds after which a script is taken to hang.
-HANG = 60
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

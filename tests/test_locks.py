@@ -9,12 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging._process import locks, logging_lock
 from htlogging._process.locks import Guarded, do_within, is_mine, ownership
-
-HANG = 60
 
 
 class Raised(Exception):

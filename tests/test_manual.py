@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from script_runner import HANG
 
 from htlogging import _settings
 from htlogging._delivery.retry import Verdict, judge
@@ -23,7 +24,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 DOCS = ROOT / "htlogging" / "docs"
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted(DOCS.glob("*.md"))}
-HANG = 60  # seconds: the guard, not a measurement
 
 # What stands right before a block says what it does; readers do not see it.
 _BLOCK = re.compile(

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from script_runner import HANG
 
 import htlogging
 from htlogging import metrics
@@ -20,8 +21,6 @@ from htlogging._metrics.figures import Figures, reason_of
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
 from htlogging.htevents import Client
-
-HANG = 60  # seconds: the guard, not a measurement
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from script_runner import HANG
 
 from htlogging import metrics
 
 FOLDER = Path(__file__).parent.parent / "examples" / "operations"
 PAGE = FOLDER.parent.parent / "htlogging" / "docs" / "operations.md"
-HANG = 60  # seconds: the guard, not a measurement
 
 needs_promtool = pytest.mark.skipif(
     not shutil.which("promtool"), reason="needs promtool"

@@ -15,6 +15,7 @@ import threading
 from collections import UserDict
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler, htevents
@@ -22,7 +23,6 @@ from htlogging._event import noting, origin
 from htlogging.htevents import Client
 
 # Seconds; the hang guard.
-GUARD = 30
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def sent(collector):
     """Return what flushes all, and returns the events that came in."""
 
     def sent():
-        assert htevents.flush(GUARD)
+        assert htevents.flush(HANG)
         return collector.events
 
     return sent
@@ -616,7 +616,7 @@ class TestCopies:
         done.start()
         done.join()
         sent()
-        assert htevents.flush(GUARD)
+        assert htevents.flush(HANG)
         first, *others = sent()
         assert others
         assert all(event == first for event in others), (first, others)
@@ -730,7 +730,7 @@ class TestOtherLoggers:
                 raise KeyError  # noqa: TRY301
             except KeyError:
                 loguru.logger.bind(ht_user_id="u").exception("Order failed")
-            assert ours.flush(GUARD)
+            assert ours.flush(HANG)
         finally:
             loguru.logger.remove(sink)
         first, second = sent()

@@ -8,13 +8,13 @@ import threading
 
 import pytest
 import requests
+from script_runner import HANG
 
 from htlogging.collector import Collector
 from htlogging.collector._log import MAX_EVENTS, MAX_REQUESTS
 from htlogging.collector._vocabulary import Vocabulary, table_of
 
 NOW = "2024-03-12T09:30:00.123+00:00"
-HANG = 30  # seconds: the guard, not a measurement
 
 
 @pytest.fixture

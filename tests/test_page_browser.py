@@ -11,6 +11,7 @@ from pathlib import Path
 import npm
 import pytest
 import requests
+from script_runner import HANG
 
 from htlogging import HtEventsHandler
 from htlogging.collector import Collector
@@ -31,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium"),
 ]
 NOW = "2024-03-12T09:30:00.123+00:00"
-HANG = 60  # seconds: the guard, not a measurement
 HOSTILE = "<img src=x onerror=alert(1)>\u202e'\"&lt;script>"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
-from redis_server import HANG, REDIS, RedisServer
+from redis_server import REDIS, RedisServer
+from script_runner import HANG, until
 
 from htlogging.htevents import Client
 
@@ -15,15 +15,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(REDIS is None, reason="no redis-server"),
 ]
-
-
-def until(true):
-    """Wait until it is true."""
-    end = time.monotonic() + HANG
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def lengths(*servers):

@@ -14,7 +14,8 @@ import urllib.request
 
 import pytest
 import script_runner
-from redis_server import HANG, REDIS, RedisServer
+from redis_server import REDIS, RedisServer
+from script_runner import HANG, until
 
 from htlogging import DeliveryError
 from htlogging._queue.redis.entry import InvalidEntry, events, fields, lines
@@ -115,15 +116,6 @@ def stored(store):
     """Return the events in the stream."""
     found = store.xrange("htevents")
     return [json.loads(event) for _, entry in found for event in events(entry)]
-
-
-def until(true):
-    """Wait until it is true."""
-    end = time.monotonic() + HANG
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def ids(collector):

@@ -37,16 +37,6 @@ ECHO = json.dumps(
 ).encode()
 
 
-@pytest.fixture(autouse=True)
-def _own_log():
-    """Take back what `debug=True` does to our logger."""
-    log = logging.getLogger("htlogging")
-    level, handlers = log.level, log.handlers[:]
-    yield
-    log.setLevel(level)
-    log.handlers[:] = handlers
-
-
 @pytest.fixture
 def logged():
     """Return a function for all that is logged, by whomever, at any level."""

@@ -14,6 +14,7 @@ import time
 import weakref
 
 import pytest
+from script_runner import HANG, until
 
 import htlogging
 from htlogging import DeliveryError
@@ -28,8 +29,6 @@ from htlogging._stats import Counters
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 from htlogging.metrics import openmetrics
-
-HANG = 60
 
 # Of tests that interrupt calls at many moments.
 WAYS = ["memory", pytest.param("spool", marks=pytest.mark.slow)]
@@ -61,14 +60,6 @@ def numbers(collector):
     return {event["properties"]["n"] for event in list(collector.events)}
 
 
-def wait_until(holds):
-    """Wait until something holds."""
-    end, waiting = time.monotonic() + HANG, threading.Event()
-    while not holds():
-        assert time.monotonic() < end
-        waiting.wait(0.01)
-
-
 def senders():
     """Return the sending threads of this process."""
     return [t for t in threading.enumerate() if t.name == "htlogging-0"]
@@ -87,7 +78,7 @@ class TestLife:
             for thread in set(senders()) - before:
                 raise_on(ctypes.c_ulong(thread.ident), ctypes.py_object(raised))
             assert client.track("user", "e", {"n": n + 100})[0]
-            wait_until(lambda n=n: {n, n + 100} <= numbers(collector))
+            until(lambda n=n: {n, n + 100} <= numbers(collector))
         assert client.flush(HANG)
         stats = client.stats
         assert (stats.delivered, stats.failed, stats.queued) == (40, 0, 0)
@@ -166,14 +157,14 @@ class TestIdle:
             gc.collect()
             return handler() is None and not set(senders()) - before
 
-        wait_until(gone)
+        until(gone)
         assert numbers(collector) == set(range(30))
 
     def test_dropped_with_an_event(self, make, collector):
         """A client that is dropped right after its event delivers it all the same."""
         make(upload_interval=0.2).track("user", "e", {"n": 1})
         gc.collect()
-        wait_until(lambda: numbers(collector) == {1})
+        until(lambda: numbers(collector) == {1})
 
     @pytest.mark.slow
     def test_idle_thread_ends(self, make, collector):
@@ -182,9 +173,9 @@ class TestIdle:
         client = make()
         client.track("user", "e", {"n": 1})
         assert client.flush(HANG)
-        wait_until(lambda: not set(senders()) - before)
+        until(lambda: not set(senders()) - before)
         client.track("user", "e", {"n": 2})
-        wait_until(lambda: numbers(collector) == {1, 2})
+        until(lambda: numbers(collector) == {1, 2})
 
 
 def calls(client, count):
@@ -449,10 +440,10 @@ class TestPoison:
         client = make(way, max_retries=4)
         for n in range(200):
             client.track("user", "e", {"n": n})
-        wait_until(lambda: numbers(collector) == set(range(200)) - {bad})
+        until(lambda: numbers(collector) == set(range(200)) - {bad})
         for n in range(200, 210):
             client.track("user", "e", {"n": n})
-        wait_until(lambda: numbers(collector) == set(range(210)) - {bad})
+        until(lambda: numbers(collector) == set(range(210)) - {bad})
 
     def test_lone_one(self, make, collector):
         """One that is sent alone lets those go that come later."""
@@ -464,7 +455,7 @@ class TestPoison:
         assert collector.wait_for_requests(1, HANG)
         for n in range(1, 50):
             client.track("user", "e", {"n": n})
-        wait_until(lambda: numbers(collector) == set(range(1, 50)))
+        until(lambda: numbers(collector) == set(range(1, 50)))
 
     def test_is_given_up_alone(self, make, collector):
         """After max_retries it is given up; on_error has it alone."""
@@ -506,7 +497,7 @@ class TestOnErrorThatWaits:
         client = make(on_error=on_error)
         collector.script(403)
         client.track("user", "e", {"n": 0})
-        wait_until(lambda: done)
+        until(lambda: done)
 
 
 class TestClock:

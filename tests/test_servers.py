@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from script_runner import until
 
 pytestmark = [
     pytest.mark.servers,
@@ -149,14 +149,6 @@ def redis_url(tmp_path):
             if b"eady to accept connections" in line:
                 break
         yield f"unix://{path}/socket"
-
-
-def wait(reached):
-    """Wait until the call returns something true."""
-    deadline = time.monotonic() + HANG
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def arrived(collector):
@@ -324,7 +316,7 @@ class TestIdentity:
                     return True
                 return False
 
-            wait(listens)
+            until(listens, HANG)
             asked, _ = server.ask_all(20)
             server.stop()
         assert arrived(collector) == (asked, 0)
@@ -398,7 +390,7 @@ class TestCelery:
             quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
             command = [*celery, *quiet, "--concurrency", "2", *options]
             with group(command, tmp_path / "log", env=environ) as worker:
-                wait(tmp_path.joinpath("ready").exists)
+                until(tmp_path.joinpath("ready").exists, HANG)
                 answers = subprocess.run(
                     [sys.executable, "celery_app.py", "20"],
                     cwd=APPLICATIONS,
@@ -433,7 +425,7 @@ class TestCelery:
         with run("--max-tasks-per-child", "3") as (_, pids):
             replaced = {f"e{n}" for n, pid in enumerate(pids) if pids.count(pid) == 3}
             assert replaced
-            wait(lambda: replaced <= set(arrived(collector)[0]))
+            until(lambda: replaced <= set(arrived(collector)[0]), HANG)
         names, _ = arrived(collector)
         assert names == Counter(replaced)
 

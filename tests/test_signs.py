@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 
 import pytest
+from script_runner import HANG
 
 from htlogging import HtEventsFormatter, HtEventsHandler, InvalidSetting, htevents
 from htlogging._delivery import transport
@@ -21,8 +22,6 @@ from htlogging._delivery.transport import HttpTransport
 from htlogging._settings import Settings
 from htlogging.collector import Reply
 from htlogging.htevents import Client
-
-HANG = 60  # seconds: the guard, not a measurement
 
 
 @pytest.fixture

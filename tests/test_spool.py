@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import pytest
+from script_runner import HANG
 from spool_files import add_rows, row_of, sql
 
 from htlogging import HtEventsHandler, InvalidSetting
@@ -32,7 +33,6 @@ from htlogging.htevents import Client
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
 
 ALL = (MAX_BODY_EVENTS, MAX_BODY_BYTES)
-HANG = 60
 REFUSED = DeliveryError(400, "bad", "an event is wrong", 1)
 
 

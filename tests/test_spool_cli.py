@@ -12,11 +12,10 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from script_runner import HANG
 from spool_files import row_of
 
 from htlogging.collector import Reply
-
-HANG = 60  # seconds: the guard, not a measurement
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="spools need POSIX")
 

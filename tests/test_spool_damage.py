@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 from spool_files import row_of
 
 from htlogging.collector import Reply
@@ -18,7 +19,6 @@ from htlogging.htevents import Client
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
 
-HANG = 60
 HUNT = Path(__file__).parent / "soak" / "damage.py"
 
 

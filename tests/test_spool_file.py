@@ -8,6 +8,7 @@ import textwrap
 import threading
 
 import pytest
+from script_runner import HANG
 from spool_files import add_rows, make_version_1, row_of, sql
 
 from htlogging._queue.spool import connections, registry, schema, statements
@@ -18,9 +19,6 @@ from htlogging._queue.spool.schema import APPLICATION_ID, VERSION, SpoolUnavaila
 from htlogging.exceptions import DeliveryError, InvalidSetting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
-
-
-HANG = 60
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from script_runner import HANG
 from spool_files import row_of, sql
 
 from htlogging._queue.spool import connections
@@ -22,8 +23,6 @@ from htlogging.exceptions import DeliveryError
 from htlogging.htevents import Client
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no spool without POSIX")
-
-HANG = 60
 
 
 class TestProbe:

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from script_runner import HANG
 
 from htlogging import HtEventsFormatter
 from htlogging.collector import Collector
 
 SYSLOG_NG = shutil.which("syslog-ng")
 CONFIG = Path(__file__).parent.parent / "examples/fleet/syslog-ng.conf"
-HANG = 60  # seconds: the guard, not a measurement
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,14 +14,13 @@ from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
+from script_runner import HANG
 
 import htlogging
 from htlogging import HtEventsHandler, htevents
 from htlogging._process import capturing
 from htlogging.htevents import Client
 from htlogging.testing import Events, capture
-
-HANG = 60  # seconds: the guard, not a measurement
 
 
 def ids(events):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+from script_runner import HANG
 
 from htlogging._delivery import environment
 from htlogging._delivery.connections import _Timed
@@ -28,7 +29,6 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CLOSE = b""  # the connection is closed without an answer
 
 # Seconds; the hang guard of all that waits for the other side.
-GUARD = 30
 
 
 def answer(status, *headers, body=b""):
@@ -76,7 +76,7 @@ class Server:
 
     def _serve(self, connection):
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(GUARD)
+            connection.settimeout(HANG)
             connection.sendall(self.greeting)
             with connection.makefile("rb") as lines:
                 while self._read(lines):
@@ -107,7 +107,7 @@ class Server:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(GUARD)
+            thread.join(HANG)
         self._socket.close()
 
 
@@ -140,7 +140,7 @@ def make(host, **settings):
     return HttpTransport(Settings({"write_key": "KEY", "host": host, **settings}))
 
 
-def post(transport, body=BODY, *, compress=False, timeout=GUARD):
+def post(transport, body=BODY, *, compress=False, timeout=HANG):
     """Send a body."""
     return transport.post(body, compress=compress, timeout=timeout)
 
@@ -273,7 +273,7 @@ class TestConnection:
 
     def test_silence_on_a_kept_one_is_not_stale(self, server, transport):
         """A timeout is the server's, on whatever connection."""
-        server.script = [OK, lambda _: server.over.wait(GUARD)]
+        server.script = [OK, lambda _: server.over.wait(HANG)]
         post(transport)
         assert not fail(transport, timeout=0.2).stale
 
@@ -521,7 +521,7 @@ def drip(server, start):
 
     def step(connection):
         connection.sendall(start)
-        for _ in range(GUARD * 100):
+        for _ in range(HANG * 100):
             connection.sendall(b"x")
             if server.over.wait(0.01):
                 return
@@ -611,7 +611,7 @@ class TestReason:
 
     def test_no_answer(self, server, transport):
         """A server that says nothing is a timeout."""
-        server.script = [lambda _: server.over.wait(GUARD)]
+        server.script = [lambda _: server.over.wait(HANG)]
         assert fail(transport, timeout=0.2).reason == "ReadTimeout: TimeoutError"
 
     def test_disconnected(self, server, transport):

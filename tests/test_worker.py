@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import pytest
+from script_runner import HANG
 
 from htlogging import DeliveryError, HtEventsHandler
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 
 # Seconds; the hang guard of whatever waits for another thread or process.
-GUARD = 60
 
 # Seconds; so long that nothing leaves by its age.
 NEVER = 3600.0
@@ -52,7 +52,7 @@ def attach(collector):
 def gate(collector):
     """Have the collector hold its answers back until the gate is opened."""
     opened = threading.Event()
-    collector.always(lambda _: opened.wait(GUARD) and None)
+    collector.always(lambda _: opened.wait(HANG) and None)
     yield opened
     opened.set()
 
@@ -104,7 +104,7 @@ def run(script, *args, code=0, options=()):
         capture_output=True,
         check=False,
         text=True,
-        timeout=GUARD,
+        timeout=HANG,
     )
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
@@ -115,23 +115,23 @@ class TestBatches:
         """A batch of `upload_size` events goes at once; the rest waits."""
         log, handler = attach(upload_size=10, upload_interval=NEVER)
         events(log, 25)
-        assert collector.wait_for(20, GUARD)
+        assert collector.wait_for(20, HANG)
         assert [len(batch) for batch in numbers(collector)] == [10, 10]
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert flat(collector) == list(range(25))
 
     def test_full_by_default_count(self, attach, collector):
         """Without `upload_size`, a hundred events are enough."""
         log, _ = attach(upload_interval=NEVER)
         events(log, 100)
-        assert collector.wait_for(100, GUARD)
+        assert collector.wait_for(100, HANG)
 
     def test_full_by_bytes(self, attach, collector):
         """A batch of a request's bytes goes at once, however few its events are."""
         log, handler = attach(upload_interval=NEVER)
         events(log, 20, "x" * 30_000)
-        assert collector.wait_for(15, GUARD)
-        assert handler.flush(GUARD)
+        assert collector.wait_for(15, HANG)
+        assert handler.flush(HANG)
         assert flat(collector) == list(range(20))
         for request in collector.requests:
             assert len(request.body) <= MAX_BODY
@@ -140,7 +140,7 @@ class TestBatches:
         """A request is bounded by what it is uncompressed, and filled up to that."""
         log, handler = attach(upload_size=2_500, upload_interval=NEVER)
         events(log, 100, "é" * 5_000)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         sizes = [len(request.body) for request in collector.requests]
         assert max(sizes) <= MAX_BODY
         assert min(sizes[:-1]) > MAX_BODY - 11_000
@@ -150,13 +150,13 @@ class TestBatches:
         """A queue smaller than a batch goes when it is full, rather than stay so."""
         log, _ = attach(max_queue_size=5, upload_interval=NEVER)
         events(log, 5)
-        assert collector.wait_for(5, GUARD)
+        assert collector.wait_for(5, HANG)
 
     def test_by_age(self, attach, collector):
         """A lone event leaves by itself after `upload_interval`."""
         log, _ = attach(upload_interval=0.05)
         events(log, 1)
-        assert collector.wait_for(1, GUARD)
+        assert collector.wait_for(1, HANG)
 
     def test_age_is_not_before_its_time(self, attach, collector):
         """Events wait for others: those that come within the interval go together."""
@@ -164,7 +164,7 @@ class TestBatches:
         events(log, 5)
         assert not collector.wait_for(1, 0.1)
         events(log, 5)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert len(collector.requests) == 1
 
     def test_backlog_fills_requests(self, attach, collector, gate):
@@ -173,7 +173,7 @@ class TestBatches:
         events(log, 1)
         events(log, 5_000)
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         sizes = [len(batch) for batch in numbers(collector)]
         assert sum(sizes) == 5_001
         assert len(sizes) <= 6
@@ -185,7 +185,7 @@ class TestBatches:
         log, handler = attach(upload_size=7, upload_interval=0.0)
         events(log, 50)
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert max(len(batch) for batch in numbers(collector)) == 7
 
     def test_order_is_kept(self, attach, collector):
@@ -193,7 +193,7 @@ class TestBatches:
         log, handler = attach(upload_size=50)
         collector.script(AGAIN, AGAIN)
         events(log, 1_000)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         got = [e["properties"]["n"] for e in collector.events]
         assert got == list(range(1_000))
 
@@ -202,7 +202,7 @@ class TestBatches:
         log, handler = attach()
         collector.script(AGAIN, Reply(429, retry_after="0"), Reply(drop="after"))
         events(log, 3)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         ids = [[e["messageId"] for e in r.events] for r in collector.requests]
         assert len(ids) == 4
         assert all(one == ids[0] for one in ids)
@@ -212,10 +212,10 @@ class TestBatches:
     def test_several_threads(self, attach, collector):
         """With `thread=4` requests go side by side, and each event once."""
         together = threading.Barrier(4)
-        collector.always(lambda _: together.wait(GUARD) and None)
+        collector.always(lambda _: together.wait(HANG) and None)
         log, handler = attach(thread=4, upload_size=10)
         events(log, 40)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert len(collector.requests) == 4
         assert sorted(flat(collector)) == list(range(40))
         assert balanced(handler)["delivered"] == 40
@@ -233,7 +233,7 @@ class TestFlush:
         """It does not wait for the batch to be full or old."""
         log, handler = attach(upload_interval=NEVER)
         events(log, 1)
-        assert handler.flush(GUARD) is True
+        assert handler.flush(HANG) is True
         assert len(collector.events) == 1
         events(log, 1)
         assert handler.flush() is True
@@ -247,7 +247,7 @@ class TestFlush:
         assert handler.flush(0.05) is False
         assert balanced(handler)["queued"] == 1
         gate.set()
-        assert handler.flush(GUARD) is True
+        assert handler.flush(HANG) is True
         assert balanced(handler)["delivered"] == 1
         assert len(collector.events) == 1
 
@@ -256,17 +256,17 @@ class TestFlush:
         log, handler = attach()
         collector.always(403)
         events(log, 3)
-        assert handler.flush(GUARD) is True
+        assert handler.flush(HANG) is True
         assert balanced(handler)["failed"] == 3
 
     def test_waits_for_what_came_before_the_call(self, attach, collector, gate):
         """It waits for on_error too: whoever has flushed has seen all of it."""
         seen = []
         log, handler = attach(on_error=lambda _, lost: seen.extend(lost))
-        collector.always(lambda _: gate.wait(GUARD) and 403)
+        collector.always(lambda _: gate.wait(HANG) and 403)
         events(log, 3)
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert len(seen) == 3
 
     def test_from_many_threads(self, attach, collector):
@@ -275,7 +275,7 @@ class TestFlush:
 
         def work(_):
             events(log, 20)
-            return handler.flush(GUARD)
+            return handler.flush(HANG)
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(work, range(16)))
@@ -289,15 +289,15 @@ class TestFlush:
         with handler.lock:
             assert handler.flush() is False
         gate.set()
-        assert handler.flush(GUARD) is True
+        assert handler.flush(HANG) is True
 
     def test_lock_held_elsewhere_does_not_stop_events(self, attach, collector):
         """While `logging.shutdown` flushes with the lock held, others log and send."""
         log, handler = attach(upload_interval=0.0)
         with handler.lock, ThreadPoolExecutor(1) as pool:
-            pool.submit(events, log, 3).result(GUARD)
-            assert collector.wait_for(3, GUARD)
-        assert handler.flush(GUARD)
+            pool.submit(events, log, 3).result(HANG)
+            assert collector.wait_for(3, HANG)
+        assert handler.flush(HANG)
 
     def test_from_on_error(self, attach, collector):
         """On the sending thread it does not wait for itself."""
@@ -305,7 +305,7 @@ class TestFlush:
         log, handler = attach(on_error=lambda *_: answers.append(handler.flush()))
         collector.script(403)
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert answers == [False]
 
 
@@ -336,7 +336,7 @@ class TestClose:
             handler.close()
             assert len(collector.events) == n
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 4
 
     def test_while_others_log(self, attach, collector):
@@ -347,8 +347,8 @@ class TestClose:
             for _ in range(10):
                 handler.close()
             for future in done:
-                future.result(GUARD)
-        assert handler.flush(GUARD)
+                future.result(HANG)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 1_500
         assert len(collector.events) == 1_500
 
@@ -377,7 +377,7 @@ class TestClose:
         log, handler = attach(shutdown_timeout=0.2)
         collector.always(Reply(503, retry_after="300"))
         events(log, 1)
-        assert collector.wait_for_requests(1, GUARD)
+        assert collector.wait_for_requests(1, HANG)
         handler.close()
         assert balanced(handler)["failed"] == 1
 
@@ -427,7 +427,7 @@ for n in range(count):
     @pytest.mark.parametrize("count", [1, 99, 100, 5_000])
     def test_delivers_everything(self, collector, count):
         """A script may end right after its last event."""
-        out, err = run(self.SCRIPT, collector.url, str(count), str(GUARD))
+        out, err = run(self.SCRIPT, collector.url, str(count), str(HANG))
         assert (out, err) == ("", "")
         got = [e["properties"]["n"] for e in collector.events]
         assert got == list(range(count))
@@ -435,14 +435,14 @@ for n in range(count):
     def test_delivers_after_an_exception(self, collector):
         """So may one that ends by an exception, or by sys.exit."""
         for end in ("raise RuntimeError", "sys.exit(1)"):
-            run(self.SCRIPT + end, collector.url, "3", str(GUARD), code=1)
+            run(self.SCRIPT + end, collector.url, "3", str(HANG), code=1)
         assert len(collector.events) == 6
 
     def test_delivers_what_atexit_hooks_log(self, collector):
         """An event in an atexit hook, even as the very first, is delivered."""
         hook = "\natexit.register(client.track, 'u', 'at exit', {'n': -1})"
-        run(self.SCRIPT + hook, collector.url, "0", str(GUARD))
-        run(self.SCRIPT + hook, collector.url, "2", str(GUARD))
+        run(self.SCRIPT + hook, collector.url, "0", str(HANG))
+        run(self.SCRIPT + hook, collector.url, "2", str(HANG))
         got = [e["properties"]["n"] for e in collector.events]
         assert sorted(got) == [-1, -1, 0, 1]
 
@@ -540,13 +540,13 @@ class TestStats:
 
         with ThreadPoolExecutor(9) as pool:
             watcher = pool.submit(watch)
-            assert watching.wait(GUARD)
+            assert watching.wait(HANG)
             done = [pool.submit(events, log, 1_000) for _ in range(8)]
             for future in done:
-                future.result(GUARD)
-            assert handler.flush(GUARD)
+                future.result(HANG)
+            assert handler.flush(HANG)
             over.set()
-            watcher.result(GUARD)
+            watcher.result(HANG)
         stats = balanced(handler)
         assert stats["accepted"] == 8_000
         assert stats["queued"] == 0
@@ -560,7 +560,7 @@ class TestStats:
         log, handler = attach()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: events(log, 1_000), range(8)))
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 8_000
         ids = {event["messageId"] for event in collector.events}
         assert len(ids) == len(collector.events) == 8_000
@@ -570,7 +570,7 @@ class TestStats:
         log, handler = attach()
         collector.script(AGAIN, AGAIN)
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["retries"] == 2
 
 
@@ -581,7 +581,7 @@ class TestRetries:
         log, handler = attach()
         collector.script(Reply(status, retry_after="0"))
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 1
         assert len(collector.requests) == 2
 
@@ -592,7 +592,7 @@ class TestRetries:
         collector.script(Reply(drop=drop))
         for _ in range(2):
             events(log, 1)
-            assert handler.flush(GUARD)
+            assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 2
 
     @pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 409, 422])
@@ -601,7 +601,7 @@ class TestRetries:
         log, handler = attach()
         collector.script(Reply(status, location="/"))
         events(log, 3)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["failed"] == 3
         assert len(collector.requests) == 1
 
@@ -612,7 +612,7 @@ class TestRetries:
         log, handler = attach()
         collector.script(Reply(status, body=body))
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 1
         assert len(collector.requests) == 1
 
@@ -622,7 +622,7 @@ class TestRetries:
         log, handler = attach(max_retries=2, on_error=lambda *a: lost.append(a))
         collector.always(AGAIN)
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert len(collector.requests) == 3
         assert balanced(handler)["failed"] == 1
         ((error, _),) = lost
@@ -639,7 +639,7 @@ class TestRetries:
             )
         )
         events(log, 40)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 39
         assert [e["properties"]["n"] for e in lost] == [13]
         got = [e["properties"]["n"] for e in collector.events]
@@ -653,7 +653,7 @@ class TestRetries:
         )
         for _ in range(2):
             events(log, 1)
-            assert handler.flush(GUARD)
+            assert handler.flush(HANG)
         encodings = [r.headers.get("Content-Encoding") for r in collector.requests]
         assert encodings == ["gzip", None, None]
         assert balanced(handler)["delivered"] == 2
@@ -668,7 +668,7 @@ class TestOverflow:
         assert (stats["accepted"], stats["dropped"]) == (5, 7)
         assert len([line for line in own_log() if "dropped" in line]) == 1
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert [e["properties"]["n"] for e in collector.events] == list(range(5))
 
     def test_drop_through_a_client(self, collector, gate):
@@ -686,9 +686,9 @@ class TestOverflow:
         log, handler = attach(max_queue_size=5)
         events(log, 6)
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         events(log, 5)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["delivered"] == 10
 
     def test_rest_is_told_at_the_end(self, attach, gate, own_log):
@@ -712,8 +712,8 @@ class TestOverflow:
         assert thread.is_alive()
         assert balanced(handler)["accepted"] == 5
         gate.set()
-        thread.join(GUARD)
-        assert handler.flush(GUARD)
+        thread.join(HANG)
+        assert handler.flush(HANG)
         assert [e["properties"]["n"] for e in collector.events] == list(range(50))
         assert balanced(handler)["dropped"] == 0
 
@@ -724,7 +724,7 @@ class TestOverflow:
         assert balanced(handler)["dropped"] == 1
         assert not gate.is_set()
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
 
     def test_block_does_not_block_an_event_loop(self, attach, gate):
         """In a running event loop a full queue drops: the loop must not stand."""
@@ -793,7 +793,7 @@ class TestOnError:
         body = json.dumps({"code": "bad_key", "message": "No such key."}).encode()
         collector.script(Reply(401, body=body))
         events(log, 2)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         ((thread, error, lost),) = calls
         assert thread is not threading.current_thread()
         assert isinstance(error, DeliveryError)
@@ -808,7 +808,7 @@ class TestOnError:
             host=refused_url(), max_retries=0, on_error=lambda e, _: errors.append(e)
         )
         events(log, 1)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         (error,) = errors
         assert (error.status, error.code) == (None, "network")
         assert error.message
@@ -824,7 +824,7 @@ class TestOnError:
         collector.script(403)
         for _ in range(2):
             events(log, 1)
-            assert handler.flush(GUARD)
+            assert handler.flush(HANG)
         stats = balanced(handler)
         assert (stats["failed"], stats["delivered"]) == (1, 1)
         assert any("on_error raised" in line for line in own_log())
@@ -839,8 +839,8 @@ class TestOnError:
         log, handler = attach(on_error=on_error)
         collector.script(403)
         events(log, 1)
-        assert handler.flush(GUARD)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
+        assert handler.flush(HANG)
         assert balanced(handler)["accepted"] == 2
 
     def test_is_not_called_for_a_full_queue(self, attach, gate):
@@ -849,7 +849,7 @@ class TestOnError:
         log, handler = attach(max_queue_size=1, on_error=lambda *a: lost.append(a))
         events(log, 3)
         gate.set()
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         assert balanced(handler)["dropped"] == 2
         assert lost == []
 
@@ -860,7 +860,7 @@ class TestOwnLog:
         log, handler = attach()
         collector.script(AGAIN, AGAIN, AGAIN, Reply(drop="after"))
         events(log, 3)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         begin, end = own_log()
         assert "do not get through" in begin
         assert "503" in begin
@@ -871,7 +871,7 @@ class TestOwnLog:
         log, handler = attach()
         collector.always(403)
         events(log, 3)
-        assert handler.flush(GUARD)
+        assert handler.flush(HANG)
         (line,) = own_log()
         assert line.startswith("3 events failed")
         assert "403" in line
