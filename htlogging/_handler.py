@@ -303,7 +303,7 @@ class HtEventsHandler(QueueHandler):
         pipeline.worker.look(deadline)
         done = pipeline.worker.flush(deadline)
         if check:
-            pipeline.delivery.check()
+            pipeline.outcomes.check()
         return done
 
     def close(self) -> None:

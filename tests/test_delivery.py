@@ -8,7 +8,8 @@ import pytest
 
 from htlogging._delivery import request
 from htlogging._delivery.exchange import Answer, Unreachable
-from htlogging._delivery.sender import Delivery
+from htlogging._delivery.outcomes import Outcomes
+from htlogging._delivery.sender import Sender
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report.lines import log
 from htlogging._report.report import Report
@@ -43,6 +44,9 @@ class Transport:
         if isinstance(step, int):
             step = Answer(step, message="No.")
         return step
+
+    def open(self):
+        """Open nothing."""
 
     def close(self):
         """Close nothing."""
@@ -87,24 +91,24 @@ class Scene:
         self.batch = self.queue.claim(100, 100_000)
         self.counters = Counters()
         given = {"write_key": "KEY", "on_error": self.on_error, **settings}
-        self.delivery = Delivery(
+        self.outcomes = Outcomes(
             Settings(given), self.queue, self.counters, Report(lambda: 0.0)
         )
 
     def on_error(self, exc, events):
         """Note what was given up."""
-        assert not self.delivery.idle()
+        assert not self.outcomes.idle()
         self.errors.append((exc, [event["n"] for event in events]))
 
     def deliver(self, *script, deadline=None):
         """Deliver the batch to a server that answers by the script."""
         transport = Transport(*script)
-        self.delivery.deliver(self.batch, transport, deadline or Time())
+        Sender(self.outcomes, transport).deliver(self.batch, deadline or Time())
         return transport
 
     def count(self, name):
         """Return a counter, once it is sure that all of them balance."""
-        assert self.delivery.idle()
+        assert self.outcomes.idle()
         return self.counters.snapshot().get(
             name, getattr(self.queue.counts(), name, None)
         )
@@ -449,7 +453,7 @@ class TestOnce:
     def deliver(self, scene, *script):
         """Deliver the batch as `sync_mode` does."""
         transport = Transport(*script)
-        scene.delivery.deliver_once(scene.batch, transport, 15)
+        Sender(scene.outcomes, transport).deliver_once(scene.batch, 15)
         return transport
 
     def test_delivered(self):

@@ -206,7 +206,7 @@ class TestRepr:
             handler.stats,
             handler._settings,
             handler._pipeline.worker,
-            handler._pipeline.delivery,
+            handler._pipeline.outcomes,
             handler._pipeline.report,
             handler._pipeline.counters,
             handler.queue,

@@ -19,7 +19,7 @@ from script_runner import HANG, until
 import htlogging
 from htlogging import DeliveryError
 from htlogging._delivery import environment
-from htlogging._delivery.sender import Delivery
+from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.worker import Worker
 from htlogging._queue.memory import MemoryQueue
@@ -134,8 +134,8 @@ class TestWithoutThreads:
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         settings, queue = Settings({"write_key": "KEY"}), Unreadable(100)
-        delivery = Delivery(settings, queue, Counters(), Report(lambda: 0.0))
-        worker = Worker(settings, queue, delivery, lambda: HttpTransport(settings))
+        outcomes = Outcomes(settings, queue, Counters(), Report(lambda: 0.0))
+        worker = Worker(settings, queue, outcomes, lambda: HttpTransport(settings))
         queue.put(b"{}")
         assert worker.flush(time.monotonic() + 1) is False
         assert 0 < queue.tries < 100

@@ -9,9 +9,10 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 from htlogging._cli.errors import Failed
+from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.request import room
 from htlogging._delivery.retry import is_of_one_event, may_pass
-from htlogging._delivery.sender import Delivery
+from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
 from htlogging._queue.base import Batch
 from htlogging._report.report import Report
@@ -206,12 +207,12 @@ def pump(
         note: Called with lines about failed tries.
         most: Called with the most events that a request may have; may return fewer.
     """
-    delivery = Delivery(settings, source, Counters(), Notes(note))
+    outcomes = Outcomes(settings, source, Counters(), Notes(note))
     deadline = _NoDeadline()
     space = room(settings.write_key)
-    with closing(HttpTransport(settings)) as transport:
-        while batch := source.claim(most(delivery.limit()), space):
-            delivery.deliver(batch, transport, deadline)
+    with closing(Sender(outcomes, HttpTransport(settings))) as sender:
+        while batch := source.claim(most(outcomes.limit), space):
+            sender.deliver(batch, deadline)
 
 
 def concerns_one(failure: DeliveryError) -> bool:

@@ -29,15 +29,23 @@ class Parked:
     They are claimed still, and tried again with the waits of any batch.
 
     Args:
-        others: Returns whether other events wait.
+        others: Returns whether other events wait; `None`: nothing is parked.
     """
 
-    def __init__(self, others: Callable[[], object]) -> None:
-        self.others = others
+    def __init__(self, others: Callable[[], object] | None = None) -> None:
+        self._others = others
         self._events: list[tuple[float, Batch, int]] = []
 
     def __len__(self) -> int:
         return len(self._events)
+
+    def takes(self) -> bool:
+        """Return whether events are parked here at all."""
+        return self._others is not None
+
+    def takes_first(self) -> bool:
+        """Return whether none is parked, and others wait."""
+        return not self._events and self._others is not None and bool(self._others())
 
     def add(self, batch: Batch, tries: int) -> None:
         """Keep a batch until its next try is due."""
@@ -76,7 +84,7 @@ class Attempts:
 
     Args:
         delivered: Requests that had got through before, by any thread.
-        parked: Where lone events can wait; `None`: nowhere.
+        parked: Where lone events can wait.
         tries: How often it was tried before.
         once: Whether it is tried once, then parked again.
         halving: Whether it is known that the server fails at one of its events.
@@ -87,7 +95,7 @@ class Attempts:
     def __init__(
         self,
         delivered: int,
-        parked: Parked | None = None,
+        parked: Parked,
         tries: int = 0,
         *,
         once: bool = False,
@@ -122,13 +130,12 @@ class Attempts:
             batch: The batch.
             well: Whether the server has taken another one since.
         """
-        if self.parked is None or len(batch) > 1:
+        if not self.parked.takes() or len(batch) > 1:
             return False
         if self.halving:
             return True
         # In an outage all fail; one that is parked without proof finds that out.
-        probe = len(self.parked) == 0 and bool(self.parked.others())
-        return self.faults >= _STUBBORN and (well or probe)
+        return self.faults >= _STUBBORN and (well or self.parked.takes_first())
 
 
 class Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from htlogging._delivery.failure_text import reason
 from htlogging._delivery.signals import Signal
 from htlogging._metrics.figures import figures, reason_of
 from htlogging._process import fork, locks
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from htlogging._queue.base import Batch, Claims, Holder
     from htlogging._report.report import Report
     from htlogging._settings import Settings
+    from htlogging._stats import Counters
 
 # Seconds after which no caller waits for an `on_error` that has not returned: it may wait
 # for a thread that waits for it.
@@ -28,18 +28,30 @@ ON_ERROR_SECONDS = 10.0
 
 class Outcomes:
     """
-    The outcomes of a handler's batches.
+    The outcomes of a handler's batches, and what they say of the server.
+
+    It is there from the beginning; a sending thread has a `Sender`.
 
     Args:
-        settings: Its host and on_error.
+        settings: The handler's host, gzip and on_error.
         queue: Where the batches were claimed.
+        counters: The handler's.
         report: Reports losses and outages.
     """
 
-    def __init__(self, settings: Settings, queue: Claims, report: Report) -> None:
-        self._settings = settings
-        self._queue = queue
-        self._report = report
+    def __init__(
+        self, settings: Settings, queue: Claims, counters: Counters, report: Report
+    ) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.counters = counters
+        self.report = report
+        # Events in the next request at most. An outage makes it small; each request
+        # that gets through doubles it: a server that has just come back is not flooded.
+        self.limit = MAX_BODY_EVENTS
+        # Turned off by the first 415, on any thread; never turned on again.
+        self.compress = settings.gzip
+        self.delivered = 0  # requests that got through: whether the server is well
         # Notified when events are settled, released or reported. No lock: see `signals`.
         self.settled = Signal()
         # Locks that are held while a batch is settled and on_error is called, with the
@@ -83,7 +95,7 @@ class Outcomes:
             raise DeliveryError(
                 failure.status,
                 failure.code,
-                f"{many}; {self._settings.host}: {failure.message}",
+                f"{many}; {self.settings.host}: {failure.message}",
                 failure.tries,
             )
 
@@ -93,7 +105,7 @@ class Outcomes:
         with held:
             # Before it is settled: whoever flushes has seen what on_error does.
             self._reporting[held] = clock.monotonic()
-            if self._queue.bury(batch, failure):
+            if self.queue.bury(batch, failure):
                 self.report_lost(batch.events, failure)
         self._end(held)
 
@@ -103,7 +115,7 @@ class Outcomes:
         with held:
             # Whoever flushes finds them out of the spool's file as well.
             self._reporting[held] = clock.monotonic()
-            if self._queue.ack(batch):
+            if self.queue.ack(batch):
                 figures.delivered(len(batch))
         self._end(held)
 
@@ -115,8 +127,8 @@ class Outcomes:
         """Write the line about lost events, and call `on_error` with them, in parts."""
         self._given_up.append((len(events), failure))
         figures.failed(reason_of(failure), len(events))
-        self._report.lost("failed", len(events), reason(failure, self._settings.host))
-        on_error = self._settings.on_error
+        self.report.lost("failed", len(events), reason(failure, self.settings.host))
+        on_error = self.settings.on_error
         if on_error is None:
             return
         # Late: `htlogging` does without it. A sending thread has mostly imported it.
@@ -131,7 +143,7 @@ class Outcomes:
                 on_error(failure, [json.loads(event) for event in some])
             except (Exception, SystemExit) as exc:  # noqa: BLE001
                 # It is the application's code on our thread: other events must go.
-                self._report.on_error_raised(exc)
+                self.report.on_error_raised(exc)
 
     def fail(self, batch: Batch, exc: BaseException) -> DeliveryError:
         """Give a batch up that nothing can send; return why."""
@@ -143,14 +155,49 @@ class Outcomes:
 
     def report_no_thread(self) -> None:
         """Report that events wait for a flush or the exit, for want of a thread."""
-        self._report.no_thread()
+        self.report.no_thread()
 
     def cannot_send(self, exc: BaseException) -> None:
         """Note that what delivery needs could not be had, on this try."""
-        self._report.try_failed(f"cannot send: {type(exc).__name__}")
+        self.report.try_failed(f"cannot send: {type(exc).__name__}")
 
     def put_back(self, batches: list[Batch]) -> None:
         """Release claimed batches, in order, and tell the threads that wait."""
         for batch in batches:
-            self._queue.release(batch)
+            self.queue.release(batch)
         self.settled.notify_all()
+
+
+def reason(failure: DeliveryError, host: str) -> str:
+    """Return the text for logs, without the server's sentence, which may quote an event."""
+    status = failure.status
+    tries = f"({failure.code}, tries: {failure.tries})"
+    if failure.code.startswith("oauth."):
+        # The refusing side has seen no event, and its sentence contains no secrets.
+        return f"for {host}: {failure.message} {tries}"
+    if status is None:
+        at = f"{host}: " if failure.code == "network" else f"for {host}: "
+        return f"{at}{failure.message} {tries}"
+    question = _QUESTIONS.get(status) or _QUESTIONS.get(status // 100, "")
+    return f"HTTP {status} from {host}{question} {tries}"
+
+
+# What to check, by an answer's status or its first digit.
+_QUESTIONS = {
+    401: ": is the write key right?",
+    403: ": is the write key right, and of this workspace?",
+    404: ": is the path of host right?",
+    407: ": a proxy wants a user and a password; set them in proxies",
+    413: ": the event is too large for the server",
+    304: ": no answer to a POST; is host right?",
+    3: ": a redirect is never followed; set host to where it leads",
+    400: ": the server finds the event invalid",
+    422: ": the server finds the event invalid",
+    4: ": the server refuses such requests; is host right?",
+    5: ": the server has a fault",
+}
+
+
+def cause(failure: DeliveryError) -> str:
+    """Return the reason in a few words."""
+    return failure.message if failure.status is None else f"HTTP {failure.status}"

@@ -12,9 +12,7 @@ import weakref
 from contextlib import suppress
 
 from htlogging._delivery import handler_warnings
-from htlogging._delivery.connection_limit import Limited
-from htlogging._delivery.loopback_only import LoopbackOnly
-from htlogging._delivery.sender import Delivery
+from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
 from htlogging._metrics.figures import figures
@@ -88,7 +86,7 @@ class Pipeline:
         self.report = Report(host=self.settings.host)
         self.rejections = Rejections(self.counters, self.report)
         self.queue = self._make_queue()
-        self.delivery = Delivery(self.settings, self.queue, self.counters, self.report)
+        self.outcomes = Outcomes(self.settings, self.queue, self.counters, self.report)
         self.worker = self._make_worker()
         # Whether an event is sent on its caller's thread. A handler that is made in an
         # atexit hook may be too late for logging.shutdown.
@@ -136,8 +134,7 @@ class Pipeline:
             pipeline = this()
             if pipeline is not None:
                 pipeline.look_around()
-            transport = Limited(_transport(settings, tokens), is_over)
-            return LoopbackOnly(transport, settings)
+            return _transport(settings, tokens, is_over)
 
         def is_over() -> bool:
             worker = found()
@@ -148,7 +145,7 @@ class Pipeline:
             if pipeline is not None:
                 pipeline.rested()
 
-        worker = Worker(settings, self.queue, self.delivery, make_transport, rested)
+        worker = Worker(settings, self.queue, self.outcomes, make_transport, rested)
         # Weak: a worker that is not used any more goes away at once.
         found = weakref.ref(worker)
         return worker
@@ -256,7 +253,7 @@ class Pipeline:
             why = f"not delivered within shutdown_timeout{outage}"
             # As on a sending thread: an event that on_error logs is queued.
             failure = DeliveryError(None, "shutdown", why, 0)
-            run_sending(self.delivery.report_lost, events, failure)
+            run_sending(self.outcomes.report_lost, events, failure)
             # It comes too late, and is reported without on_error.
             late = self.queue.abandon()
             if late:
@@ -285,14 +282,22 @@ def _prepare_redis() -> None:
         import concurrent.futures.thread  # noqa: F401
 
 
-def _transport(settings: Settings, tokens: TokenSource | None) -> Transport:
-    """Return the way to where events go."""
+def _transport(
+    settings: Settings, tokens: TokenSource | None, is_over: Callable[[], bool]
+) -> Transport:
+    """Return the way to where events go, for one thread."""
     # Late, because it imports `requests` or `redis`: only a sending thread does that.
     with fork.importing:
+        from htlogging._delivery.connection_limit import Limited
+        from htlogging._delivery.loopback_only import LoopbackOnly
+
+        transport: Transport
         if settings.redis_url is not None:
             from htlogging._delivery.redis_transport import RedisTransport
 
-            return RedisTransport(settings)
-        from htlogging._delivery.transport import HttpTransport
+            transport = RedisTransport(settings)
+        else:
+            from htlogging._delivery.transport import HttpTransport
 
-        return HttpTransport(settings, tokens)
+            transport = HttpTransport(settings, tokens)
+    return LoopbackOnly(Limited(transport, is_over), settings)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import time
 
-from htlogging._delivery.attempts import REPEATED, Attempts, Result, uniform
+from htlogging._delivery.attempts import (
+    REPEATED,
+    Attempts,
+    Parked,
+    Result,
+    uniform,
+)
 from htlogging._delivery.deadline import Once
 from htlogging._delivery.exchange import Unreachable
-from htlogging._delivery.failure_text import cause
-from htlogging._delivery.outcomes import Outcomes
+from htlogging._delivery.outcomes import cause
 from htlogging._delivery.retry import (
     Verdict,
     judge,
@@ -27,54 +32,44 @@ MAX_SKEW = 300.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from htlogging._delivery.attempts import Parked
     from htlogging._delivery.deadline import Time
     from htlogging._delivery.exchange import Answer, Transport
-    from htlogging._queue.base import Batch, Claims
-    from htlogging._report.report import Report
-    from htlogging._settings import Settings
-    from htlogging._stats import Counters
+    from htlogging._delivery.outcomes import Outcomes
+    from htlogging._queue.base import Batch
 
 # How often a batch may end in a fault of ours before it is given up.
 MAX_FAULTS = 10
 
 
-class Delivery(Outcomes):
+class Sender:
     """
-    Sends and settles batches, for all sending threads of a handler.
+    Sends and settles batches, for one thread.
 
     Args:
-        settings: The handler's write key, gzip, timeout, max_retries and on_error.
-        queue: The queue of the batches.
-        counters: Counts the outcomes.
-        report: Reports losses and outages.
+        outcomes: What all senders of the handler share.
+        transport: The thread's.
+        others: Returns whether other events wait. Then events that the server fails at,
+            while it takes others, are parked; `None`: they are not.
     """
 
     def __init__(
-        self, settings: Settings, queue: Claims, counters: Counters, report: Report
-    ) -> None:
-        super().__init__(settings, queue, report)
-        self._counters = counters
-        # Events in the next request at most. An outage makes it small; each request
-        # that gets through doubles it: a server that has just come back is not flooded.
-        self._limit = MAX_BODY_EVENTS
-        # Turned off by the first 415, on any thread; never turned on again.
-        self._compress = settings.gzip
-        self._delivered = 0  # requests that got through: whether the server is well
-
-    def limit(self) -> int:
-        """Return how many events the next request may have."""
-        return self._limit
-
-    def deliver(
         self,
-        batch: Batch,
+        outcomes: Outcomes,
         transport: Transport,
-        deadline: Time,
-        parked: Parked | None = None,
-    ) -> bool:
+        others: Callable[[], object] | None = None,
+    ) -> None:
+        self._outcomes = outcomes
+        self._transport = transport
+        self._settings = outcomes.settings
+        self._queue = outcomes.queue
+        self._report = outcomes.report
+        self.parked = Parked(others)
+        self.open = transport.open
+        self.close = transport.close
+
+    def deliver(self, batch: Batch, deadline: Time) -> bool:
         """
         Send a batch until each of its events is delivered, given up or released.
 
@@ -82,63 +77,58 @@ class Delivery(Outcomes):
 
         Args:
             batch: Claimed events.
-            transport: This thread's.
             deadline: This thread's time.
-            parked: Where events go that the server fails at, while it takes others.
 
         Returns:
             Whether none was released. If some were, nothing more gets through before the
             deadline, because the next try would come after it.
         """
         parts = [batch]
-        delivered, halving = self._delivered, False
+        delivered, halving = self._outcomes.delivered, False
         try:
             while parts:
                 part = parts.pop()
-                work = Attempts(delivered, parked, halving=halving)
+                work = Attempts(delivered, self.parked, halving=halving)
                 if part is not batch and deadline.left() <= 0:
-                    self.put_back([part, *reversed(parts)])
+                    self._outcomes.put_back([part, *reversed(parts)])
                     return False
-                verdict, failure = self._send_guarded(part, transport, deadline, work)
+                verdict, failure = self._send_guarded(part, deadline, work)
                 halving |= work.halving
                 if verdict is Verdict.SPLIT:
                     parts += reversed(self._queue.split(part))
                 elif verdict is Verdict.PART:
                     parts += self._ack_part(part, work)
                 elif verdict is Verdict.RETRY:
-                    self.put_back([part, *reversed(parts)])
+                    self._outcomes.put_back([part, *reversed(parts)])
                     return False
                 elif verdict is Verdict.PARK:
-                    assert parked is not None
-                    parked.add(part, work.tries)
+                    self.parked.add(part, work.tries)
                 elif failure is None:
                     self._ack(part)
                 else:
-                    self.give_up(part, failure)
+                    self._outcomes.give_up(part, failure)
         except BaseException:
             # Ctrl+C where a caller's thread sends, say, even out of on_error.
-            self.put_back(list(reversed(parts)))
+            self._outcomes.put_back(list(reversed(parts)))
             raise
         return True
 
-    def deliver_parked(
-        self, transport: Transport, deadline: Time, parked: Parked
-    ) -> None:
+    def deliver_parked(self, deadline: Time) -> None:
         """Try once more what was parked and is due; everything, when the worker ends."""
-        while (found := parked.pop(at_once=deadline.is_last())) is not None:
+        while (found := self.parked.pop(at_once=deadline.is_last())) is not None:
             batch, tries = found
-            work = Attempts(self._delivered, parked, tries, once=True)
-            verdict, failure = self._send_guarded(batch, transport, deadline, work)
+            work = Attempts(self._outcomes.delivered, self.parked, tries, once=True)
+            verdict, failure = self._send_guarded(batch, deadline, work)
             if verdict is Verdict.PARK and not deadline.is_last():
-                parked.add(batch, work.tries)
+                self.parked.add(batch, work.tries)
             elif failure is None:
                 self._ack(batch)
             elif verdict is Verdict.RETRY or self._queue.outlives(batch):
-                self.put_back([batch])
+                self._outcomes.put_back([batch])
             else:
-                self.give_up(batch, failure)
+                self._outcomes.give_up(batch, failure)
 
-    def deliver_once(self, batch: Batch, transport: Transport, seconds: float) -> None:
+    def deliver_once(self, batch: Batch, seconds: float) -> None:
         """
         Send a batch of one event without retries: with `sync_mode`, or at exit.
 
@@ -147,28 +137,28 @@ class Delivery(Outcomes):
 
         Args:
             batch: One event.
-            transport: The caller's transport.
             seconds: How long it may take.
 
         Raises:
             DeliveryError: The event was given up; it is counted and reported, too.
         """
-        work = Attempts(self._delivered, None)
-        verdict, failure = self._send_guarded(batch, transport, Once(seconds), work)
+        work = Attempts(self._outcomes.delivered, self.parked)
+        verdict, failure = self._send_guarded(batch, Once(seconds), work)
         if failure is None:
             self._ack(batch)
         elif verdict is Verdict.RETRY:
-            self.put_back([batch])
+            self._outcomes.put_back([batch])
         else:
-            self.give_up(batch, failure)
+            self._outcomes.give_up(batch, failure)
             raise failure
 
     def _ack(self, batch: Batch) -> None:
         self._report.answered()
         self._report.delivered(len(batch))
-        self._delivered += 1
-        self._limit = min(self._limit * 2, MAX_BODY_EVENTS)
-        self.acknowledge(batch)
+        outcomes = self._outcomes
+        outcomes.delivered += 1
+        outcomes.limit = min(outcomes.limit * 2, MAX_BODY_EVENTS)
+        outcomes.acknowledge(batch)
 
     def _ack_part(self, batch: Batch, work: Attempts) -> list[Batch]:
         """Settle the part that got through; return the others, the first one last."""
@@ -186,28 +176,30 @@ class Delivery(Outcomes):
         return [*behind, *reversed(before)]
 
     def _send_guarded(
-        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
+        self, part: Batch, deadline: Time, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
         try:
-            return self._send(part, transport, deadline, work)
+            return self._send(part, deadline, work)
         except BaseException as exc:
             # A fault of ours; or what passes: something that a signal handler raised, or
             # another thread, or a lack of memory.
             passes = isinstance(exc, MemoryError) or not isinstance(exc, Exception)
             part.faults += not passes
             if passes or part.faults < MAX_FAULTS:
-                self.put_back([part])
+                self._outcomes.put_back([part])
             else:
-                self.give_up(part, DeliveryError(None, "internal", _name(exc)))
+                self._outcomes.give_up(
+                    part, DeliveryError(None, "internal", _name(exc))
+                )
             raise
 
     def _send(
-        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
+        self, part: Batch, deadline: Time, work: Attempts
     ) -> tuple[Verdict, DeliveryError | None]:
         """Try until the verdict is another than RETRY, or there is no time left."""
         stale = False
         while True:
-            result = self._try(part, transport, deadline, work)
+            result = self._try(part, deadline, work)
             # After a stale connection it is tried again at once: not twice in a row.
             stale = result.stale and not stale
             verdict, failure = result.verdict, result.failure
@@ -215,7 +207,7 @@ class Delivery(Outcomes):
                 work.halving |= work.part > 1
                 return (verdict if work.part == 1 else Verdict.PART), None
             if verdict is Verdict.UNCOMPRESSED:
-                self._compress = False
+                self._outcomes.compress = False
                 if deadline.left() <= 0:
                     return Verdict.RETRY, failure
                 continue
@@ -227,19 +219,17 @@ class Delivery(Outcomes):
                 end = self._after_failure(part, failure, asked, deadline, work)
                 if end is not None:
                     return end
-            self._counters.add("retries")
+            self._outcomes.counters.add("retries")
 
-    def _try(
-        self, part: Batch, transport: Transport, deadline: Time, work: Attempts
-    ) -> Result:
+    def _try(self, part: Batch, deadline: Time, work: Attempts) -> Result:
         """Send once."""
         work.tries += 1
-        compress = self._compress
+        compress = self._outcomes.compress
         timeout = min(self._settings.timeout, max(deadline.left(), 0.001))
         first, end = part_of(len(part), work.part)
         events = part.events[first:end]
         try:
-            answer = self._post(events, transport, compress, timeout)
+            answer = self._post(events, timeout, compress=compress)
         except Unreachable as exc:
             failure = DeliveryError(exc.status, exc.code, exc.reason, work.tries)
             verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
@@ -262,12 +252,12 @@ class Delivery(Outcomes):
         closing = deadline.is_last() and deadline.left() < math.inf
         is_fault = failure.status is not None and failure.status >= 500  # noqa: PLR2004
         work.faults = work.faults + 1 if is_fault else 0
-        well = self._delivered != work.delivered
+        well = self._outcomes.delivered != work.delivered
         if is_fault and len(part) > 1:
             # The server takes others: it is one of these events, or some.
             work.halving |= well and work.faults >= REPEATED
             if work.halving:
-                self._counters.add("retries")
+                self._outcomes.counters.add("retries")
                 return Verdict.SPLIT, failure
         # What is on disk is tried until the outage ends, and outlives the process; not
         # so what went by memory because the file could not be used.
@@ -278,7 +268,7 @@ class Delivery(Outcomes):
         if work.once or (is_fault and work.may_park(part, well=well) and not closing):
             return Verdict.PARK, failure
         self._report.try_failed(cause(failure), closing=closing)
-        self._limit = UPLOAD_SIZE
+        self._outcomes.limit = UPLOAD_SIZE
         most = whole_tries(self._settings.max_retries if not outlives else 2**31)
         if len(part) > 1 and is_fault and work.faults >= most:
             work.next_part(len(part))
@@ -293,17 +283,13 @@ class Delivery(Outcomes):
         return None
 
     def _post(
-        self,
-        events: Sequence[bytes],
-        transport: Transport,
-        compress: bool,  # noqa: FBT001
-        timeout: float,
+        self, events: Sequence[bytes], timeout: float, *, compress: bool
     ) -> Answer:
         """Send once, and tell of it at DEBUG."""
-        request = transport.body(events)
+        request = self._transport.body(events)
         began, outcome, status = clock.monotonic(), "interrupted", "error"
         try:
-            answer = transport.post(request, compress=compress, timeout=timeout)
+            answer = self._transport.post(request, compress=compress, timeout=timeout)
             status = str(answer.status)
             outcome = f"HTTP {status}"
             if answer.date is not None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 from contextlib import closing, suppress
 
-from htlogging._delivery.attempts import Parked
 from htlogging._delivery.deadline import Deadline
 from htlogging._delivery.pacing import Send
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
-from htlogging._process.interruption import OwnThread
-from htlogging._process.suppression import run_sending
+from htlogging._process.suppression import OwnThread, run_sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._delivery.exchange import Transport
+    from htlogging._delivery.attempts import Parked
+    from htlogging._delivery.sender import Sender
     from htlogging._delivery.worker import Worker
     from htlogging._queue.base import Batch, Holder
 
@@ -48,7 +47,7 @@ class SendingThread:
         self._worker = worker
         self._life = locks.lock()  # held as long as the thread serves the queue
         self._thread = OwnThread(target=self._run, name=name, daemon=True)
-        self._transport: Transport | None = None
+        self._sender: Sender | None = None
         self._idle_seconds = 0.0
         self._tries = 0  # to get what delivery needs, in a row
         # Whether a batch was ever sent. Seen late, it costs one more by json.
@@ -81,7 +80,7 @@ class SendingThread:
         with self._life:
             run_sending(self._live)
         # Whoever waits for this thread looks again.
-        worker.delivery.settled.notify_all()
+        worker.outcomes.settled.notify_all()
         if worker.ending.at is None and worker.queue.backlog():
             # A caller may have seen the lock still held.
             worker.wake()
@@ -112,7 +111,7 @@ class SendingThread:
         self._tries += 1
         if self._tries > 1:
             with suppress(Exception):
-                worker.delivery.cannot_send(exc)
+                worker.outcomes.cannot_send(exc)
         worker.wake_when = (NEVER, self._life)
         deadline = Deadline(worker.ending)
         if self._tries == 1 and deadline.left() > 0:
@@ -131,27 +130,26 @@ class SendingThread:
             meanwhile=worker.maintain,
             every=worker.queue.maintain_every,
         )
-        parked = Parked(worker.queue.backlog)
-        with closing(worker.make_transport()) as transport:
+        with closing(worker.make_sender(others=worker.queue.backlog)) as sender:
             # At once, side by side with the application's start: were it left to the
             # exit, imports there would change the exit status of a Ctrl+C. And what is
             # imported late may be gone by then. `post` says what is wrong.
             with suppress(Exception):
-                transport.open()
-            self._transport = transport
+                sender.open()
+            self._sender = sender
             while True:
-                batch = self._next(holder, parked)
-                if batch is None and not parked:
+                batch = self._next(holder, sender.parked)
+                if batch is None and not sender.parked:
                     return
                 self._prepare()
-                worker.delivery.deliver_parked(transport, deadline, parked)
+                sender.deliver_parked(deadline)
                 if batch is None:
                     continue
-                if not worker.delivery.deliver(batch, transport, deadline, parked):
+                if not sender.deliver(batch, deadline):
                     # There is a deadline, and no use in trying again before it: a
                     # server that asks for patience is left alone.
                     worker.is_stuck = True
-                    worker.delivery.settled.notify_all()
+                    worker.outcomes.settled.notify_all()
                     return
                 self._tries = 0
 
@@ -219,8 +217,8 @@ class SendingThread:
             return True
         self._idle_seconds = 0.0
         if every is not None:
-            if self._transport is not None:
-                self._transport.close()  # the next request opens it again
+            if self._sender is not None:
+                self._sender.close()  # the next request opens it again
             return True
         # From now on callers start a thread; what came before this line is seen.
         worker.wake_when = (1, locks.lock())

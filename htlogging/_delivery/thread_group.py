@@ -100,7 +100,7 @@ class ThreadGroup:
         self._refused_until = clock.monotonic() + _AGAIN
         # CPython 3.12 refuses threads before our hook runs; it will send the events.
         if not shutdown.is_exiting() and "interpreter shutdown" not in str(why):
-            worker.delivery.report_no_thread()
+            worker.outcomes.report_no_thread()
 
     def _start_all(self, worker: Worker, number: int) -> None:
         """Start as many threads as there are to be; on a thread of its own."""
@@ -125,4 +125,4 @@ class ThreadGroup:
         finally:
             self._answered = max(self._answered, number)
             worker.signal.notify()
-            worker.delivery.settled.notify_all()
+            worker.outcomes.settled.notify_all()

@@ -7,6 +7,8 @@ import queue
 import sys
 import threading
 
+from htlogging._process.suppression import OwnThread
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +32,6 @@ def _raise() -> None:
 # The instruction of a `raise`. Not from `opcode`, whose import takes 1 % of the facade's;
 # tests/test_interruption.py compares. (`compile` would take three times as long.)
 RAISE = _raise.__code__.co_code[-2]
-
-
-class OwnThread(threading.Thread):
-    """A thread of this package: no application sets a time limit on it."""
 
 
 def pass_on(exceptions: Iterable[BaseException]) -> None:

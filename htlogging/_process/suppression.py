@@ -1,4 +1,4 @@
-"""Which threads are sending: what they log meanwhile is never an event."""
+"""Which threads are ours or sending; what is logged while sending is never an event."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # one thread. A forked child's only thread keeps its own value. The value names its thread and
 # its end, because a task that on_error starts has a copy of it.
 _this_sends: ContextVar[_Sending | None] = ContextVar("htlogging_sending", default=None)
+
+
+class OwnThread(threading.Thread):
+    """A thread of this package: no application sets a time limit on it."""
 
 
 class _Sending:

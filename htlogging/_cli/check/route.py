@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from htlogging._checks import DEFAULT_HOST
 from htlogging._delivery import oauth
 from htlogging._delivery.exchange import Unreachable
-from htlogging._delivery.failure_text import reason
 from htlogging._delivery.headers import moment
+from htlogging._delivery.outcomes import reason
 from htlogging._delivery.sender import MAX_SKEW
 from htlogging._event import builder
 from htlogging._event.encoder import encode

@@ -9,13 +9,14 @@ from contextlib import closing, suppress
 from secrets import token_hex
 
 from htlogging._delivery.deadline import Deadline, Ending
+from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.redis_transport import why
 from htlogging._delivery.request import room
 from htlogging._delivery.retry import wait
-from htlogging._delivery.sender import Delivery
+from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
 from htlogging._process.clock import clock
-from htlogging._process.interruption import OwnThread
+from htlogging._process.suppression import OwnThread
 from htlogging._queue.redis.relay_queue import RelayQueue
 from htlogging._report.report import Report
 from htlogging._settings import MAX_BODY_EVENTS
@@ -59,7 +60,7 @@ class Relay:
             settled=self._count,
         )
         self.report = Report(host=settings.host)
-        self._delivery = Delivery(settings, self._queue, Counters(), self.report)
+        self._outcomes = Outcomes(settings, self._queue, Counters(), self.report)
         # Set once, by `stop`. Not a `threading.Event`: `stop` is called by a signal
         # handler, and the main thread, which it interrupts, may hold the event's lock.
         self._ending = Ending()
@@ -107,7 +108,8 @@ class Relay:
         """Send batch after batch; a thread's life."""
         space = room(self._settings.write_key)
         failures = 0
-        with closing(HttpTransport(self._settings)) as transport:
+        transport = HttpTransport(self._settings)
+        with closing(Sender(self._outcomes, transport)) as sender:
             while not self._time.is_last():
                 try:
                     batch = self._queue.claim(MAX_BODY_EVENTS, space)
@@ -124,7 +126,7 @@ class Relay:
                     self._time.pause(_IDLE)
                     continue
                 try:
-                    self._delivery.deliver(batch, transport, self._time)
+                    sender.deliver(batch, self._time)
                 except Exception as exc:  # noqa: BLE001
                     # An error of this package: others must not wait for it.
                     self.report.on_error_raised(exc)
