@@ -34,7 +34,7 @@ def run(tmp_path, script, *arguments, **environ):
     """
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(script))
-    return _end(path, *arguments, **{"PYTHONWARNINGS": "error", **environ})
+    return python(path, *arguments, **{"PYTHONWARNINGS": "error", **environ})
 
 
 def command(*arguments, **environ):
@@ -45,17 +45,26 @@ def command(*arguments, **environ):
         arguments: Of the command line.
         environ: As in `run`.
     """
-    return _end("-m", "htlogging", *arguments, **environ)
+    return python("-m", "htlogging", *arguments, **environ)
 
 
-def _end(*arguments, **environ):
+def python(*arguments, cwd=None, **environ):
+    """
+    Run Python to its end.
+
+    Args:
+        arguments: Of its command line.
+        cwd: The folder where it runs.
+        environ: As in `run`.
+    """
     merged = {**os.environ, **environ}
     ended = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, *map(str, arguments)],
         check=False,
+        cwd=cwd,
         env={name: value for name, value in merged.items() if value is not None},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=HANG,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)

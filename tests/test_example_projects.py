@@ -5,13 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from script_runner import until
+from script_runner import python, until
 from test_servers import HANG, environ, group, redis_url, serve
 
 __all__ = ["environ", "redis_url", "serve"]
@@ -39,18 +38,9 @@ def project(environ, tmp_path):
 
 def run(folder, environ, *command, **more):
     """Run Python there to its end."""
-    environ = {**environ, **more}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env={name: value for name, value in environ.items() if value is not None},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = python(*command, cwd=folder, **{**environ, **more})
+    assert done.status == 0, done.err
+    return done.out
 
 
 class Visitor:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, python
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDERS = EXAMPLES / "data" / "shop-orders.ndjson"
@@ -21,22 +21,13 @@ LIMIT = 32_768  # bytes of an event
 
 def run(name, collector, *arguments, cwd, **environ):
     """Run an example to its end, with a collector to send to."""
-    env = {
-        **os.environ,
+    names = {
         "PYTHONIOENCODING": "utf-8",
         "HTEVENTS_HOST": collector.url,
         "HTEVENTS_WRITE_KEY": "KEY",
         **environ,
     }
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=HANG,
-        check=False,
-    )
+    return python(EXAMPLES / name, *arguments, cwd=cwd, **names)
 
 
 def as_sent(event):
@@ -56,7 +47,7 @@ class TestQuickstart:
     def done(self, collector, tmp_path):
         """Return the process, which has ended well."""
         done = run("quickstart.py", collector, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.status, done.err) == (0, "")
         assert collector.problems == []
         return done
 
@@ -123,7 +114,7 @@ class TestQuickstart:
 
     def test_says_what_the_calls_answered(self, done, collector):
         """Queued under an id, refused for its reason, and all done."""
-        queued, refused, flushed = done.stdout.splitlines()
+        queued, refused, flushed = done.out.splitlines()
         assert queued == f"queued {collector.events[-1]['messageId']}"
         assert refused.startswith("refused: ")
         assert flushed == "all delivered or given up: True"
@@ -165,7 +156,7 @@ class TestDictConfig:
     def done(self, collector, tmp_path):
         """Return the process, which has ended well."""
         done = run("dictconfig.py", collector, cwd=tmp_path)
-        assert done.returncode == 0
+        assert done.status == 0
         assert collector.problems == []
         return done
 
@@ -176,12 +167,12 @@ class TestDictConfig:
 
     def test_stdout_has_the_same_events(self, done):
         """The formatter on stdout writes what the handler of its logger sends."""
-        written = [as_sent(json.loads(line)) for line in done.stdout.splitlines()]
+        written = [as_sent(json.loads(line)) for line in done.out.splitlines()]
         assert tuple(written) == self.EVENTS[:-1]
 
     def test_console_has_the_rest(self, done):
         """Ordinary records, and events among them, are lines on the console."""
-        *lines, delivered = done.stderr.splitlines()
+        *lines, delivered = done.err.splitlines()
         assert lines == ["INFO shop: paid 15.30", "INFO shop: mailing user123"]
         assert delivered.startswith("INFO htlogging: 5 events delivered to http://")
 
@@ -231,12 +222,12 @@ class TestReplayOrders:
     def test_every_order_once_or_reported(self, collector, tmp_path):
         """Each event within the limit arrives once; the others are named on stderr."""
         done = run("replay_orders.py", collector, cwd=tmp_path)
-        assert done.returncode == 0
+        assert done.status == 0
         expected, arrived = self.expected(), self.arrived(collector.events)
         assert len(collector.events) == len(arrived)
         too_large = [key for key in expected if key not in arrived]
         assert arrived == {k: v for k, v in expected.items() if k not in too_large}
-        reports = done.stderr.splitlines()
+        reports = done.err.splitlines()
         assert [line.split()[:5] for line in reports] == [
             ["order", key.split()[1], "was", "not", "sent:"] for key in too_large
         ]
@@ -265,7 +256,7 @@ class TestReplayOrders:
         """One line on stdout tells orders, events, and what was not sent."""
         done = run("replay_orders.py", collector, cwd=tmp_path)
         count = len(collector.events)
-        assert done.stdout == (
+        assert done.out == (
             f"66 orders: {count} of {count} events delivered, 3 too large, 0 lost\n"
         )
 
@@ -281,16 +272,16 @@ class TestReplayOrders:
         first = ORDERS.read_text(encoding="utf-8").partition("\n")[0]
         (tmp_path / "one.ndjson").write_text(first + "\n", encoding="utf-8")
         done = run("replay_orders.py", collector, "one.ndjson", cwd=tmp_path)
-        assert done.stdout.startswith("1 orders: 2 of 2 events delivered")
+        assert done.out.startswith("1 orders: 2 of 2 events delivered")
         assert len(collector.events) == 2
 
     def test_what_is_given_up_is_told(self, collector, tmp_path):
         """Where the server refuses, the lost events are told and the status is 1."""
         collector.always(401)
         done = run("replay_orders.py", collector, cwd=tmp_path)
-        assert done.returncode == 1
-        assert "events were given up" in done.stderr
-        assert ": 0 of 119 events delivered, 3 too large, 119 lost" in done.stdout
+        assert done.status == 1
+        assert "events were given up" in done.err
+        assert ": 0 of 119 events delivered, 3 too large, 119 lost" in done.out
 
     @pytest.mark.parametrize(
         ("arguments", "environ", "said"),
@@ -303,9 +294,9 @@ class TestReplayOrders:
     def test_cannot_begin(self, collector, tmp_path, arguments, environ, said):
         """Without a file, a key or a usable host it says so, and its status is 2."""
         done = run("replay_orders.py", collector, *arguments, cwd=tmp_path, **environ)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+        assert (done.status, done.out) == (2, "")
+        assert said in done.err
+        assert "Traceback" not in done.err
 
     @pytest.mark.skipif(
         importlib.util.find_spec("tzdata") is not None, reason="tzdata is installed"
@@ -313,9 +304,9 @@ class TestReplayOrders:
     def test_without_time_zones(self, collector, tmp_path):
         """Where the machine has no time zones it says what to install."""
         done = run("replay_orders.py", collector, cwd=tmp_path, PYTHONTZPATH="")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "Europe/London" in done.stderr
-        assert "pip install tzdata" in done.stderr
+        assert (done.status, done.out) == (2, "")
+        assert "Europe/London" in done.err
+        assert "pip install tzdata" in done.err
         assert collector.requests == []
 
     @pytest.mark.skipif(os.name != "posix", reason="no pseudo-terminals")

@@ -8,7 +8,6 @@ import inspect
 import logging
 import logging.handlers
 import pickle
-import subprocess
 import sys
 import threading
 import unittest
@@ -18,7 +17,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, python
 
 import htlogging
 from htlogging import (
@@ -157,15 +156,9 @@ def caller(request):
 
 def run(script, *args):
     """Run a script to its end; it must succeed and write nothing to stderr."""
-    done = subprocess.run(
-        [sys.executable, *WARNINGS, "-c", script, *args],
-        capture_output=True,
-        check=False,
-        timeout=HANG,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    done = python(*WARNINGS, "-c", script, *args)
+    assert (done.status, done.err) == (0, "")
+    return done.out
 
 
 class TestSignatures:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, python
 
 from htlogging import _settings
 from htlogging._delivery.retry import Verdict, judge
@@ -68,23 +68,11 @@ def that(verb):
 
 def run(*arguments, cwd, **environ):
     """Run Python to its end, warnings being errors; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={
-            **os.environ,
-            "PYTHONIOENCODING": "utf-8",
-            "PYTHONWARNINGS": "error",
-            **environ,
-        },
-        capture_output=True,
-        encoding="utf-8",
-        timeout=HANG,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    environ = {"PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error", **environ}
+    done = python(*arguments, cwd=cwd, **environ)
+    assert done.status == 0, done.out + done.err
+    assert done.err == ""
+    return done.out
 
 
 def run_block(block, collector, tmp_path):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import subprocess
 import sys
 import threading
 import weakref
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, python
 
 from htlogging import DeliveryError, HtEventsHandler
 from htlogging.collector import Collector, Reply
@@ -99,15 +98,9 @@ def refused_url():
 
 def run(script, *args, code=0, options=()):
     """Run a script to its end, and return its standard output and error."""
-    done = subprocess.run(
-        [sys.executable, *options, "-c", script, *args],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=HANG,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+    done = python(*options, "-c", script, *args)
+    assert done.status == code, done.err
+    return done.out, done.err
 
 
 class TestBatches:
