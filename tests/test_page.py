@@ -10,7 +10,7 @@ import pytest
 import requests
 from script_runner import HANG
 
-from htlogging.collector import Collector
+from htlogging.collector import Collector, _http
 from htlogging.collector._log import MAX_EVENTS, MAX_REQUESTS
 from htlogging.collector._vocabulary import Vocabulary, table_of
 
@@ -478,25 +478,33 @@ class TestPage:
 
 
 class TestConnections:
-    def test_one_too_many(self, collector, monkeypatch):
-        """Connections are bounded; one more is told so and closed."""
-        monkeypatch.setattr("htlogging.collector._http.MAX_CONNECTIONS", 3)
-        port = int(collector.url.rpartition(":")[2])
-        idle = [socket.create_connection(("127.0.0.1", port), HANG) for _ in range(3)]
-        while len(collector._server._open) < 3:
-            pass
-        with socket.create_connection(("127.0.0.1", port), HANG) as more:
-            assert more.recv(100).startswith(b"HTTP/1.1 503 ")
-        for connection in idle:
-            connection.close()
+    @pytest.fixture
+    def connect(self):
+        """Return a function that starts a server and returns what connects to it."""
+        servers = []
 
-    def test_silent(self, monkeypatch):
+        def start(**limits):
+            # No request comes, so nothing is asked for an answer.
+            server = _http.Server(0, None, None, None, **limits)
+            servers.append(server)
+            threading.Thread(target=server.serve).start()
+            return lambda: socket.create_connection(server.server_address, HANG)
+
+        yield start
+        for server in servers:
+            server.stop(HANG)
+
+    def test_one_too_many(self, connect):
+        """Connections are bounded; one more is told so and closed."""
+        one = connect(most=3)
+        # The server accepts them in their order.
+        with one(), one(), one(), one() as more:
+            assert more.recv(100).startswith(b"HTTP/1.1 503 ")
+
+    def test_silent(self, connect):
         """A connection that says nothing is closed after a while."""
-        monkeypatch.setattr("htlogging.collector._http._Connection.timeout", 0.05)
-        with Collector() as collector:
-            port = int(collector.url.rpartition(":")[2])
-            with socket.create_connection(("127.0.0.1", port), HANG) as silent:
-                assert silent.recv(1) == b""
+        with connect(idle=0.05)() as silent:
+            assert silent.recv(1) == b""
 
 
 class TestVocabulary:

@@ -37,7 +37,7 @@ CROWD = 1_000
 @pytest.fixture(autouse=True)
 def _nothing_bound():
     htlogging.clear()
-    _propagation._told.clear()
+    _propagation._lines = _propagation.Lines()
     yield
     assert htlogging.get() == {}
 
@@ -110,10 +110,8 @@ class TestTravel:
                 assert _propagation.packed() is None
         assert caplog.text.count("does not travel") == 1
 
-    def test_lines_have_a_bound(self, caplog, monkeypatch):
+    def test_lines_have_a_bound(self, caplog):
         """One a minute, with how many jobs it is about; another kind has its own."""
-        now = [0.0]
-        monkeypatch.setattr(_propagation.clock, "monotonic", lambda: now[0])
         for _ in range(10):
             with _propagation.job("{"), htlogging.scope(a="x" * 20_000):
                 _propagation.packed()
@@ -121,9 +119,16 @@ class TestTravel:
             "a job's bound fields cannot be read, and are left out [htlogging]",
             "what is bound here does not travel with the job",
         ]
-        now[0] = 61.0
-        _propagation.job("{")
-        assert caplog.messages[-1].endswith("left out (10 jobs) [htlogging]")
+        now = 0.0
+        lines = _propagation.Lines(lambda: now)
+        for _ in range(10):
+            lines.write("left out")
+        now = 61.0
+        lines.write("left out")
+        assert caplog.messages[2:] == [
+            "left out [htlogging]",
+            "left out (10 jobs) [htlogging]",
+        ]
 
     @pytest.mark.parametrize(
         "text",

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from htlogging.collector._messages import Reply
     from htlogging.collector._page import Answer, Page
 
-# Connections at the same time: each is a thread. One more is answered 503 and closed.
+# Connections at the same time: each is a thread.
 MAX_CONNECTIONS = 500
-# Seconds that a connection may be silent, between requests and within one.
+# Seconds of silence after which a connection is closed.
 IDLE = 60.0
 
 # Seconds before the next look, when the process has no descriptor left for a connection.
@@ -60,6 +60,8 @@ class Server(ThreadingHTTPServer):
         scripted: Called with the path of each POST; returns the scripted answer, if any.
         receive: Called with each request; returns the answer, with status and body.
         page: Answers the requests that belong to the page and not to the wire.
+        most: Connections at the same time. One more is answered 503 and closed.
+        idle: Seconds that a connection may be silent, between requests and within one.
 
     Raises:
         OSError: The port cannot be used.
@@ -72,16 +74,21 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = os.name == "posix"
     request_queue_size = 128
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         port: int,
         scripted: Callable[[str], Reply | None],
         receive: Callable[[Arrival, Reply | None], Reply],
         page: Page,
+        *,
+        most: int = MAX_CONNECTIONS,
+        idle: float = IDLE,
     ) -> None:
         self.scripted = scripted
         self.receive = receive
         self.page = page
+        self.idle = idle
+        self._most = most
         self.stopping = threading.Event()  # wakes answers that are delayed
         # Guards _open and _count; notified when a connection has ended. The accepting
         # thread adds, the connections' threads take away. A forked child does not use
@@ -155,7 +162,7 @@ class Server(ThreadingHTTPServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Refuse a connection that is one too many."""
         with self._changed:
-            full = len(self._open) >= MAX_CONNECTIONS
+            full = len(self._open) >= self._most
         if full:
             with suppress(OSError):
                 request.settimeout(0.0)
@@ -184,8 +191,12 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # So that a short answer is sent at once, without waiting for an acknowledgement.
     disable_nagle_algorithm = True
-    timeout = IDLE
     server: Server
+
+    def setup(self) -> None:
+        """Set the connection's timeout, and its files."""
+        self.request.settimeout(self.server.idle)
+        super().setup()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Print nothing."""

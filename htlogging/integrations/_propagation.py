@@ -12,6 +12,7 @@ from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # The header, label or option that carries it.
@@ -28,9 +29,33 @@ _MAX_DEPTH = 16
 # Seconds between two lines of the same kind.
 _QUIET = 60.0
 
-# Line -> when it was written last, and how many jobs no line has counted since. A thread
-# that comes between may lose a count.
-_told: dict[str, tuple[float, int]] = {}
+
+class Lines:
+    """
+    Lines about jobs: one of a kind at once, later ones once a minute with their count.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = clock.monotonic) -> None:
+        self._clock = clock
+        # Line -> when it was written last, and how many jobs no line has counted since. A
+        # thread that comes between may lose a count.
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def write(self, line: str) -> None:
+        """Write a line, or count it."""
+        now = self._clock()
+        last, untold = self._told.get(line, (-_QUIET, 0))
+        if now - last < _QUIET:
+            self._told[line] = last, untold + 1
+            return
+        self._told[line] = now, 0
+        say("%s%s", line, f" ({untold + 1} jobs)" if untold else "")
+
+
+_lines = Lines()
 
 
 def packed() -> str | None:
@@ -40,7 +65,7 @@ def packed() -> str | None:
         return None
     text = _json(fields)
     if text is None or len(text) > MAX_BYTES:
-        _report(
+        _lines.write(
             "what is bound here does not travel with the job: it has more than "
             f"{MAX_BYTES:,} bytes; bind less"
         )
@@ -62,7 +87,7 @@ def job(text: object) -> ScopeBlock:
             fields = bindable.check(json.loads(text))
         except (ValueError, AttributeError, RecursionError):
             # Not ours, or of another version: the job itself must run.
-            _report("a job's bound fields cannot be read, and are left out")
+            _lines.write("a job's bound fields cannot be read, and are left out")
             fields = {}
     return ScopeBlock(fields)
 
@@ -70,17 +95,6 @@ def job(text: object) -> ScopeBlock:
 def eager() -> ScopeBlock:
     """Return a scope for a job that runs where it is enqueued."""
     return ScopeBlock({k: v for k, v in current().items() if k not in _ONCE})
-
-
-def _report(line: str) -> None:
-    """Write a line at once, and later ones of its kind once a minute with their count."""
-    now = clock.monotonic()
-    last, untold = _told.get(line, (-_QUIET, 0))
-    if now - last < _QUIET:
-        _told[line] = last, untold + 1
-        return
-    _told[line] = now, 0
-    say("%s%s", line, f" ({untold + 1} jobs)" if untold else "")
 
 
 def _json(fields: dict[str, Any]) -> str | None:
