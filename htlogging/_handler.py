@@ -7,12 +7,12 @@ import math
 from logging.handlers import QueueHandler
 
 from htlogging._delivery import admission
-from htlogging._event import filtering, origin, passed_over, strays
+from htlogging._event import filtering, origin, passed_over, strays, user_code
 from htlogging._event.elsewhere import known_of
 from htlogging._event.encoder import encode
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, to_event
-from htlogging._event.rejections import is_by_signal, is_foreign
+from htlogging._event.rejections import is_foreign
 from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
@@ -159,7 +159,7 @@ class HtEventsHandler(QueueHandler):
             passed = self.filter(record)
         except Exception as exc:
             # A filter is the application's code; its error must not reach the request.
-            if known.call is not None and is_by_signal(exc):
+            if known.call is not None and user_code.is_passing(exc):
                 raise
             self._pipeline.rejections.hand_over(record, self)
             return False

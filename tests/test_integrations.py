@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 
 import pytest
 
@@ -317,6 +318,27 @@ class TestUser:
         assert made["userId"] is None
         assert "user_id" in caplog.text
         assert "secret" not in caplog.text
+
+    def test_a_time_limit(self, kind, ht_events):
+        """What a signal handler raises amid the function goes to the application."""
+        caught = []
+
+        def limit(*_):
+            raise TimeoutError("the application's")
+
+        def app():
+            try:
+                htevents.track(event="Order completed")
+            except TimeoutError as exc:
+                caught.append(exc)
+
+        before = signal.signal(signal.SIGINT, limit)
+        try:
+            kind(app, user_id=lambda _: signal.raise_signal(signal.SIGINT)).ask()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert [str(exc) for exc in caught] == ["the application's"]
+        assert ht_events == []
 
     def test_a_function_that_logs_an_event(self, kind, ht_events):
         """Its own event has what is known until then; there is no circle."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import datetime as dt
 import functools
 import logging
 import opcode
@@ -12,12 +14,14 @@ import signal
 import socket
 import sys
 import threading
+import uuid
+from collections.abc import Mapping
 from unittest.mock import Mock
 
 import pytest
 
-from htlogging import HtEventsHandler
-from htlogging._event import origin
+from htlogging import HtEventsFormatter, HtEventsHandler
+from htlogging._event import coercion, containers, libraries, origin
 from htlogging._process.interruption import RAISE, by_signal, by_thread
 from htlogging.collector import Reply
 from htlogging.htevents import Client
@@ -115,6 +119,182 @@ class TestRequest:
         client.join()
 
 
+def strike():
+    """Have the signal handler run here."""
+    signal.raise_signal(signal.SIGALRM)
+
+
+class Text:
+    """An object whose text is interrupted."""
+
+    def __str__(self):
+        """Be interrupted."""
+        strike()
+        return "text"
+
+    __repr__ = __str__
+
+
+class Inner(Mapping):
+    """A mapping whose reading is interrupted."""
+
+    def __iter__(self):
+        """Be interrupted."""
+        strike()
+        return iter("a")
+
+    def __getitem__(self, _):
+        """Return a value."""
+        return 1
+
+    def __len__(self):
+        """Return how many there are."""
+        return 1
+
+
+@dataclasses.dataclass
+class Row:
+    """An object with a field that is interrupted."""
+
+    @property
+    def field(self):
+        """Be interrupted."""
+        strike()
+        return 1
+
+    field: int
+
+    @field.setter
+    def field(self, _):
+        """Take nothing."""
+
+
+class Zone(dt.tzinfo):
+    """A time zone that is interrupted."""
+
+    def utcoffset(self, _):
+        """Be interrupted."""
+        strike()
+        return dt.timedelta(hours=1)
+
+
+class Id(uuid.UUID):
+    """An id that is interrupted."""
+
+    def __str__(self):
+        """Be interrupted."""
+        strike()
+        return "id"
+
+
+class Interrupted(HtEventsFormatter):
+    """A formatter whose hook is interrupted."""
+
+    def to_event(self, record):
+        """Be interrupted."""
+        strike()
+        return super().to_event(record)
+
+
+@pytest.mark.usefixtures("apart")
+class TestValues:
+    @pytest.mark.parametrize("error", [TimeLimit, RuntimeError, ValueError])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"properties": {"text": Text()}},
+            {"properties": {"in": [{"the": {"depth": Text()}}]}},
+            {"properties": {Text(): 1}},
+            {"properties": {(Text(),): 1}},
+            {"properties": {"partial": functools.partial(print, Inner())}},
+            {"properties": {"inner": Inner()}},
+            {"properties": Inner()},
+            {"properties": {"row": Row(1)}},
+            {"context": Inner()},
+            {"integrations": {"all": Text()}},
+            {"user_id": Id(int=1)},
+            {"timestamp": dt.datetime(2024, 1, 1, tzinfo=Zone())},
+            {"properties": {"at": dt.datetime(2024, 1, 1, tzinfo=Zone())}},
+        ],
+        ids=str.split(
+            "text deep key keys partial inner properties row context integrations id "
+            "timestamp at"
+        ),
+    )
+    def test_of_a_signal_handler(self, collector, alarm, given, error):
+        """Amid the application's code in a value, it is no failure of that code."""
+        client = Client("KEY", host=collector.url)
+        raised = error("the application's")
+        alarm(handlers(raised)["function"], 0)
+        with pytest.raises(error) as caught:
+            client.track(**{"user_id": "user123", "event": "Order", **given})
+        assert caught.value is raised
+        assert client.stats.accepted == client.stats.rejected == 0
+
+    def test_in_a_formatter(self, collector, alarm):
+        """Nor amid a formatter's hook."""
+        client = Client("KEY", host=collector.url)
+        client.logger.handlers[0].setFormatter(Interrupted())
+        raised = TimeLimit()
+        alarm(handlers(raised)["function"], 0)
+        with pytest.raises(TimeLimit) as caught:
+            client.track("user123", "Order")
+        assert caught.value is raised
+
+    def test_by_another_thread(self, collector):
+        """So it is with what another thread has set."""
+        client = Client("KEY", host=collector.url)
+        thread = ctypes.c_ulong(threading.get_ident())
+
+        class Struck:
+            def __str__(self):
+                set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                set_exception(thread, ctypes.py_object(Told))
+                return "a text"
+
+        with pytest.raises(Told):
+            client.track("user123", "Order", {"text": [Struck()]})
+
+    def test_between(self, collector, alarm):
+        """Nor between the application's code and the next, wherever it strikes."""
+        client = Client("KEY", host=collector.url)
+        raised = TimeLimit()
+        alarm(handlers(raised)["function"], 0)
+        files = {module.__file__ for module in (coercion, containers, libraries)}
+        number, out = 0, True
+        while out:
+            number += 17  # lines: a prime number, to meet all sorts of them
+            end = strike_in(files, number)
+            try:
+                client.track("user123", "Order", {"rows": [{1, (2, 3)}, object()]})
+                out = False
+            except TimeLimit as exc:
+                assert exc is raised  # noqa: PT017
+            finally:
+                end()
+        assert number > 100
+        assert client.stats.accepted == 1
+
+
+def strike_in(files, number):
+    """Strike before this line that runs in these files; return how to end that."""
+    before = sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal number
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            number -= 1
+            if number == 0:
+                sys.settrace(before)
+                strike()
+        return trace
+
+    sys.settrace(trace)
+    return lambda: sys.settrace(before)
+
+
 class Told(Exception):
     """One with a text of its own, as RQ's JobTimeoutException has."""
 
@@ -171,6 +351,7 @@ class TestByThread:
             lambda: bytes(sys.maxsize),
             lambda: next(iter(())),
             lambda: queue.SimpleQueue().get_nowait(),
+            lambda: raise_in_c(TimeLimit, b"a library that is not known"),
         ],
     )
     def test_of_the_call(self, fail):
@@ -180,7 +361,7 @@ class TestByThread:
         assert by_thread([caught.value]) is None
 
     def test_without_ctypes(self, monkeypatch):
-        """Where nothing can set one, an error of an unknown library is none of it."""
+        """Where nothing can set one, an error of C code is none of it."""
         with pytest.raises(TimeLimit) as caught:
             raise_in_c(TimeLimit)
         assert by_thread([caught.value]) is caught.value
@@ -192,7 +373,7 @@ class TestByThread:
         assert opcode.opmap["RAISE_VARARGS"] == RAISE
 
     def test_on_a_sending_thread(self, collector, monkeypatch):
-        """There an error of an unknown library is an outage, with the waits of one."""
+        """There an error of C code is an outage, with the waits of one."""
         resolve, failed = socket.getaddrinfo, []
 
         def fail_once(*args, **options):
@@ -210,9 +391,13 @@ class TestByThread:
         assert (stats.delivered, stats.failed, stats.retries) == (1, 0, 1)
 
 
-def raise_in_c(error):
+def raise_in_c(error, text=None):
     """Raise it as C code does: no `raise` stands where it appears."""
-    ctypes.pythonapi.PyErr_SetString(ctypes.py_object(error), b"of a library")
+    kind = ctypes.py_object(error)
+    if text is None:
+        ctypes.pythonapi.PyErr_SetNone(kind)
+    else:
+        ctypes.pythonapi.PyErr_SetString(kind, text)
 
 
 def raise_(error):
@@ -226,11 +411,6 @@ class TestBySignal:
         with pytest.raises(FileNotFoundError) as caught:
             os.stat("/nowhere/at/all")
         assert by_signal([caught.value]) is None
-
-    def test_without_signal(self, monkeypatch):
-        """Where nothing has imported `signal`, no handler is set."""
-        monkeypatch.delitem(sys.modules, "signal")
-        assert by_signal([OSError()]) is None
 
     def test_on_another_thread(self):
         """Handlers run on the main thread alone."""

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from pythonjsonlogger import defaults
 
-from htlogging._event import containers, libraries
+from htlogging._event import containers, libraries, user_code
 from htlogging.exceptions import EventTooLarge
 
 if TYPE_CHECKING:
@@ -106,9 +106,10 @@ def id_text(value: Any) -> str | None:
             return None
         if is_number or issubclass(kind, UUID):
             return str.__str__(str(value))
-    except Exception:  # noqa: BLE001
+    except Exception as exc:
         # User code, a signalling NaN, or an int of more than 4,300 digits.
-        return None
+        if user_code.is_passing(exc):
+            raise
     return None
 
 
@@ -217,7 +218,7 @@ class _Walk:
                 or (depth == _EVENT_LEVELS and type(value) is dict)
                 or type(value) in _KINDS
             )
-            if ours and isinstance(exc, RecursionError):
+            if (ours and isinstance(exc, RecursionError)) or user_code.is_passing(exc):
                 raise
             return self.text_of(value)
 
@@ -265,7 +266,7 @@ class _Walk:
         """Convert any object to its `str()`, if that is sure to be of a bounded size."""
         if id(value) not in self.known:
             self.ensure_room(containers.text_size(value, self.left))
-        return self.string(self.once(value, defaults.unknown_default))
+        return self.string(self.once(value, user_code.text_of))
 
     def ensure_room(self, size: int) -> None:
         """Raise if the bytes are over the budget."""
@@ -316,8 +317,9 @@ class _Walk:
                 return self.string(json.dumps(plain_key))
         except EventTooLarge:
             raise
-        except Exception:  # noqa: BLE001, S110
-            pass  # as in `any`
+        except Exception as exc:
+            if user_code.is_passing(exc):  # as in `any`
+                raise
         return self.text_of(key)
 
     def other(self, value: Any, depth: int) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger import defaults
 
 from htlogging._event import libraries
+from htlogging._event.user_code import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,7 +73,9 @@ def text_size(value: Any, most: int) -> int:
             try:
                 size += _own_size(part)
                 parts = _parts(part, most - size + 1) if size <= most else None
-            except Exception:  # noqa: BLE001
+            except Exception as exc:
+                if is_passing(exc):
+                    raise
                 # User code: a false `__class__`, an iterator. `repr` may know better.
                 size, parts = size + 1, None
             if size > most:
@@ -121,5 +124,7 @@ def _parts(value: Any, most: int) -> list[Any] | None:
 def _field(value: Any, name: str) -> Any:
     try:
         return getattr(value, name)
-    except Exception:  # noqa: BLE001  (a slot that is not set; user code in a property)
+    except Exception as exc:  # a slot that is not set; user code in a property
+        if is_passing(exc):
+            raise
         return None

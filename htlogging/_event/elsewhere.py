@@ -6,6 +6,7 @@ import logging
 
 from htlogging._event import noting, origin
 from htlogging._event.origin import ORIGIN, Origin, has_fields
+from htlogging._event.user_code import is_passing
 from htlogging._process import fork
 from htlogging._scopes.bindings import current
 
@@ -79,6 +80,8 @@ def marks() -> frozenset[Any]:
         return TOOLS
     try:
         bare = _LOGGER.makeRecord("", 0, "", 0, "", (), None)
-    except Exception:  # noqa: BLE001
+    except Exception as exc:
+        if is_passing(exc):
+            raise
         return TOOLS  # the factory is the application's code
     return TOOLS | frozenset(vars(bare))

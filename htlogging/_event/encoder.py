@@ -10,6 +10,7 @@ library's. What these refuse or would write wrongly is first made plain by `coer
 from __future__ import annotations
 
 from htlogging._event import iso8601
+from htlogging._event.user_code import is_passing
 from htlogging._process import fork
 from htlogging.exceptions import EventTooLarge
 
@@ -77,9 +78,11 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
         parts = [event]
     try:
         data = _dumps(event) if _check(parts, limit) else _stdlib_dumps(event)
-    except _NOT_PLAIN:
+    except _NOT_PLAIN as exc:
         # Not plain, or another thread changed a dict meanwhile. The slow way handles
-        # both. What else there is a signal handler has raised.
+        # both.
+        if not _is_of_encoder(exc) and is_passing(exc):
+            raise
         with fork.importing:
             from htlogging._event import coercion
 
@@ -87,6 +90,15 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
     if len(data) > limit:
         raise EventTooLarge(len(data), limit)
     return data
+
+
+def _is_of_encoder(error: Exception) -> bool:
+    """Return whether a C encoder or a check here has raised an error, as most are."""
+    # `is_passing` would double the time of an event with a NaN.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    return trace is None and (bool(error.args) or type(error) is _NotPlain)
 
 
 def _check(level: list[Any], limit: int) -> bool:  # noqa: C901, PLR0912

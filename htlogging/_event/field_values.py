@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from htlogging._event import iso8601
+from htlogging._event.user_code import is_passing
 from htlogging._process import fork
 from htlogging.exceptions import InvalidEvent
 
@@ -31,7 +32,9 @@ def as_dict(value: Any, name: str) -> dict[str, Any]:
         if issubclass(type(value), Mapping):
             return dict(value)
         empty = not value
-    except Exception:  # noqa: BLE001
+    except Exception as exc:
+        if is_passing(exc):
+            raise
         # User code: a mapping, or the truth of an array, may raise.
         empty = False
     if empty:
@@ -117,6 +120,8 @@ def timestamp_text(value: Any) -> str:
     try:
         text = iso8601.timestamp_text(value)
     except Exception as exc:
+        if is_passing(exc):
+            raise
         # A tzinfo is user code; and in the year 1 a conversion may leave the calendar.
         raise InvalidEvent(
             f"{_both('ht_timestamp')} has a time zone that does not work: {_kind(exc)}"

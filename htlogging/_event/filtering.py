@@ -14,7 +14,7 @@ from logging import Filterer, LogRecord
 from htlogging._event.elsewhere import STANDARD, known_of
 from htlogging._event.noting import UNUSUAL, is_of_logging
 from htlogging._event.origin import ORIGIN, Origin, has_fields
-from htlogging._event.rejections import is_by_signal
+from htlogging._event.user_code import is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _saving(
             except (RecursionError, MemoryError):
                 pass
             except UNUSUAL as exc:
-                if is_by_signal(exc):
+                if is_passing(exc):
                     raise
         return passed
 

@@ -17,7 +17,7 @@ from logging import LogRecord
 from htlogging._event import strays, unheard
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
-from htlogging._event.rejections import is_by_signal
+from htlogging._event.user_code import is_passing
 from htlogging._process import fork
 from htlogging._scopes.bindings import current
 
@@ -195,7 +195,7 @@ def _noting(  # noqa: C901
         except (RecursionError, MemoryError):
             pass
         except UNUSUAL as exc:
-            if is_by_signal(exc):
+            if is_passing(exc):
                 raise
         return record
 

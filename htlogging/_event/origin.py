@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from htlogging._event import strays
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
+from htlogging._event.user_code import is_passing
 from htlogging._process import fork
 from htlogging._scopes.bindings import current
 
@@ -207,5 +208,7 @@ def _plain(value: Mapping[Any, Any]) -> Any:
         from htlogging._event import coercion
     try:
         return coercion.plain(dict(value), _TRAVELLING, _DEPTH)
-    except Exception:  # noqa: BLE001
+    except Exception as exc:
+        if is_passing(exc):
+            raise
         return {}  # too large, or too little stack is left

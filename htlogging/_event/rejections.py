@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from htlogging._event import origin
+from htlogging._event.user_code import is_passing
 from htlogging._metrics.figures import figures
-from htlogging._process import fork
 from htlogging._report.mistakes import what_is_wrong, where
 
 TYPE_CHECKING = False
@@ -67,18 +67,12 @@ def is_foreign(
     """
     Return whether an exception goes to the caller as it is.
 
-    A call of the facade raises what a signal handler raises in it. Plain logging does
-    what every handler of the standard library does: `handleError` has it. So has it what
-    a formatter raises, or a lack of stack or memory.
+    A call of the facade raises what a signal handler or another thread raises in it.
+    Plain logging does what every handler of the standard library does: `handleError` has
+    it. So has it what a formatter raises, or a lack of stack or memory.
     """
-    if origin.call_of(record) is None or formatter is not None:
+    if origin.call_of(record) is None:
         return False
+    if formatter is not None:
+        return is_passing(error)
     return not isinstance(error, (RecursionError, MemoryError))
-
-
-def is_by_signal(error: Exception) -> bool:
-    """Return whether a signal handler has raised an exception that came out of foreign code."""
-    # Late: it is needed seldom.
-    with fork.importing:
-        from htlogging._process.interruption import by_signal
-    return by_signal([error]) is not None

@@ -8,7 +8,7 @@ from logging import INFO
 from htlogging._event import filtering, origin
 from htlogging._event.origin import Call
 from htlogging._event.record import to_event
-from htlogging._event.rejections import is_by_signal
+from htlogging._event.user_code import is_passing
 from htlogging._handler import pipeline_of
 from htlogging.exceptions import InvalidEvent
 from htlogging.htevents._caller import caller, refuse
@@ -81,7 +81,7 @@ def _filter(
         return logger.filter(record)
     except Exception as exc:
         # A filter is the application's code; its error must not reach the request.
-        if is_by_signal(exc):
+        if is_passing(exc):
             raise
         pipeline_of(first).rejections.hand_over(record, first)
         return False

@@ -10,6 +10,7 @@ import threading
 from urllib.parse import quote
 
 from htlogging._event import bindable
+from htlogging._event.user_code import is_passing
 from htlogging._scopes.bindings import innermost
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookies
@@ -126,7 +127,9 @@ class Visit:
         if fields is None:
             try:
                 fields = read(self._request, self._options)
-            except Exception as exc:  # noqa: BLE001
+            except Exception as exc:
+                if is_passing(exc):
+                    raise
                 # Whatever a client may send: the application logs on.
                 self._report(f"cannot read a request: {type(exc).__name__}")
                 fields = {}
@@ -143,7 +146,9 @@ class Visit:
             bindable.check({"ht_user_id": user_id})
         except InvalidField as exc:
             self._report(f"the middleware's option user_id returned no id: {exc}")
-        except Exception as exc:  # noqa: BLE001  (the application's code)
+        except Exception as exc:  # the application's code
+            if is_passing(exc):
+                raise
             self._report(f"the middleware's option user_id raised {type(exc).__name__}")
         else:
             return user_id
