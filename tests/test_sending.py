@@ -141,6 +141,41 @@ class TestWithoutThreads:
         assert 0 < queue.tries < 100
 
 
+class Connecting:
+    """A way to a server that takes its time to connect."""
+
+    def __init__(self):
+        self.is_asked = threading.Event()
+        self.is_open = threading.Event()
+
+    def open(self):
+        """Connect."""
+        self.is_asked.set()
+        self.is_open.wait(HANG)
+
+    def close(self):
+        """Do nothing."""
+
+
+class TestStart:
+    def test_is_not_woken(self):
+        """A call does not wake a thread that has not looked for events yet."""
+        settings, queue = Settings({"write_key": "KEY"}), MemoryQueue(100)
+        outcomes = Outcomes(settings, queue, Counters(), Report(lambda: 0.0))
+        transport = Connecting()
+        worker = Worker(settings, queue, outcomes, lambda: transport)
+        queue.put(b"{}")
+        worker.wake()
+        try:
+            assert transport.is_asked.wait(HANG)
+            wake_at, thread = worker.wake_when
+            assert queue.put(b"{}") < wake_at
+            assert thread.locked()
+        finally:
+            worker.disown()
+            transport.is_open.set()
+
+
 class TestIdle:
     def test_dropped_clients(self, make, collector):
         """What nobody holds goes away: threads, connections and handlers."""

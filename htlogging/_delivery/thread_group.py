@@ -80,6 +80,9 @@ class ThreadGroup:
             # Not refused for a while: a fork that no hook tells of copies that.
             return False
         number = next(self._numbers)
+        # Other callers need not ask for as long as the threads are on their way; they
+        # write theirs, and whoever came between is seen by `_start_all`'s call.
+        worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         try:
             # Not Thread.start: it waits for the thread, and an exception that a signal
             # handler raises meanwhile comes out as another one.
@@ -91,9 +94,6 @@ class ThreadGroup:
             return False
         # Only now: cut short before, the next caller asks again, which does no harm.
         self._asked = (number, now + _AGAIN)
-        # Other callers need not ask. It counts for as long as the threads are on their
-        # way; they write theirs, and whoever came between is seen by `_start_all`'s call.
-        worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         return True
 
     def _refuse(self, worker: Worker, why: RuntimeError) -> None:
@@ -116,6 +116,9 @@ class ThreadGroup:
                 self._threads = threads
                 while len(self._threads) < self._count:
                     one = SendingThread(worker, f"htlogging-{len(self._threads)}")
+                    if not self._threads:
+                        # No other one waits to be woken.
+                        one.announce()
                     self._threads = [*self._threads, one]
                     one.start()
         except RuntimeError as exc:
