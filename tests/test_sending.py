@@ -22,6 +22,7 @@ from htlogging._delivery import environment
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.worker import Worker
+from htlogging._process import shutdown
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report.report import Report
 from htlogging._settings import Settings
@@ -304,14 +305,29 @@ class _Interruption:
         return self._trace
 
 
-@pytest.mark.usefixtures("apart")
+@pytest.mark.usefixtures("apart", "alone")
 class TestEveryLine:
     """What `TestPairs` shows at moments that chance chooses, at each line there is."""
 
+    # Each line takes some milliseconds; most of them are looked at by the slow tests.
+    STEPS = pytest.mark.parametrize(
+        ("way", "step"),
+        [
+            ("memory", 7),
+            pytest.param("memory", 1, marks=pytest.mark.slow),
+            pytest.param("spool", 5, marks=pytest.mark.slow),
+        ],
+    )
+
+    @pytest.fixture
+    def alone(self, monkeypatch):
+        """Hide the handlers that earlier tests have left: metrics are of all that live."""
+        monkeypatch.setattr(shutdown, "_handlers", weakref.WeakKeyDictionary())
+
     @pytest.mark.parametrize("inner", ["flush", "join"])
     @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join", "metrics"])
-    @pytest.mark.parametrize("way", WAYS)
-    def test_delivers_at_once(self, make, collector, way, outer, inner):
+    @STEPS
+    def test_delivers_at_once(self, make, collector, way, step, outer, inner):
         """The handler's call ends with all delivered, whatever it interrupts."""
         client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
@@ -326,8 +342,6 @@ class TestEveryLine:
             elif not do(inner) or n not in numbers(collector) or client.stats.queued:
                 missing.append(n)
 
-        # Metrics are of all handlers that live, those of other tests too.
-        step = 11 if outer == "metrics" else 1 if way == "memory" else 5
         for line in itertools.count(1, step):
             assert do("track")
             interruption = _Interruption(line, interrupt)
@@ -342,8 +356,8 @@ class TestEveryLine:
 
     # A file whose use is interrupted is not closed, but freed later.
     @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-    @pytest.mark.parametrize("way", WAYS)
-    def test_shutdown_of_logging(self, make, collector, way):
+    @STEPS
+    def test_shutdown_of_logging(self, make, collector, way, step):
         """`logging.shutdown` delivers in a signal handler that interrupts `log.info`."""
         client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
         log, (handler,) = client.logger, client.logger.handlers
@@ -362,7 +376,7 @@ class TestEveryLine:
             if n not in numbers(collector) and not client.flush(HANG):
                 missing.append(n)
 
-        for line in itertools.count(1, 1 if way == "memory" else 5):
+        for line in itertools.count(1, step):
             interruption = _Interruption(line, interrupt, htlogging, logging)
             interruption.during(say)
             assert not missing, f"interrupted at line {line}"
