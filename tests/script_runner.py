@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
+from unittest import mock
+
+from htlogging._cli.main import main
 
 # Seconds after which a script, or whatever else is waited for, is taken to hang.
 HANG = 60
@@ -57,17 +62,53 @@ def python(*arguments, cwd=None, **environ):
         cwd: The folder where it runs.
         environ: As in `run`.
     """
-    merged = {**os.environ, **environ}
     ended = subprocess.run(
         [sys.executable, *map(str, arguments)],
         check=False,
         cwd=cwd,
-        env={name: value for name, value in merged.items() if value is not None},
+        env=_environment(environ),
         capture_output=True,
         encoding="utf-8",
         timeout=HANG,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def here(*arguments, stdin=b"", **environ):
+    """
+    Run a command of ours in this process, which takes a tenth of the time of another one.
+
+    For what the command says and does. Signals, terminals, readers that go away and the
+    lines of other loggers need a process of their own.
+
+    Args:
+        arguments: Of the command line.
+        stdin: What can be read there.
+        environ: As in `run`.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, _environment(environ), clear=True),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8")),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exc:  # argparse's
+            status = exc.code
+        texts = [_text_of(stream) for stream in (out, err)]
+    return Ended(status, *texts)
+
+
+def _text_of(stream):
+    stream.flush()
+    return stream.buffer.getvalue().decode("utf-8")
+
+
+def _environment(changes):
+    merged = {**os.environ, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def until(reached, seconds=HANG):

@@ -1,4 +1,4 @@
-"""`python -m htlogging spool`: real processes, real spools, a real collector."""
+"""`python -m htlogging spool`: real spools, a real collector."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import os
 import pty
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, here
 from spool_files import row_of
 
 from htlogging.collector import Reply
@@ -50,29 +51,17 @@ with Collector() as collector:
 """
 
 
-def spool(*arguments, host=None, key="KEY", **options):
-    """Run a command to its end; return it with its text."""
-    environ = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    environ.pop("HTEVENTS_HOST", None)
-    environ.pop("HTEVENTS_WRITE_KEY", None)
-    if host is not None:
-        environ.update(HTEVENTS_HOST=host, HTEVENTS_WRITE_KEY=key)
-    return subprocess.run(
-        [sys.executable, "-m", "htlogging", "spool", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=HANG,
-        env=environ,
-        **options,
-    )
+def spool(*arguments, host=None):
+    """Run a command to its end."""
+    key = None if host is None else "KEY"
+    return here("spool", *arguments, HTEVENTS_HOST=host, HTEVENTS_WRITE_KEY=key)
 
 
-def output(*arguments, **options):
+def output(*arguments, host=None):
     """Run a command that goes well; return what it prints."""
-    ended = spool(*arguments, **options)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
+    ended = spool(*arguments, host=host)
+    assert (ended.status, ended.err) == (0, "")
+    return ended.out
 
 
 @contextmanager
@@ -92,13 +81,20 @@ def filling(path, life="dies"):
         process.communicate(timeout=HANG)
 
 
-@pytest.fixture
-def path(tmp_path):
-    """Return a spool whose process is dead."""
-    made = tmp_path / "events.db"
-    with filling(made) as process:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Return a folder with a spool whose process is dead."""
+    folder = tmp_path_factory.mktemp("filled")
+    with filling(folder / "events.db") as process:
         process.wait(HANG)
-    return made
+    return folder
+
+
+@pytest.fixture
+def path(filled, tmp_path):
+    """Return a spool whose process is dead, of the test's own."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "events.db"
 
 
 def listed(path, *which):
@@ -197,8 +193,8 @@ class TestErrors:
         """A file that is not there is told of in a line, and not made."""
         action, *others = arguments
         ended = spool(action, tmp_path / "none.db", *others, host="http://127.0.0.1:9")
-        assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"error: {tmp_path}/none.db: no such file\n"
+        assert (ended.status, ended.out) == (1, "")
+        assert ended.err == f"error: {tmp_path}/none.db: no such file\n"
         assert list(tmp_path.iterdir()) == []
 
     def test_other_files(self, tmp_path):
@@ -213,8 +209,8 @@ class TestErrors:
             (database, "not a spool but a database of another program"),
         ):
             ended = spool("status", path)
-            assert ended.returncode == 1
-            assert ended.stderr == f"error: {path}: {why}\n"
+            assert ended.status == 1
+            assert ended.err == f"error: {path}: {why}\n"
 
     def test_later_version(self, path):
         """A file of a later version is left alone."""
@@ -222,16 +218,16 @@ class TestErrors:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
         ended = spool("list", path)
-        assert ended.returncode == 1
-        assert "written by a later version of htlogging" in ended.stderr
+        assert ended.status == 1
+        assert "written by a later version of htlogging" in ended.err
 
     @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
     def test_file_of_another_user(self, path):
         """Only a spool's owner changes it; others may look, if they can read it."""
         os.chown(path, 12345, -1)
         ended = spool("drop", path, "--all", "--yes")
-        assert ended.returncode == 1
-        assert ended.stderr == f"error: {path}: the file belongs to another user\n"
+        assert ended.status == 1
+        assert ended.err == f"error: {path}: the file belongs to another user\n"
         assert len(listed(path)) == 8
 
     @pytest.mark.parametrize(
@@ -251,8 +247,8 @@ class TestErrors:
     def test_usage(self, path, arguments, text):
         """A command line that makes no sense: exit status 2, nothing done."""
         ended = spool(arguments[0], path, *arguments[1:])
-        assert (ended.returncode, ended.stdout) == (2, "")
-        assert text in ended.stderr
+        assert (ended.status, ended.out) == (2, "")
+        assert text in ended.err
         assert len(listed(path)) == 8
 
 
@@ -350,8 +346,8 @@ class TestShow:
     def test_no_such_event(self, path, number):
         """An id that is not there: one line."""
         ended = spool("show", path, number)
-        assert ended.returncode == 1
-        assert ended.stderr == f"error: {path}: there is no event {number}\n"
+        assert ended.status == 1
+        assert ended.err == f"error: {path}: there is no event {number}\n"
 
 
 class TestDrop:
@@ -382,8 +378,8 @@ class TestDrop:
     def test_unknown_id(self, path):
         """All of the ids, or none."""
         ended = spool("drop", path, "--id", "1", "--id", "99", "--yes")
-        assert ended.returncode == 1
-        assert ended.stderr == "error: there is no event 99; nothing was dropped\n"
+        assert ended.status == 1
+        assert ended.err == "error: there is no event 99; nothing was dropped\n"
         assert len(listed(path)) == 8
 
 
@@ -496,18 +492,18 @@ class TestReplay:
         """Refused again they have the new reason; what was not tried is as it was."""
         collector.always(403)
         ended = spool("replay", path, "--waiting", host=collector.url)
-        assert ended.returncode == 1
-        assert ended.stdout == (
+        assert ended.status == 1
+        assert ended.out == (
             "0 of 8 events delivered; 5 refused (`spool list --dead` says why); "
             "3 left as they were\n"
         )
-        assert "stopped: Forbidden (HTTP 403" in ended.stderr
+        assert "stopped: Forbidden (HTTP 403" in ended.err
         assert [(row["status"], row["tries"]) for row in listed(path)] == [
             *[(401, 1)] * 3,
             *[(403, 1)] * 5,
         ]
         ended = spool("replay", path, host=collector.url)
-        assert ended.returncode == 1
+        assert ended.status == 1
         assert [(row["status"], row["tries"]) for row in listed(path)] == [
             *[(403, 2)] * 3,
             *[(403, 2)] * 5,
@@ -519,8 +515,8 @@ class TestReplay:
             lambda request: Reply(400) if "dead1" in request.body.decode() else None
         )
         ended = spool("replay", path, host=collector.url)
-        assert ended.returncode == 1
-        assert ended.stdout.startswith("2 of 3 events delivered; 1 refused")
+        assert ended.status == 1
+        assert ended.out.startswith("2 of 3 events delivered; 1 refused")
         assert sorted(sent(collector)) == ["dead0", "dead2"]
         (row,) = listed(path, "--dead")
         assert (row["event"]["messageId"], row["status"]) == ("dead1", 400)
@@ -534,7 +530,7 @@ class TestReplay:
             )
         )
         ended = spool("replay", path, "--waiting", host=collector.url)
-        assert ended.stdout.startswith("7 of 8 events delivered; 1 refused")
+        assert ended.out.startswith("7 of 8 events delivered; 1 refused")
         assert sum(b"waiting1" in r.body for r in collector.requests) == 3  # halves
         (row,) = listed(path)
         assert (row["event"]["messageId"], row["code"]) == ("waiting1", "invalid_event")
@@ -562,9 +558,9 @@ class TestReplay:
         """When the server cannot be reached all stays as it was; exit status 1."""
         collector.always(Reply(503, retry_after=0))
         ended = spool("replay", path, "--max-retries", "2", host=collector.url)
-        assert ended.returncode == 1
-        assert ended.stdout == "0 of 3 events delivered; 3 left as they were\n"
-        assert ended.stderr.count("no success yet (HTTP 503") == 3
+        assert ended.status == 1
+        assert ended.out == "0 of 3 events delivered; 3 left as they were\n"
+        assert ended.err.count("no success yet (HTTP 503") == 3
         assert len(collector.requests) == 3
         assert [row["status"] for row in listed(path, "--dead")] == [401] * 3
 
@@ -608,23 +604,23 @@ class TestReplay:
         finally:
             process.kill()
             process.wait(HANG)
-        assert ended.returncode == 1
-        assert ended.stderr == "error: another replay of this spool is running\n"
+        assert ended.status == 1
+        assert ended.err == "error: another replay of this spool is running\n"
 
     def test_no_key(self, path):
         """Without a write key: a line that says where to put it."""
         ended = spool("replay", path)
-        assert ended.returncode == 1
-        assert ended.stderr == (
+        assert ended.status == 1
+        assert ended.err == (
             "error: no write key: set HTEVENTS_WRITE_KEY, or give --write-key\n"
         )
 
     def test_wrong_host(self, path):
         """A setting that cannot work: a line."""
         ended = spool("replay", path, "--host", "nowhere", "--write-key", "K")
-        assert ended.returncode == 1
-        assert ended.stderr.startswith("error: host must be a URL")
-        assert ended.stderr.count("\n") == 1
+        assert ended.status == 1
+        assert ended.err.startswith("error: host must be a URL")
+        assert ended.err.count("\n") == 1
 
     def test_progress(self, path, collector):
         """On a terminal there is a bar, taken away at the end."""

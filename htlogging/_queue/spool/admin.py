@@ -85,10 +85,17 @@ class SpoolView:
             raise SpoolError(f"{self._name}: {why}") from None
         with self.translated():
             self.connection = connections.connect(self.path)
-            self.connection.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
-            # No copy of what is in the file lies elsewhere, not even for a moment.
-            self.connection.execute("PRAGMA temp_store = MEMORY")
-            self.version = self._check(change=change)
+            try:
+                self._begin(change=change)
+            except BaseException:
+                self.close()
+                raise
+
+    def _begin(self, *, change: bool) -> None:
+        self.connection.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+        # No copy of what is in the file lies elsewhere, not even for a moment.
+        self.connection.execute("PRAGMA temp_store = MEMORY")
+        self.version = self._check(change=change)
 
     def _check(self, *, change: bool) -> int:
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
