@@ -1,4 +1,4 @@
-"""`python -m htlogging send`: real processes, real files, a real collector."""
+"""`python -m htlogging send`: real files, a real collector."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 from datetime import datetime
 
 import pytest
+from script_runner import here
 from test_data import DATA, FILES, LIMIT, calls_of, expected, size
 
 import htlogging
@@ -38,21 +39,14 @@ def environ(collector):
     }
 
 
-def send(collector, *arguments, stdin=None):
+def send(collector, *arguments, stdin=b""):
     """Run it to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "htlogging", "send", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        timeout=HANG,
-        input=stdin,
-        env=environ(collector),
+    return here(
+        *("send", *arguments),
+        stdin=stdin,
+        HTEVENTS_HOST=collector.url,
+        HTEVENTS_WRITE_KEY="KEY",
     )
-
-
-def printed(ended):
-    """Return status, stdout and stderr of a process that ended."""
-    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
 
 
 def start(collector, *arguments):
@@ -115,7 +109,7 @@ class TestSend:
             json.dumps({"type": "alias", "user_id": "u", "previous_id": "p"}) + "\n",
             line(context={"ip": "1.2.3.4"}, integrations={"All": False}),
         )
-        assert printed(send(collector, path)) == (0, "6 events sent\n", "")
+        assert send(collector, path) == (0, "6 events sent\n", "")
         assert collector.problems == []
         library = {"name": "htlogging", "version": htlogging.__version__}
         first, identify, page, group, alias, last = collector.events
@@ -149,7 +143,7 @@ class TestSend:
         handler.close()
         text = path.read_text("utf-8").replace(htlogging.__version__, "0.0.0")
         path.write_text(text, "utf-8")
-        assert send(collector, path).returncode == 0
+        assert send(collector, path).status == 0
         (request,) = collector.requests
         batch = ",".join(text.splitlines()).encode()
         assert request.body.startswith(b'{"batch":[' + batch + b"]")
@@ -157,17 +151,17 @@ class TestSend:
 
     def test_without_ids(self, file, collector):
         """Ids follow from the lines: the same every time, for equal lines different."""
-        assert printed(send(collector, file)) == (0, "5 events sent\n", "")
+        assert send(collector, file) == (0, "5 events sent\n", "")
         first = ids(collector)
         assert len(set(first)) == 5
         collector.clear()
-        assert send(collector, file).returncode == 0
+        assert send(collector, file).status == 0
         assert ids(collector) == first
         # Mended: another line before them, other white space around them.
         text = file.read_text().replace("\n", " \r\n")
         write(file, line(properties={"n": 9}), text)
         collector.clear()
-        assert send(collector, file).returncode == 0
+        assert send(collector, file).status == 0
         assert ids(collector)[1:] == first
 
     def test_invalid_lines(self, collector, tmp_path):
@@ -188,7 +182,7 @@ class TestSend:
             file.write(b'{"a":' * 100_000 + b"\n")
             file.write(b" " * 5_000_000 + b"SECRET\n")
             file.write(line(properties={"n": 3}).encode())
-        status, out, err = printed(send(collector, path))
+        status, out, err = send(collector, path)
         assert (status, out) == (1, "3 events sent; 8 lines invalid\n")
         told = err.splitlines()
         assert told[0] == "line 2: it is not JSON: Expecting value at column 1"
@@ -206,32 +200,25 @@ class TestSend:
     def test_dry_run(self, collector, tmp_path):
         """All lines are checked, nothing is sent or written, no key is needed."""
         path = write(tmp_path / "f", line(), "x\n", line(), line())
-        ended = subprocess.run(
-            [sys.executable, "-m", "htlogging", "send", path, "--dry-run"],
-            check=False,
-            capture_output=True,
-            timeout=HANG,
-            env={**os.environ, "HTEVENTS_WRITE_KEY": ""},
-        )
-        status, out, err = printed(ended)
+        status, out, err = here("send", path, "--dry-run", HTEVENTS_WRITE_KEY="")
         assert (status, out) == (1, "3 events can be sent; 1 line invalid\n")
         assert err == "line 2: it is not JSON: Expecting value at column 1\n"
         write(path, line())
         ended = send(collector, path, "--dry-run")
-        assert printed(ended) == (0, "1 event can be sent\n", "")
+        assert ended == (0, "1 event can be sent\n", "")
         assert list(tmp_path.iterdir()) == [path]
         assert collector.requests == []
 
     def test_empty_file(self, collector, tmp_path):
         """Nothing to send is sent well."""
         path = write(tmp_path / "f")
-        assert printed(send(collector, path)) == (0, "0 events sent\n", "")
+        assert send(collector, path) == (0, "0 events sent\n", "")
         assert collector.requests == []
 
     def test_stdin(self, file, collector):
         """`-` is stdin; it leaves no state, unless asked to."""
         ended = send(collector, "-", stdin=file.read_bytes())
-        assert printed(ended) == (0, "5 events sent\n", "")
+        assert ended == (0, "5 events sent\n", "")
         assert numbers(collector) == [0, 1, 1, 2, 3]
         assert list(file.parent.iterdir()) == [file]
         state = file.with_name("state")
@@ -240,14 +227,14 @@ class TestSend:
                 *(collector, "-", "--state", state, "--resume"),
                 stdin=file.read_bytes(),
             )
-            assert ended.returncode == 0
+            assert ended.status == 0
         assert len(collector.events) == 10
 
     def test_gzip(self, file, collector):
         """A name that ends in .gz is read as such."""
         packed = file.with_name("events.ndjson.gz")
         packed.write_bytes(gzip.compress(file.read_bytes()))
-        assert send(collector, packed).returncode == 0
+        assert send(collector, packed).status == 0
         assert numbers(collector) == [0, 1, 1, 2, 3]
 
     def test_cut_gzip(self, collector, tmp_path):
@@ -256,7 +243,7 @@ class TestSend:
         lines = [line(properties={"n": os.urandom(99).hex()}) for n in range(999)]
         data = gzip.compress("".join(lines).encode())
         path.write_bytes(data[: len(data) // 2])
-        status, out, err = printed(send(collector, path))
+        status, out, err = send(collector, path)
         count = len(collector.events)
         assert 0 < count < 999
         assert (status, out) == (1, f"{count} events sent\n")
@@ -267,7 +254,7 @@ class TestSend:
         collector.always(
             lambda request: Reply(400) if b'"n":2' in request.body else None
         )
-        status, out, err = printed(send(collector, file))
+        status, out, err = send(collector, file)
         assert (status, out) == (1, "4 events sent; 1 refused\n")
         assert err == ("line 4: refused: Bad Request (HTTP 400, 400, tries: 1)\n")
         assert sorted(numbers(collector)) == [0, 1, 1, 3]
@@ -276,7 +263,7 @@ class TestSend:
     def test_refused_key(self, file, collector):
         """A refusal of them all ends it: the rest would be refused, too."""
         collector.always(401)
-        status, out, err = printed(send(collector, file))
+        status, out, err = send(collector, file)
         assert (status, out) == (1, "0 events sent\n")
         assert err == (
             "stopped: Unauthorized (HTTP 401, 401, tries: 1); "
@@ -284,13 +271,13 @@ class TestSend:
         )
         assert len(collector.requests) == 1
         collector.always(None)
-        assert send(collector, file, "--resume").returncode == 0
+        assert send(collector, file, "--resume").status == 0
         assert numbers(collector) == [0, 1, 1, 2, 3]
 
     def test_outage(self, file, collector):
         """An outage that outlasts the retries ends it."""
         collector.always(Reply(503, retry_after=0))
-        status, out, err = printed(send(collector, file, "--max-retries", "2"))
+        status, out, err = send(collector, file, "--max-retries", "2")
         assert (status, out) == (1, "0 events sent\n")
         assert err.count("no success yet (HTTP 503") == 3
         assert "stopped: " in err
@@ -300,7 +287,7 @@ class TestSend:
         """At most so many events a second, a request for each second."""
         path = write(tmp_path / "f", *(line(properties={"n": n}) for n in range(50)))
         began = time.monotonic()
-        assert send(collector, path, "--rate", "20.5").returncode == 0
+        assert send(collector, path, "--rate", "20.5").status == 0
         assert [len(request.events) for request in collector.requests] == [20, 20, 10]
         assert time.monotonic() - began >= 40 / 20.5
 
@@ -308,9 +295,9 @@ class TestSend:
         """--max-event-size is the setting of that name."""
         path = write(tmp_path / "f", line(properties={"x": "x" * 2_000}))
         ended = send(collector, path, "--max-event-size", "1000")
-        assert printed(ended)[:2] == (1, "0 events sent; 1 line invalid\n")
+        assert ended[:2] == (1, "0 events sent; 1 line invalid\n")
         ended = send(collector, path, "--max-event-size", "1")
-        assert printed(ended)[2].startswith("error: max_event_size must be 256 to")
+        assert ended[2].startswith("error: max_event_size must be 256 to")
 
     @pytest.mark.parametrize(
         ("arguments", "status", "text"),
@@ -325,20 +312,13 @@ class TestSend:
     )
     def test_mistakes(self, collector, arguments, status, text):
         """Errors are a line, and exit status 1; 2 for the command line's."""
-        ended = printed(send(collector, *arguments, stdin=b""))
+        ended = send(collector, *arguments, stdin=b"")
         assert ended[:2] == (status, "")
         assert text in ended[2]
 
     def test_no_key(self, file):
         """Without a write key: a line that says where to put it."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "htlogging", "send", file],
-            check=False,
-            capture_output=True,
-            timeout=HANG,
-            env={**os.environ, "HTEVENTS_WRITE_KEY": ""},
-        )
-        assert printed(ended) == (
+        assert here("send", file, HTEVENTS_WRITE_KEY="") == (
             1,
             "",
             "error: no write key: set HTEVENTS_WRITE_KEY, or give --write-key\n",
@@ -387,7 +367,7 @@ class TestResume:
         process.communicate(timeout=HANG)
         half = len(collector.events)
         assert 0 < half == state_of(path)["lines"] < 6_000
-        assert printed(send(collector, path, "--resume")) == (
+        assert send(collector, path, "--resume") == (
             0,
             f"6,000 events sent, {half:,} of them before\n",
             "",
@@ -397,13 +377,13 @@ class TestResume:
 
     def test_all_was_sent(self, file, collector):
         """When all was sent there is nothing to do; a file that grew has more."""
-        assert send(collector, file).returncode == 0
+        assert send(collector, file).status == 0
         ended = send(collector, file, "--resume")
-        assert printed(ended) == (0, "5 events sent, 5 of them before\n", "")
+        assert ended == (0, "5 events sent, 5 of them before\n", "")
         with file.open("a") as more:
             more.write(line(properties={"n": 1}, timestamp=TIME))
         ended = send(collector, file, "--resume")
-        assert printed(ended) == (0, "6 events sent, 5 of them before\n", "")
+        assert ended == (0, "6 events sent, 5 of them before\n", "")
         assert numbers(collector) == [0, 1, 1, 2, 3, 1]
         assert len(set(ids(collector))) == 6
 
@@ -411,35 +391,35 @@ class TestResume:
         """A last line that is not complete yet is looked at again."""
         whole = line(properties={"n": 1})
         path = write(tmp_path / "f", line(properties={"n": 0}), whole[:20])
-        status, out, err = printed(send(collector, path))
+        status, out, err = send(collector, path)
         assert (status, out) == (1, "1 event sent; 1 line invalid\n")
         assert err.startswith("line 2: it is not JSON")
         # Complete, but for its line break.
         write(path, line(properties={"n": 0}), whole.rstrip())
         ended = send(collector, path, "--resume")
-        assert printed(ended) == (0, "2 events sent, 1 of them before\n", "")
+        assert ended == (0, "2 events sent, 1 of them before\n", "")
         write(path, line(properties={"n": 0}), whole, line(properties={"n": 2}))
         ended = send(collector, path, "--resume")
-        assert printed(ended) == (0, "3 events sent, 2 of them before\n", "")
+        assert ended == (0, "3 events sent, 2 of them before\n", "")
         assert numbers(collector) == [0, 1, 2]
 
     def test_invalid_lines_stay_so(self, collector, tmp_path):
         """Lines that were invalid are counted in the end, though not told of again."""
         path = write(tmp_path / "f", line(), "x\n", "\n", line())
-        assert send(collector, path).returncode == 1
+        assert send(collector, path).status == 1
         ended = send(collector, path, "--resume")
         text = "2 events sent, 2 of them before; 1 line invalid\n"
-        assert printed(ended) == (1, text, "")
+        assert ended == (1, text, "")
 
     @pytest.mark.parametrize("change", ["other", "shorter"])
     def test_changed_file(self, file, collector, change):
         """A file that does not begin with what was sent is told of; nothing is sent."""
-        assert send(collector, file).returncode == 0
+        assert send(collector, file).status == 0
         collector.clear()
         text = file.read_text()
         write(file, text.replace("0", "7") if change == "other" else text[:200])
         before = state_of(file)
-        status, out, err = printed(send(collector, file, "--resume"))
+        status, out, err = send(collector, file, "--resume")
         assert (status, out) == (1, "")
         assert err == (
             f"error: {file}: its first 5 lines differ from those that were sent; "
@@ -450,7 +430,7 @@ class TestResume:
 
     def test_nothing_to_resume(self, file, collector):
         """Without a state it begins at the first line, and says so."""
-        status, out, err = printed(send(collector, file, "--resume"))
+        status, out, err = send(collector, file, "--resume")
         assert (status, out) == (0, "5 events sent\n")
         assert err == "no earlier run was found: sending from the first line\n"
 
@@ -461,7 +441,7 @@ class TestResume:
         """A file that is no state is not taken for one, nor replaced."""
         state = write(file.with_name("state"), text)
         ended = send(collector, file, "--resume", "--state", state)
-        assert printed(ended) == (
+        assert ended == (
             1,
             "",
             f"error: {state}: not written by `send`; name another with --state\n",
@@ -471,13 +451,13 @@ class TestResume:
     def test_state_that_cannot_be_written(self, file, collector):
         """Without a place for the state it sends; with --state it says so instead."""
         (file.parent / "events.ndjson.sent").mkdir()
-        status, out, err = printed(send(collector, file))
+        status, out, err = send(collector, file)
         assert (status, out) == (0, "5 events sent\n")
         assert "cannot save the resume position: Is a directory; sending goes on" in err
         ended = send(collector, file, "--state", file.parent)
-        assert printed(ended)[:2] == (1, "")
+        assert ended[:2] == (1, "")
         ended = send(collector, file, "--resume")
-        assert printed(ended)[:2] == (1, "")
+        assert ended[:2] == (1, "")
         assert len(list(file.parent.iterdir())) == 2
 
 
@@ -489,7 +469,7 @@ class TestStateFile:
 
     def refused(self, collector, file, state, *more):
         """Send with a state that must not be touched; return what was said."""
-        status, _, err = printed(send(collector, file, "--state", state, *more))
+        status, _, err = send(collector, file, "--state", state, *more)
         assert status == 1
         assert "Traceback" not in err
         assert collector.requests == []
@@ -508,7 +488,7 @@ class TestStateFile:
         """The file beside the input that is not ours stays, and sending goes on."""
         beside = file.with_name(file.name + ".sent")
         beside.write_text(self.FOREIGN)
-        status, _, err = printed(send(collector, file))
+        status, _, err = send(collector, file)
         assert (status, "sending goes on" in err) == (0, True)
         assert beside.read_text() == self.FOREIGN
 
@@ -563,7 +543,7 @@ class TestStateFile:
         """The state is its owner's alone; an empty file, as mktemp makes it, will do."""
         state = tmp_path / "state"
         state.touch(0o644)
-        assert send(collector, file, "--state", state).returncode == 0
+        assert send(collector, file, "--state", state).status == 0
         assert state.stat().st_mode & 0o777 == 0o600
         assert [path.name for path in tmp_path.glob("state*")] == ["state"]
 
@@ -602,7 +582,7 @@ class TestRealEvents:
         process.communicate(timeout=HANG)
         half = len(collector.events)
         assert 0 < half < len(good)
-        status, out, err = printed(send(collector, path, "--resume"))
+        status, out, err = send(collector, path, "--resume")
         large = len(calls) - len(good)
         text = f"{len(good):,} events sent, {half:,} of them before"
         assert (status, out) == (1, f"{text}; {large} lines invalid\n")
@@ -617,9 +597,10 @@ class TestRealEvents:
             assert bare == right
         assert collector.problems == []
         collector.clear()
-        assert send(collector, path).returncode == 1
+        assert send(collector, path).status == 1
         assert ids(collector) == first
 
+    @pytest.mark.slow
     def test_gzipped(self, collector, tmp_path):
         """The same from a gzipped file."""
         path = tmp_path / "events.ndjson"
@@ -628,7 +609,7 @@ class TestRealEvents:
         packed.write_bytes(gzip.compress(path.read_bytes(), 1))
         ended = send(collector, packed, "--dry-run")
         large = sum(row[2] for row in FILES.values())
-        assert ended.stdout.decode() == (
+        assert ended.out == (
             f"{len(calls) - large:,} events can be sent; {large} lines invalid\n"
         )
 
