@@ -203,15 +203,10 @@ class TestCollect:
         """A port that another has: one line, and exit status 1."""
         with Collector() as other:
             port = other.url.rpartition(":")[2]
-            ended = subprocess.run(
-                [sys.executable, "-m", "htlogging", "collect", "--port", port],
-                capture_output=True,
-                timeout=HANG,
-                check=False,
-            )
-        assert (ended.returncode, ended.stdout) == (1, b"")
-        assert ended.stderr.startswith(f"cannot listen on port {port}: ".encode())
-        assert ended.stderr.count(b"\n") == 1
+            ended = script_runner.here("collect", "--port", port)
+        assert (ended.status, ended.out) == (1, "")
+        assert ended.err.startswith(f"cannot listen on port {port}: ")
+        assert ended.err.count("\n") == 1
 
     def test_reader_that_goes(self):
         """When nobody reads its output any more, it ends by itself, and well."""
@@ -276,13 +271,13 @@ class TestArguments:
     )
     def test_mistakes(self, arguments, text):
         """A mistake on the command line is explained; exit status 2."""
-        ended = script_runner.command(*arguments)
+        ended = script_runner.here(*arguments)
         assert ended.status == 2
         assert text in ended.err
 
     def test_bare(self):
         """Without a command it shows the help, which is no mistake."""
-        ended = script_runner.command()
+        ended = script_runner.here()
         assert (ended.status, ended.err) == (0, "")
         assert "collect" in ended.out
 

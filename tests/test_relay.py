@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import closing
 
 import pytest
 import script_runner
@@ -101,7 +102,13 @@ class Relay:
 
 def command(*arguments, **environ):
     """Run a command of `relay`; return status, stdout and stderr."""
-    return script_runner.command("relay", *arguments, **environ)
+    return script_runner.here("relay", *arguments, **environ)
+
+
+def relay_queue(url, settled=lambda *_: None):
+    """Return the queue of a relay that is not there."""
+    location = Location(url)
+    return RelayQueue(location, "me", timeout=HANG, take_over=30, settled=settled)
 
 
 def claimed(store):
@@ -502,11 +509,8 @@ class TestQueue:
     @pytest.fixture
     def queue(self, url):
         """Return the queue of a relay that is not there."""
-        queue = RelayQueue(
-            Location(url), "me", timeout=HANG, take_over=30, settled=lambda *_: None
-        )
-        yield queue
-        queue.close()
+        with closing(relay_queue(url)) as queue:
+            yield queue
 
     def test_an_entry_in_parts(self, queue, client, store):
         """An entry is acknowledged when all of its parts are settled."""
@@ -550,13 +554,7 @@ class TestQueue:
     def test_buried_while_redis_is_away(self, own_server):
         """What was given up is not sent again: it is buried when Redis is back."""
         counts = []
-        queue = RelayQueue(
-            Location(own_server.url),
-            "me",
-            timeout=HANG,
-            take_over=30,
-            settled=lambda *count: counts.append(count),
-        )
+        queue = relay_queue(own_server.url, lambda *count: counts.append(count))
         client = Client(None, host=own_server.url)
         client.track("user123", "Order completed")
         client.shutdown()
@@ -577,17 +575,15 @@ class TestQueue:
 
 class TestCommands:
     @pytest.fixture
-    def dead(self, client, url, store, collector):
+    def dead(self, client, url, store):
         """Return a stream's URL with two dead letters: of ada and of bob."""
-        collector.always(401)
         client.track("ada", "Order completed", message_id="m1")
         client.track("bob", "Order completed", anonymous_id="b", message_id="m2")
         client.flush(HANG)
-        with Relay(url, collector):
-            until(lambda: store.xlen("htevents:dead") == 2)
-            until(lambda: store.xlen("htevents") == 0)
-        collector.always(None)
-        collector.clear()
+        with closing(relay_queue(url)) as queue:
+            while batch := queue.claim(10, 10**6):
+                assert queue.bury(batch, DeliveryError(401, "401", "Unauthorized", 1))
+        assert (store.xlen("htevents:dead"), store.xlen("htevents")) == (2, 0)
         return url
 
     def test_status(self, client, url):

@@ -54,11 +54,16 @@ class TestRun:
         [
             ((sys.executable, "-c", "raise SystemExit(3)"), 3),
             ((sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"), 137),
-            (("no-such-command",), 127),
-            ((os.devnull,), 126),
-            ((), 2),
         ],
     )
     def test_status(self, command, status):
-        """The exit status is the command's, and else a shell's."""
+        """The exit status is the command's."""
         assert run(*command)[0] == status
+
+    @pytest.mark.parametrize(
+        ("command", "status"),
+        [(("no-such-command",), 127), ((os.devnull,), 126), ((), 2)],
+    )
+    def test_no_command(self, command, status):
+        """What cannot be run has the exit status that a shell has for it."""
+        assert script_runner.here("run", *command).status == status

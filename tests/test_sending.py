@@ -309,14 +309,15 @@ class _Interruption:
 class TestEveryLine:
     """What `TestPairs` shows at moments that chance chooses, at each line there is."""
 
-    # Each line takes some milliseconds; most of them are looked at by the slow tests.
-    STEPS = pytest.mark.parametrize(
-        ("way", "step"),
+    # And how many lines to go on: each takes milliseconds. The slow tests take them all.
+    WAYS = pytest.mark.parametrize(
+        "way",
         [
             ("memory", 7),
-            pytest.param("memory", 1, marks=pytest.mark.slow),
-            pytest.param("spool", 5, marks=pytest.mark.slow),
+            pytest.param(("memory", 1), marks=pytest.mark.slow),
+            pytest.param(("spool", 5), marks=pytest.mark.slow),
         ],
+        ids=lambda way: f"{way[0]}-{way[1]}",
     )
 
     @pytest.fixture
@@ -326,10 +327,11 @@ class TestEveryLine:
 
     @pytest.mark.parametrize("inner", ["flush", "join"])
     @pytest.mark.parametrize("outer", ["track", "flush", "stats", "join", "metrics"])
-    @STEPS
-    def test_delivers_at_once(self, make, collector, way, step, outer, inner):
+    @WAYS
+    def test_delivers_at_once(self, make, collector, way, outer, inner):
         """The handler's call ends with all delivered, whatever it interrupts."""
-        client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
+        kind, step = way
+        client = make(kind, upload_interval=0.0, shutdown_timeout=HANG)
         count = itertools.count()
         missing = []
         do = calls(client, count)
@@ -356,10 +358,11 @@ class TestEveryLine:
 
     # A file whose use is interrupted is not closed, but freed later.
     @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-    @STEPS
-    def test_shutdown_of_logging(self, make, collector, way, step):
+    @WAYS
+    def test_shutdown_of_logging(self, make, collector, way):
         """`logging.shutdown` delivers in a signal handler that interrupts `log.info`."""
-        client = make(way, upload_interval=0.0, shutdown_timeout=HANG)
+        kind, step = way
+        client = make(kind, upload_interval=0.0, shutdown_timeout=HANG)
         log, (handler,) = client.logger, client.logger.handlers
         log.setLevel(logging.INFO)
         count = itertools.count()

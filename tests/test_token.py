@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 import requests
-from script_runner import HANG
+from script_runner import HANG, here
 
 from htlogging.collector import Collector, Reply, Tokens
 
@@ -212,15 +212,9 @@ class TestTokens:
         path = tmp_path / "key.pem"
         if content is not None:
             path.write_bytes(content)
-        command = [sys.executable, "-m", "htlogging", "collect", "--port", "0"]
-        ended = subprocess.run(
-            [*command, "--oauth-key", str(path)],
-            capture_output=True,
-            timeout=HANG,
-            check=False,
-        )
-        assert ended.returncode == 1
-        (line,) = ended.stderr.decode().splitlines()
+        ended = here("collect", "--port", "0", "--oauth-key", path)
+        assert ended.status == 1
+        (line,) = ended.err.splitlines()
         assert said in line
 
     def test_without_tokens(self, collector):

@@ -10,10 +10,10 @@ import script_runner
 import htlogging
 
 
-def run(*arguments, **environ):
+def run(*arguments, by=script_runner.here, **environ):
     """Return a command's exit status, stdout and stderr."""
     unset = {name: None for name in os.environ if name.startswith("HTEVENTS_")}
-    ended = script_runner.command(*arguments, **{**unset, **environ})
+    ended = by(*arguments, **{**unset, **environ})
     assert "Traceback" not in ended.err, ended.err
     return ended
 
@@ -24,6 +24,7 @@ class TestTrack:
         status, said, errors = run(
             *("track", "user123", "Order completed", "-p", "revenue=29.95"),
             *("-p", "gift=true", "-p", "note=a=b c", "--message-id", "m1"),
+            by=script_runner.command,
             HTEVENTS_HOST=collector.url,
             HTEVENTS_WRITE_KEY="KEY",
         )
