@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import dataclasses
 import functools
 import json
 import sys
@@ -40,6 +41,8 @@ class TestKinds:
             (collections.UserString("text"), "text"),
             (range(3), [0, 1, 2]),
             (array.array("d", [0.5]), [0.5]),
+            (memoryview(array.array("i", [1, 2])), [1, 2]),
+            (memoryview(b"text"), "text"),
             (types.SimpleNamespace(a=1), "namespace(a=1)"),
             ([collections.deque([{1}])], [[[1]]]),
         ],
@@ -63,6 +66,74 @@ class TestKinds:
         root = pydantic.RootModel[list[int]]([1])
         assert as_property(root) == [1]
 
+    def test_what_pydantic_leaves_out(self):
+        """Excluded fields and cached values are not there; computed ones are."""
+        pydantic = pytest.importorskip("pydantic")
+
+        class Line(pydantic.BaseModel):
+            count: int = 2
+            secret: str = pydantic.Field("s", exclude=True)
+
+            @functools.cached_property
+            def cached(self):
+                return "large"
+
+            @pydantic.computed_field
+            @property
+            def total(self) -> int:
+                return self.count * 3
+
+            @pydantic.computed_field
+            @property
+            def broken(self) -> int:
+                raise RuntimeError
+
+        line = Line()
+        assert line.cached
+        assert as_property(line) == {"count": 2, "total": 6, "broken": None}
+
+    @pytest.mark.skipif(sys.version_info >= (3, 14), reason="there is no version 1")
+    def test_version_1_of_pydantic(self):
+        """Its models are objects too, or their root."""
+        pydantic = pytest.importorskip("pydantic.v1")
+
+        class Line(pydantic.BaseModel):
+            sku: str = "a"
+            secret: str = pydantic.Field("s", exclude=True)
+
+        class Lines(pydantic.BaseModel):
+            __root__: list
+
+        assert as_property(Lines(__root__=[Line()])) == [{"sku": "a"}]
+
+    def test_sqlalchemy(self):
+        """Of a mapped dataclass only what is loaded is looked at: there is no query."""
+        sqlalchemy = pytest.importorskip("sqlalchemy")
+        from sqlalchemy import orm
+
+        table = sqlalchemy.Table(
+            "order",
+            sqlalchemy.MetaData(),
+            sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True),
+            sqlalchemy.Column("note", sqlalchemy.String),
+        )
+        Order = dataclasses.make_dataclass("Order", ["id", "note"])  # noqa: N806
+        late = {"note": orm.deferred(table.c.note)}
+        orm.registry().map_imperatively(Order, table, properties=late)
+        engine = sqlalchemy.create_engine("sqlite://")
+        table.metadata.create_all(engine)
+        queries = []
+        with orm.Session(engine) as session:
+            session.add(Order(1, "a"))
+            session.commit()
+            order = session.get(Order, 1)
+            sqlalchemy.event.listen(
+                engine, "before_cursor_execute", lambda *about: queries.append(about[2])
+            )
+            assert as_property([order]) == [{"id": 1}]
+        engine.dispose()
+        assert queries == []
+
     def test_attrs(self):
         """An object of attrs is an object of its fields."""
         attrs = pytest.importorskip("attrs")
@@ -73,9 +144,28 @@ class TestKinds:
         }
 
     def test_pandas(self):
-        """What is missing is null."""
+        """A column is an array, and what is missing null."""
         pandas = pytest.importorskip("pandas")
         assert as_property([pandas.NA, pandas.NaT]) == [None, None]
+        assert as_property({pandas.NA: 1}) == {"null": 1}
+        for column in (
+            pandas.Series([1, None], dtype="Int64"),
+            pandas.Index([1, None], dtype="Int64"),
+            pandas.array([1, None], dtype="Int64"),
+            pandas.Categorical([1, None]),
+        ):
+            assert as_property(column) == [1, None]
+        days = pandas.date_range("2024-03-12", periods=2, tz="UTC")
+        assert as_property(days)[1] == "2024-03-13T00:00:00+00:00"
+        with pytest.raises(EventTooLarge):
+            encode({"v": pandas.RangeIndex(10**12)}, LIMIT)
+
+    def test_numpy(self):
+        """A row of an array is an array; as a key, each is the JSON text of its value."""
+        numpy = pytest.importorskip("numpy")
+        rows = numpy.array([(1, 0.5)], dtype=[("a", "i4"), ("b", "f4")])
+        assert as_property([rows, rows[0]]) == [[[1, 0.5]], [1, 0.5]]
+        assert as_property({numpy.True_: 1}) == {"true": 1}
 
 
 def nested(make, depth=26):

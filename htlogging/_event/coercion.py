@@ -236,7 +236,7 @@ class _Walk:
             return value
         if isinstance(value, str):
             return self.string(value)
-        if isinstance(value, _BYTES):
+        if isinstance(value, _BYTES) and containers.has_bytes(value):
             self.spend(memoryview(value).nbytes)
             return _bytes(value)
         if isinstance(value, int):
@@ -310,7 +310,9 @@ class _Walk:
             return self.string(key)
         try:
             key = libraries.unwrapped(key)
-            plain_key = self.leaf(key.value if isinstance(key, Enum) else key)
+            inner = key.value if isinstance(key, Enum) else key
+            inner = None if libraries.is_missing(inner) else inner
+            plain_key = self.leaf(libraries.numpy_plain(inner, 1, self.limit))
             if isinstance(plain_key, str):
                 return plain_key
             if plain_key is not _NO_LEAF:

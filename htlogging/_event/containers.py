@@ -6,14 +6,11 @@ from array import array
 from collections import UserString
 from collections.abc import Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
-from dataclasses import fields as dataclass_fields
 from decimal import Decimal
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-
-from pythonjsonlogger import defaults
 
 from htlogging._event import libraries
 from htlogging._event.user_code import is_passing
@@ -23,8 +20,11 @@ if TYPE_CHECKING:
 
 _ARRAYS = (list, tuple, set, frozenset)
 
-# Sequences that are one text, or were converted before.
-_TEXTS = (str, bytes, bytearray, memoryview, UserString)
+# Sequences that are one text.
+_TEXTS = (str, UserString)
+
+# Of a view whose items are bytes.
+_BYTE_FORMATS = ("B", "b", "c")
 
 # Nested levels that a text is measured to; then `repr` itself gives up.
 _MAX_DEPTH = 500
@@ -41,20 +41,23 @@ def opened(value: Any) -> tuple[bool, Iterable[Any]] | None:
         return True, value.items()
     if isinstance(value, _ARRAYS):
         return False, value
-    if defaults.use_dataclass_default(value):
-        # Not `asdict`: it copies deeply, without a limit.
-        names = [field.name for field in dataclass_fields(value)]
-        return True, [(name, _field(value, name)) for name in names]
     fields = libraries.fields_of(value)
     if fields is not None:
         return True, fields
-    if isinstance(value, _TEXTS):
+    if isinstance(value, _TEXTS) or has_bytes(value):
         return None
     if isinstance(value, Mapping):
         return True, value.items()
     if isinstance(value, (Sequence, AbstractSet, ValuesView, array)):
         return False, value
-    return None
+    return (False, value) if libraries.is_column(value) else None
+
+
+def has_bytes(value: Any) -> bool:
+    """Return whether a value is bytes; a view may be one of numbers."""
+    if isinstance(value, memoryview):
+        return value.format in _BYTE_FORMATS
+    return isinstance(value, (bytes, bytearray))
 
 
 def text_size(value: Any, most: int) -> int:
@@ -119,12 +122,3 @@ def _parts(value: Any, most: int) -> list[Any] | None:
     is_object, items = found
     some = islice(items, most)
     return [part for pair in some for part in pair] if is_object else list(some)
-
-
-def _field(value: Any, name: str) -> Any:
-    try:
-        return getattr(value, name)
-    except Exception as exc:  # a slot that is not set; user code in a property
-        if is_passing(exc):
-            raise
-        return None
