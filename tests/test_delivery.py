@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from htlogging._delivery import request
-from htlogging._delivery.exchange import Answer, Unreachable
+from htlogging._delivery.exchange import Answer, Unreachable, body
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.sender import Sender
 from htlogging._queue.memory import MemoryQueue
@@ -29,7 +28,7 @@ class Transport:
 
     def body(self, events):
         """Return a request's JSON, as HTTP has it."""
-        return request.body(events, "KEY")
+        return body(events, "KEY")
 
     def post(self, body, *, compress, timeout):
         """Note the body; return or raise the script's next step."""

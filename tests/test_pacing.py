@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.pacing import PACE, Pacing, Send
-from htlogging._delivery.signals import Signal
+from htlogging._delivery.waits import Deadline, Ending, Signal
 
 # Full at 100, plenty at 1,000; events wait for 0.5 s.
 EMPTY = Pacing(full=100, plenty=1_000, interval=0.5)

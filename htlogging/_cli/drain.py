@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 from htlogging._cli.errors import Failed
 from htlogging._delivery.outcomes import Outcomes
-from htlogging._delivery.request import room
 from htlogging._delivery.retry import is_of_one_event, may_pass
 from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
@@ -209,9 +208,8 @@ def pump(
     """
     outcomes = Outcomes(settings, source, Counters(), Notes(note))
     deadline = _NoDeadline()
-    space = room(settings.write_key)
     with closing(Sender(outcomes, HttpTransport(settings))) as sender:
-        while batch := source.claim(most(outcomes.limit), space):
+        while batch := source.claim(most(outcomes.limit), sender.room):
             sender.deliver(batch, deadline)
 
 

@@ -12,7 +12,7 @@ import weakref
 from contextlib import suppress
 
 from htlogging._delivery.exchange import Unreachable
-from htlogging._delivery.signals import Signal
+from htlogging._delivery.waits import Signal
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 

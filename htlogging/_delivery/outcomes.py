@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from htlogging._delivery.signals import Signal
+from htlogging._delivery.waits import Signal
 from htlogging._metrics.figures import figures, reason_of
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
@@ -52,7 +52,7 @@ class Outcomes:
         # Turned off by the first 415, on any thread; never turned on again.
         self.compress = settings.gzip
         self.delivered = 0  # requests that got through: whether the server is well
-        # Notified when events are settled, released or reported. No lock: see `signals`.
+        # Notified when events are settled, released or reported. No lock: see `waits`.
         self.settled = Signal()
         # Locks that are held while a batch is settled and on_error is called, with the
         # time at which that began. Each operation is atomic.

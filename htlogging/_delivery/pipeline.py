@@ -11,14 +11,15 @@ import functools
 import weakref
 from contextlib import suppress
 
-from htlogging._delivery import handler_warnings
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
+from htlogging._loggers import oddities, reached_twice
 from htlogging._metrics.figures import figures
 from htlogging._process import capturing, fork, locks, logging_lock, shutdown
 from htlogging._process.suppression import run_sending
 from htlogging._queue.memory import MemoryQueue
+from htlogging._report.process import unencrypted
 from htlogging._report.report import Report
 from htlogging._stats import Counters, Stats
 from htlogging.exceptions import DeliveryError
@@ -153,15 +154,23 @@ class Pipeline:
     def look_around(self) -> None:
         """Report what is odd about where events go, before the first request."""
         handler = self._handler()
-        if handler is not None:
-            handler_warnings.report_host(self.settings)
-            is_like = functools.partial(self._is_like, self.settings)
-            handler_warnings.report_duplicate(handler, is_like, self.report)
-            self._report_loggers(handler)
+        if handler is None:
+            return
+        if self.settings.is_unencrypted():
+            unencrypted(self.settings.host)
+        is_like = functools.partial(self._is_like, self.settings)
+        logger = reached_twice(handler, is_like)
+        if logger is not None:
+            self.report.duplicate(logger)
+        self._report_loggers(handler)
 
     def _report_loggers(self, handler: logging.Handler) -> None:
+        """Report loggers that have dropped what was meant as an event."""
         if self.settings.send:
-            handler_warnings.report_loggers(handler, self.stats(), self.report)
+            stats = self.stats()
+            is_reached = bool(stats.accepted or stats.rejected or stats.dropped)
+            for line in oddities(handler, is_reached=is_reached):
+                self.report.odd_logger(line)
 
     def rested(self) -> None:
         """Let the application drop the handler: nothing is queued. On a sending thread."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from htlogging._delivery import environment
 from htlogging._delivery.exchange import Unreachable
-from htlogging._delivery.signals import Waiter
+from htlogging._delivery.waits import Waiter
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False

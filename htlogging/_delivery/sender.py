@@ -12,8 +12,7 @@ from htlogging._delivery.attempts import (
     Result,
     uniform,
 )
-from htlogging._delivery.deadline import Once
-from htlogging._delivery.exchange import Unreachable
+from htlogging._delivery.exchange import Unreachable, room
 from htlogging._delivery.outcomes import cause
 from htlogging._delivery.retry import (
     Verdict,
@@ -22,6 +21,7 @@ from htlogging._delivery.retry import (
     wait,
     whole_tries,
 )
+from htlogging._delivery.waits import Once
 from htlogging._metrics.figures import figures
 from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
@@ -34,9 +34,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from htlogging._delivery.deadline import Time
     from htlogging._delivery.exchange import Answer, Transport
     from htlogging._delivery.outcomes import Outcomes
+    from htlogging._delivery.waits import Time
     from htlogging._queue.base import Batch
 
 # How often a batch may end in a fault of ours before it is given up.
@@ -65,6 +65,8 @@ class Sender:
         self._settings = outcomes.settings
         self._queue = outcomes.queue
         self._report = outcomes.report
+        # How many bytes of events a request may have.
+        self.room = room(self._settings.write_key)
         self.parked = Parked(others)
         self.open = transport.open
         self.close = transport.close

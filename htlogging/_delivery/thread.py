@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from contextlib import closing, suppress
 
-from htlogging._delivery.deadline import Deadline
 from htlogging._delivery.pacing import Send
+from htlogging._delivery.waits import Deadline
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
@@ -14,7 +14,6 @@ from htlogging._process.suppression import OwnThread, run_sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._delivery.attempts import Parked
     from htlogging._delivery.sender import Sender
     from htlogging._delivery.worker import Worker
     from htlogging._queue.base import Batch, Holder
@@ -47,7 +46,6 @@ class SendingThread:
         self._worker = worker
         self._life = locks.lock()  # held as long as the thread serves the queue
         self._thread = OwnThread(target=self._run, name=name, daemon=True)
-        self._sender: Sender | None = None
         self._idle_seconds = 0.0
         self._tries = 0  # to get what delivery needs, in a row
         # Whether a batch was ever sent. Seen late, it costs one more by json.
@@ -144,9 +142,8 @@ class SendingThread:
             # imported late may be gone by then. `post` says what is wrong.
             with suppress(Exception):
                 sender.open()
-            self._sender = sender
             while True:
-                batch = self._next(holder, sender.parked)
+                batch = self._next(holder, sender)
                 if batch is None and not sender.parked:
                     return
                 self._prepare()
@@ -167,7 +164,7 @@ class SendingThread:
             prefer_orjson()
         self._sent = True
 
-    def _next(self, holder: Holder, parked: Parked) -> Batch | None:
+    def _next(self, holder: Holder, sender: Sender) -> Batch | None:
         """Wait for a batch and claim it; `None`: the thread ends, or parked ones are due."""
         worker = self._worker
         while not worker.is_over:
@@ -178,23 +175,23 @@ class SendingThread:
                 if worker.is_over:
                     # It was woken to end; the next in line sees that too.
                     break  # type: ignore[unreachable]  # another thread sets it
-                if parked.next_due() <= clock.monotonic():
+                if sender.parked.next_due() <= clock.monotonic():
                     return None
                 if not worker.queue.backlog():
                     worker.pacing = worker.pacing.empty()
                     if worker.ending.at is not None:
                         return None
-                    if not self._idle(parked) and not parked:
+                    if not self._idle(sender) and not sender.parked:
                         return None
                     continue
-                batch = self._take(holder, parked)
+                batch = self._take(holder, sender)
             if batch is not None:
                 return batch
         worker.signal.notify()
-        parked.clear()
+        sender.parked.clear()
         return None
 
-    def _take(self, holder: Holder, parked: Parked) -> Batch | None:
+    def _take(self, holder: Holder, sender: Sender) -> Batch | None:
         """Claim a batch if it is time, else wait; with `turn`."""
         worker = self._worker
         now = clock.monotonic()
@@ -202,22 +199,22 @@ class SendingThread:
         waiting = worker.queue.backlog()
         decision = worker.pacing.decide(now, waiting, urgent=worker.is_hurried())
         if not isinstance(decision, Send):
-            self._listen(decision.wake_at, decision.seconds, parked)
+            self._listen(decision.wake_at, decision.seconds, sender)
             return None
         worker.wake_when = (NEVER, self._life)
         # None: a spool that cannot be read, or whose events were taken out.
-        batch = worker.claim(holder)
+        batch = worker.claim(holder, sender.room)
         worker.pacing = worker.pacing.taken(now, worker.queue.backlog())
         return batch
 
-    def _idle(self, parked: Parked) -> bool:
+    def _idle(self, sender: Sender) -> bool:
         """Wait for the first event; `False`: there was none for a while."""
         worker = self._worker
         if not worker.queue.counts().queued:
             worker.rested()
         began = clock.monotonic()
         every = worker.queue.maintain_every
-        if self._listen(1, every or IDLE_SECONDS, parked):
+        if self._listen(1, every or IDLE_SECONDS, sender):
             self._idle_seconds = 0.0
             return True
         self._idle_seconds += clock.monotonic() - began
@@ -225,19 +222,18 @@ class SendingThread:
             return True
         self._idle_seconds = 0.0
         if every is not None:
-            if self._sender is not None:
-                self._sender.close()  # the next request opens it again
+            sender.close()  # the next request opens it again
             return True
         # From now on callers start a thread; what came before this line is seen.
         worker.wake_when = (1, locks.lock())
         return bool(worker.queue.backlog())
 
-    def _listen(self, wake_at: int, seconds: float, parked: Parked) -> bool:
+    def _listen(self, wake_at: int, seconds: float, sender: Sender) -> bool:
         """Wait for a call: this many events are there, or another change."""
         worker = self._worker
         worker.wake_when = (wake_at, self._life)
         # An event that was put before that line woke no thread; it is seen here.
         if worker.queue.backlog() >= wake_at:
             return True
-        due = parked.next_due() - clock.monotonic()
+        due = sender.parked.next_due() - clock.monotonic()
         return worker.signal.wait(min(seconds, due))

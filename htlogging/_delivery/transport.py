@@ -7,10 +7,10 @@ import sys
 
 from htlogging._delivery import answers, environment
 from htlogging._delivery.exchange import Answer, Unreachable
+from htlogging._delivery.exchange import body as request_body
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import causes, unreachable
 from htlogging._delivery.redaction import Redaction
-from htlogging._delivery.request import body as request_body
 from htlogging._process import capturing, fork, sigpipe
 from htlogging._process.clock import clock
 from htlogging._process.interruption import pass_on

@@ -8,11 +8,9 @@ import threading
 from contextlib import closing
 
 from htlogging._delivery.ages import Ages
-from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.pacing import Pacing
-from htlogging._delivery.request import room
-from htlogging._delivery.signals import Waiter
 from htlogging._delivery.thread_group import ThreadGroup
+from htlogging._delivery.waits import Deadline, Ending, Waiter
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import fork, locks, shutdown
 from htlogging._process.clock import clock
@@ -55,7 +53,7 @@ class Worker:
     others (`flush`, `close`, `put_when_room`) holds none, and waits until its deadline.
 
     Args:
-        settings: upload_size, upload_interval, thread and the write key's length.
+        settings: upload_size, upload_interval and thread.
         queue: Where events come from.
         outcomes: How a batch is settled.
         make_transport: Called once by each thread.
@@ -76,7 +74,6 @@ class Worker:
         self._make_transport = make_transport
         self.ages = Ages(queue)
         self.rested = rested
-        self._room = room(settings.write_key)
         # An upload_size that was set is the most as well; the default grows with the
         # backlog, or throughput would be bound to one round trip per 100 events.
         self._most = settings.upload_size or MAX_BODY_EVENTS
@@ -134,11 +131,11 @@ class Worker:
                 self._marks.remove(mark)
         return bool(self._marks)
 
-    def claim(self, holder: Holder) -> Batch | None:
-        """Take a batch of the size that is right now."""
+    def claim(self, holder: Holder, room: int) -> Batch | None:
+        """Take a batch of the size that is right now, and of this many bytes at most."""
         self.ages.look()
         most = min(self._most, self.outcomes.limit)
-        return self.queue.claim(most, self._room, holder)
+        return self.queue.claim(most, room, holder)
 
     def maintain(self) -> None:
         """Have the queue do what is due or asked for, and give up what had to leave it."""
@@ -315,7 +312,7 @@ class Worker:
             while (
                 not self.queue.claimed_to(mark)
                 and time.left() > 0
-                and (batch := self.claim(holder))
+                and (batch := self.claim(holder, sender.room))
             ):
                 if not run_sending(sender.deliver, batch, time):
                     return False

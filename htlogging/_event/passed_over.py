@@ -11,7 +11,7 @@ from htlogging._event import origin
 from htlogging._event.builder import FIELDS
 from htlogging._event.elsewhere import BARE
 from htlogging._event.record import is_ours, logger_of
-from htlogging._loggers.hierarchy import handlers
+from htlogging._loggers import handlers
 from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ from htlogging._event.elsewhere import (
     marks,
 )
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
-from htlogging._loggers.hierarchy import handlers
+from htlogging._loggers import handlers
 from htlogging._process.suppression import is_sending
 from htlogging.exceptions import HtLoggingError
 

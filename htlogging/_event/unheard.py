@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from logging.handlers import SysLogHandler
 
-from htlogging._loggers.hierarchy import handlers, loggers
+from htlogging._loggers import handlers, loggers
 from htlogging._process import shutdown
 from htlogging._report.mistakes import where
 from htlogging._report.process import unheard

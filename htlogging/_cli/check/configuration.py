@@ -12,7 +12,7 @@ from functools import partial
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of, sends_alike
-from htlogging._loggers.hierarchy import loggers, reached_twice
+from htlogging._loggers import loggers, reached_twice
 from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings

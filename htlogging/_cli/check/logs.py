@@ -6,11 +6,11 @@ import logging
 import sys
 from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 
+from htlogging import _loggers
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._loggers import hierarchy
-from htlogging._loggers.placement import is_message, is_near, loguru_formats
+from htlogging._loggers import is_message, is_near, loguru_formats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def reaches(
     logger: logging.Logger, behind: Sequence[HtEventsHandler] = ()
 ) -> Iterator[logging.Handler]:
     """Yield our handlers that a logger's records reach."""
-    for handler in hierarchy.handlers(logger):
+    for handler in _loggers.handlers(logger):
         if isinstance(handler, HtEventsHandler):
             yield handler
         elif isinstance(handler, (QueueHandler, MemoryHandler)):
@@ -120,7 +120,7 @@ def reaches(
 
 def _tell_names(told: set[str | None], findings: Findings) -> None:
     """Name loggers that are spelt almost like that of the facade."""
-    for logger in hierarchy.loggers():
+    for logger in _loggers.loggers():
         name = logger.name
         if name not in told and is_near(name) and not list(reaches(logger)):
             findings.problem(

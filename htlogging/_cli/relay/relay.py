@@ -8,13 +8,12 @@ import threading
 from contextlib import closing, suppress
 from secrets import token_hex
 
-from htlogging._delivery.deadline import Deadline, Ending
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.redis_transport import why
-from htlogging._delivery.request import room
 from htlogging._delivery.retry import wait
 from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
+from htlogging._delivery.waits import Deadline, Ending
 from htlogging._process.clock import clock
 from htlogging._process.suppression import OwnThread
 from htlogging._queue.redis.relay_queue import RelayQueue
@@ -106,13 +105,12 @@ class Relay:
 
     def _send(self) -> None:
         """Send batch after batch; a thread's life."""
-        space = room(self._settings.write_key)
         failures = 0
         transport = HttpTransport(self._settings)
         with closing(Sender(self._outcomes, transport)) as sender:
             while not self._time.is_last():
                 try:
-                    batch = self._queue.claim(MAX_BODY_EVENTS, space)
+                    batch = self._queue.claim(MAX_BODY_EVENTS, sender.room)
                 except Exception as exc:  # noqa: BLE001
                     # Redis is away, or the stream was deleted: the thread must live.
                     failures += 1
