@@ -232,9 +232,9 @@ def _id(number: int) -> str:
 
 def _forget_keyless() -> None:
     """Make the facade read its settings again, if its client was made without a key."""
-    facade: Any = sys.modules.get("htlogging.htevents")
-    if facade is not None:
-        facade.forget_keyless()
+    module: Any = sys.modules.get("htlogging.htevents._default_client")
+    if module is not None:
+        module.facade.forget_keyless()
 
 
 def describe(event: dict[str, Any]) -> str:

@@ -14,13 +14,11 @@ import logging
 import sys
 
 from htlogging._event.origin import LOGGER
-from htlogging._handler import HtEventsHandler, pipeline_of
-from htlogging._process import fork
+from htlogging._handler import HtEventsHandler
 from htlogging._process.shutdown import close_all, living
-from htlogging._report.process import no_effect
-from htlogging._settings import DEFAULTS, check_names
+from htlogging._settings import DEFAULTS
 from htlogging._stats import Stats
-from htlogging.exceptions import InvalidSetting
+from htlogging.htevents._default_client import facade as _facade
 from htlogging.htevents._flushed import FlushedBlock, flush_all
 from htlogging.htevents._routing import nearest_handlers
 from htlogging.htevents.client import Client
@@ -88,130 +86,8 @@ stats: Stats
 # anew.
 default_client: Client | None = None
 
-# The client that was finished first when a new one was needed; this one is used.
-_slot: dict[str, _FacadeClient] = {}
-
-# The handler that was made here; it is removed when the next one is made.
-_made: HtEventsHandler | None = None
-
-
-# Settings that were changed after the client had read them; those that were reported.
-_late: set[str] = set()
-_told: set[str] = set()
-
-
-def _client() -> Client:
-    global default_client  # noqa: PLW0603
-    if default_client is None or _late:
-        # This lock and not one of its own, because a fork waits for it.
-        with fork.importing:
-            if default_client is None:
-                # Meanwhile a signal handler, or a `__del__` that the garbage collector
-                # runs, may call the facade too. The client that is finished first is
-                # used; `setdefault` is a single step.
-                slot, fresh = _slot, _FacadeClient()
-                client = slot.setdefault("client", fresh)
-                default_client = client
-                client.begin()
-                if client is not fresh:
-                    fresh.drop()
-        _tell_late(default_client)
-    return default_client
-
-
-class _FacadeClient(Client):
-    """The client of the logger `htevents`. Nothing is changed before `begin`."""
-
-    def __init__(self) -> None:
-        # Without this, a misspelt setting would be an attribute that is never read. Names
-        # with two underscores are Python's own: a warning leaves a __warningregistry__.
-        check_names(n for n in globals() if n not in _NAMES and not n.startswith("__"))
-        self._fresh: HtEventsHandler | None = None
-        self._attach(logging.getLogger(LOGGER), logging.root, self._make)
-
-    def _make(self) -> HtEventsHandler:
-        self._fresh = _make_handler()
-        return self._fresh
-
-    def _attached(self) -> list[HtEventsHandler]:
-        # Without the earlier client's handler, which is removed when this one begins.
-        before = None if _made is self._fresh else _made
-        return nearest_handlers(self.logger, self._top, before)
-
-    def begin(self) -> None:
-        """Take over the logger; do nothing if that has happened."""
-        global _made
-        logger = logging.getLogger(LOGGER)
-        made, _made = _made, self._fresh
-        if made is not None and made is not self._fresh:
-            logger.removeHandler(made)
-            pipeline_of(made).retire()
-        if self._fresh is not None:
-            logger.addHandler(self._fresh)
-        _late.clear()
-        names = [] if self._fresh is not None else _given()
-        if names:
-            settings = ", ".join(f"htevents.{name}" for name in names)
-            no_effect(
-                f"no effect: {settings}; the logger {LOGGER} has a handler, and its "
-                f"settings are used: events go to {self._handlers[0].host}"
-            )
-
-    def drop(self) -> None:
-        """Close what was made, because another client was finished first."""
-        if self._fresh is not None:
-            pipeline_of(self._fresh).retire()
-
-
-def _tell_late(client: Client) -> None:
-    """Report settings that were changed after the client had read them."""
-    names = sorted(_late - _told)
-    _told.update(names)
-    _late.clear()
-    if names:
-        settings = ", ".join(f"htevents.{name}" for name in names)
-        no_effect(
-            f"no effect: {settings} was set after the first call; set it before, or have "
-            "the settings read again by htevents.default_client = None (events go to "
-            f"{client.host})"
-        )
-
-
-def _given() -> list[str]:
-    """Return the names of the settings that were given: they are not the default."""
-    return [name for name in DEFAULTS if globals()[name] is not DEFAULTS[name]]
-
-
-def _nearest() -> list[HtEventsHandler]:
-    return nearest_handlers(logging.getLogger(LOGGER), logging.root)
-
-
-def _take_off() -> None:
-    global _made
-    made, _made = _made, None
-    if made is not None:
-        logging.getLogger(LOGGER).removeHandler(made)
-        pipeline_of(made).retire()
-
-
-def forget_keyless() -> None:
-    """Start anew if a test made the client without a key; for `htlogging.testing`."""
-    global default_client, _slot
-    if _made is not None and pipeline_of(_made).settings.lacks_key():
-        default_client, _slot = None, {}
-        _take_off()
-
-
-def _make_handler() -> HtEventsHandler:
-    # A setting that still has its default was not given: the environment may set it.
-    given = {name: globals()[name] for name in _given()}
-    given.setdefault("write_key", None)
-    try:
-        return HtEventsHandler(**given)
-    except InvalidSetting as exc:
-        # Crash reporters show the local variables of each frame: none may be a secret.
-        del given
-        raise exc.with_traceback(None) from None
+# Settings that were changed after the client had read them.
+_late = _facade.late
 
 
 def _on_client(method: C) -> C:
@@ -219,8 +95,8 @@ def _on_client(method: C) -> C:
     call: Any = method
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        # As `_client` does: a call of it takes 1 % of the time of `track`.
-        client = _client() if default_client is None or _late else default_client
+        # As `_facade.client` does: a call of it takes 1 % of the time of `track`.
+        client = _facade.client() if default_client is None or _late else default_client
         return call(client, *args, **kwargs) if kwargs else call(client, *args)
 
     functools.update_wrapper(function, call)
@@ -270,6 +146,10 @@ def shutdown() -> None:
     join()
 
 
+def _nearest() -> list[HtEventsHandler]:
+    return nearest_handlers(logging.getLogger(LOGGER), logging.root)
+
+
 def _living() -> list[HtEventsHandler]:
     """Return all handlers of this process, the facade's own first."""
     own = _nearest()
@@ -316,19 +196,17 @@ class _Facade(type(sys)):  # type: ignore[misc]
         """The facade's counters; all are 0 before its first call."""
         if default_client is None and not _nearest():
             return Stats.none()
-        return _client().stats
+        return _facade.client().stats
 
     def __setattr__(self, name: str, value: object) -> None:
         before = globals().get(name)
         super().__setattr__(name, value)
         if name == "default_client":
-            globals()["_slot"] = {}
-            _late.clear()
-            _told.clear()
+            _facade.start_anew()
         elif name in DEFAULTS and default_client is not None and value != before:
             _late.add(name)
 
 
-_NAMES = frozenset(globals()) | {"_NAMES"}
+_facade.serve(globals())
 
 sys.modules[__name__].__class__ = _Facade

@@ -1,8 +1,13 @@
-"""A call's record: the way if others may see it, such as a filter or another handler."""
+"""
+A call's record: the way if others may see it, such as a filter or another handler.
+
+It says where the call is, and so does the line about a mistake in one.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 from logging import INFO
 
 from htlogging._event import filtering, origin
@@ -11,11 +16,11 @@ from htlogging._event.record import to_event
 from htlogging._event.user_code import is_passing
 from htlogging._handler import pipeline_of
 from htlogging.exceptions import InvalidEvent
-from htlogging.htevents._caller import caller, refuse
 from htlogging.htevents._routing import handles_plainly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
 
     from htlogging._handler import HtEventsHandler
@@ -106,3 +111,26 @@ def _outcome(
     if call.error is not None:
         raise call.error
     return call.queued, call.event
+
+
+def refuse(
+    error: InvalidEvent, handler: HtEventsHandler, logger: logging.Logger
+) -> tuple[bool, dict[str, Any]]:
+    """Raise an invalid event's error, or report it, as the setting `on_invalid` says."""
+    pipeline = pipeline_of(handler)
+    if pipeline.settings.on_invalid == "raise":
+        raise error
+    file, line, _ = caller()
+    pipeline.rejections.report_call(error, f"{logger.name!r} at {file}:{line}")
+    return False, {}
+
+
+def caller() -> tuple[str, int, str | None]:
+    """Return who called the facade; `Logger.findCaller` knows only calls of a `Logger`."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if not name.startswith("htlogging.htevents"):
+            return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back
+    return "(unknown file)", 0, None

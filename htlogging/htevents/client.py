@@ -13,7 +13,6 @@ from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidEvent, InvalidSetting
 from htlogging.htevents import _direct, _recording, _signatures
-from htlogging.htevents._caller import refuse
 from htlogging.htevents._flushed import flush_all
 from htlogging.htevents._routing import nearest_handlers, only_handler
 
@@ -330,7 +329,7 @@ class Client:
             event, encoded = _direct.make(given, limit)
         except InvalidEvent as exc:
             pipeline_of(handler).rejections.count(exc)
-            return refuse(exc, handler, self.logger)
+            return _recording.refuse(exc, handler, self.logger)
         except (RecursionError, MemoryError):
             # Too little stack or memory: the way by a record reports it. All else comes
             # from a signal handler that has interrupted this, and goes to the caller.

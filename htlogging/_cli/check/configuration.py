@@ -1,8 +1,5 @@
 """The handlers that there are, their settings, and where each setting is from."""
 
-# This file reads what the facade keeps for itself.
-# ruff: noqa: SLF001
-
 from __future__ import annotations
 
 import gc
@@ -18,11 +15,12 @@ from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings
 from htlogging.exceptions import HtLoggingError
 from htlogging.htevents import Client
+from htlogging.htevents._default_client import facade as default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
     from htlogging._cli.check.findings import Findings
 
@@ -43,21 +41,15 @@ def handlers(findings: Findings, *, facade: bool) -> list[HtEventsHandler]:
         findings: Where a wrong setting is told.
         facade: Whether the application calls the facade.
     """
-    from htlogging import htevents
-
     found = living()
-    if facade or htevents._given() or _strays(htevents) or not found:
+    if facade or default.given() or default.unknown() or not found:
         try:
-            htevents._client()
+            default.client()
         except HtLoggingError as exc:
             if not any(text == str(exc) for text, _ in findings.problems):
                 findings.problem(str(exc), "set it, then check again")
     names = [h for h in living() if isinstance(h, HtEventsHandler)]
     return sorted(names, key=_order)
-
-
-def _strays(module: Any) -> bool:
-    return any(n not in module._NAMES and not n.startswith("__") for n in vars(module))
 
 
 def _order(handler: HtEventsHandler) -> tuple[bool, str]:

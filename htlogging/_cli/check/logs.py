@@ -11,6 +11,7 @@ from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._loggers import is_message, is_near, loguru_formats
+from htlogging.htevents._default_client import facade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ def _tell_place(
             f"{logging.getLevelName(handler.level)}: events at INFO are dropped",
             "set the handler's level to INFO, or leave it out",
         )
-    from htlogging import htevents
-
     for name in names:
         logger = logging.getLogger(name or None)
         level = logging.getLevelName(logger.getEffectiveLevel())
@@ -70,7 +69,7 @@ def _tell_place(
             f"level {level}{own}, propagate {logger.propagate}, "
             f"{len(logger.handlers)} handler{'s' * (len(logger.handlers) != 1)}",
         )
-        if handler is htevents._made:  # noqa: SLF001
+        if handler is facade.handler:
             findings.ok("the facade's own handler: its events pass at any level")
         else:
             _tell_level(logger, name, findings)
