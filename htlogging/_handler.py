@@ -117,7 +117,7 @@ class HtEventsHandler(QueueHandler):
         """End the threads: no code can log to this handler any more."""
         pipeline = getattr(self, "_pipeline", None)  # an invalid setting: there is none
         if pipeline is not None and pipeline.worker.is_running():
-            pipeline.worker.retire()
+            pipeline.worker.stop_when_sent()
 
     @property
     def stats(self) -> Stats:
@@ -300,7 +300,7 @@ class HtEventsHandler(QueueHandler):
         if timeout is None and self._settings.spool is not None:
             timeout = self._settings.shutdown_timeout
         deadline = clock.monotonic() + timeout_seconds(timeout)
-        pipeline.worker.look(deadline)
+        pipeline.worker.maintain_now(deadline)
         done = pipeline.worker.flush(deadline)
         if check:
             pipeline.outcomes.check()
@@ -317,7 +317,7 @@ class HtEventsHandler(QueueHandler):
         if logging_lock.is_held() or is_sending() or self.queue.stops_senders():
             # on_error may close its handler, and a thread cannot wait for itself; a
             # signal handler not for threads that wait for what it has interrupted.
-            self._pipeline.retire()
+            self._pipeline.stop_when_sent()
         else:
             self._pipeline.stop()
         logging_lock.kept(super().close)

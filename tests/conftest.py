@@ -24,7 +24,7 @@ def _leave_no_events() -> Iterator[None]:
     for handler in shutdown.living():
         if handler.stats.queued:
             shutdown._handlers.pop(handler, None)
-            pipeline_of(handler).worker.disown()
+            pipeline_of(handler).worker.stop_sending()
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ class TestLimited:
         limit = Limit(lambda: 1)
         (one, first), (two, second) = limited(limit), limited(limit, lambda: over)
         post(one)
-        limit.take(first)  # as if in a request
+        limit.acquire(first)  # as if in a request
         with pytest.raises(Unreachable, match="limit of open files"):
             post(two, HANG if over else 0.01)
         assert not second.posted
@@ -103,12 +103,12 @@ class TestLimited:
         limit = Limit(lambda: 1)
         one, _ = limited(limit)
         two, inner = limited(limit)
-        limit.take(one)
+        limit.acquire(one)
         one.close()
-        limit.take(one)
+        limit.acquire(one)
         del one
         post(two)
-        limit.take(limit)
+        limit.acquire(limit)
         limit.after_fork_in_child()
         post(two)
         assert len(inner.posted) == 2

@@ -67,7 +67,7 @@ class TestWithoutSeams:
         connection = Connection()
         connections.made(connection)
         connections.close()
-        connections.disown()
+        connections.close_inherited()
 
     def test_other_sessions_are_left_alone(self):
         """The application's own sessions have urllib3's classes."""

@@ -111,7 +111,7 @@ class TestHealth:
     def test_full(self):
         """A queue that is almost full, before anything is lost."""
         client = Client("K", host=AWAY, max_queue_size=5, shutdown_timeout=0)
-        client._handlers[0]._pipeline.worker.disown()
+        client._handlers[0]._pipeline.worker.stop_sending()
         for _ in range(4):
             client.track("u", "e")
         assert "80% full" in reason_of("degraded")

@@ -173,7 +173,7 @@ class TestStart:
             assert queue.put(b"{}") < wake_at
             assert thread.locked()
         finally:
-            worker.disown()
+            worker.stop_sending()
             transport.is_open.set()
 
 

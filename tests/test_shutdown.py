@@ -13,7 +13,7 @@ class Pipeline:
 
     is_sending = False
 
-    def hurry(self):
+    def start_flush(self):
         """Note that it sends before the first handler is closed."""
         self.is_sending = True
 
@@ -57,6 +57,6 @@ class TestUnit:
         """What is closed by itself, later, has its own time."""
         early, late = Closing(1000.0), Closing(1000.0)
         shutdown.close_all([early])
-        late.pipeline.hurry()
+        late.pipeline.start_flush()
         late.close()
         assert late.until > early.until

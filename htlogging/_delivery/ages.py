@@ -51,7 +51,7 @@ class Ages:
         # Re-entrant for signal handlers. A forked child has another worker.
         self._lock = locks.rlock()
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Take a mark, unless one was taken a moment ago."""
         marks, now = self._marks, clock.monotonic()
         if marks and now - marks[-1][0] < _APART:
@@ -81,7 +81,7 @@ class Ages:
             if not self._marks:
                 self._marks = ((clock.monotonic(), self._queue.mark()),)
             marks = self._marks
-        self.look()
+        self.sample()
         return max(clock.monotonic() - marks[0][0], 0.0)
 
     def _unsettled(self) -> tuple[tuple[float, Any], ...]:

@@ -37,12 +37,12 @@ class Limit:
     How many connections this process may have open, and who has one.
 
     Args:
-        most: Returns the number; asked each time, because a process may change its own.
+        maximum: Returns the number; asked each time: a process may change its limit.
     """
 
-    def __init__(self, most: Callable[[], float]) -> None:
-        self._most = most
-        self.freed = Signal()
+    def __init__(self, maximum: Callable[[], float]) -> None:
+        self._maximum = maximum
+        self.released = Signal()
         self.after_fork_in_child()
         fork.register(self)
 
@@ -53,28 +53,28 @@ class Limit:
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = locks.rlock()
 
-    def most(self) -> float:
+    def maximum(self) -> float:
         """Return how many connections may be open."""
-        return self._most()
+        return self._maximum()
 
-    def take(self, holder: object) -> bool:
+    def acquire(self, holder: object) -> bool:
         """Count a holder's connection, if there may be one more, or it is counted."""
         with self._lock:
             if holder not in self._holders:
-                if len(self._holders) >= self._most():
+                if len(self._holders) >= self._maximum():
                     return False
                 self._holders.add(holder)
             return True
 
-    def free(self, holder: object) -> None:
+    def release(self, holder: object) -> None:
         """Count a holder's connection no more."""
         with self._lock:
             self._holders.discard(holder)
-        self.freed.notify_all()
+        self.released.notify_all()
 
     def is_scarce(self) -> bool:
         """Return whether connections must not be kept for the next request."""
-        return len(self._holders) > self._most() / 2
+        return len(self._holders) > self._maximum() / 2
 
 
 def _share() -> float:
@@ -121,7 +121,7 @@ class Limited:
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """Send a body once, as soon as there may be a connection, or raise `Unreachable`."""
-        if not self._limit.take(self):
+        if not self._limit.acquire(self):
             timeout = self._wait(timeout)
         try:
             return self._transport.post(body, compress=compress, timeout=timeout)
@@ -134,17 +134,17 @@ class Limited:
         # For half of the time at most: a server may take what is sent with little time
         # left, but no answer is waited for, and it is sent again.
         until = clock.monotonic() + timeout / 2
-        waiter = self._limit.freed.waiter()
-        while not self._limit.take(self):
+        waiter = self._limit.released.waiter()
+        while not self._limit.acquire(self):
             left = until - clock.monotonic()
             if left <= 0 or self._is_over():
                 raise Unreachable(
-                    f"all {self._limit.most()} connections of this process are in use, "
+                    f"all {self._limit.maximum()} connections of this process are in use, "
                     "which is a part of its limit of open files"
                 )
             waiter.wait(min(left, _LOOK))
         if self._is_over():
-            self._limit.free(self)
+            self._limit.release(self)
             raise Unreachable("the handler was closed")
         return until - clock.monotonic() + timeout / 2
 
@@ -153,4 +153,4 @@ class Limited:
         try:
             self._transport.close()
         finally:
-            self._limit.free(self)
+            self._limit.release(self)

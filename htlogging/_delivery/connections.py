@@ -47,7 +47,7 @@ class Connections:
     def __init__(self) -> None:
         self.timeout = 0.0
         self.unusual = False
-        # The sending thread adds to it. In a forked child `disown` reads it.
+        # The sending thread adds to it. In a forked child `close_inherited` reads it.
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def new_session(self) -> requests.Session:
@@ -74,7 +74,7 @@ class Connections:
             with suppress(Exception):  # whatever pyOpenSSL or a cassette raises
                 connection.close()
 
-    def disown(self) -> None:
+    def close_inherited(self) -> None:
         """
         Close the parent's sockets in a forked child.
 

@@ -98,7 +98,7 @@ class Pipeline:
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: events, counts and threads are the parent's."""
-        self.worker.disown()
+        self.worker.stop_sending()
         handler = self._handler()
         if handler is not None:
             self._begin(handler)
@@ -141,12 +141,12 @@ class Pipeline:
             worker = found()
             return worker is None or worker.is_over
 
-        def rested() -> None:
+        def on_idle() -> None:
             pipeline = this()
             if pipeline is not None:
-                pipeline.rested()
+                pipeline.on_idle()
 
-        worker = Worker(settings, self.queue, self.outcomes, make_transport, rested)
+        worker = Worker(settings, self.queue, self.outcomes, make_transport, on_idle)
         # Weak: a worker that is not used any more goes away at once.
         found = weakref.ref(worker)
         return worker
@@ -172,7 +172,7 @@ class Pipeline:
             for line in oddities(handler, is_reached=is_reached):
                 self.report.odd_logger(line)
 
-    def rested(self) -> None:
+    def on_idle(self) -> None:
         """Let the application drop the handler: nothing is queued. On a sending thread."""
         handler = self._handler()
         if handler is None or self.report.has_unreported():
@@ -193,14 +193,14 @@ class Pipeline:
             **self.counters.snapshot(),
         )
 
-    def hurry(self) -> None:
+    def start_flush(self) -> None:
         """Start sending everything accepted so far, without waiting."""
-        self.worker.hurry()
+        self.worker.start_flush()
 
-    def retire(self) -> None:
+    def stop_when_sent(self) -> None:
         """Let the threads end when all is sent, without waiting for them."""
         self.queue.unregister()
-        self._exchange_worker().retire()
+        self._exchange_worker().stop_when_sent()
 
     def stop(self) -> None:
         """Send what is queued, end the threads, and report what is lost."""
@@ -217,7 +217,7 @@ class Pipeline:
                     self._report_loggers(handler)
             self.report.defer(deadline + _LATER)
             # Also in a process without events: send what dead ones left in the spool.
-            self.worker.look(deadline)
+            self.worker.maintain_now(deadline)
             worker = self._exchange_worker()
             done = worker.stop(deadline)
             cut = False
@@ -225,7 +225,7 @@ class Pipeline:
             if cut and not shutdown.is_exiting():
                 # An exception that a signal handler raised: the threads send the rest.
                 if worker is not None:
-                    worker.retire()
+                    worker.stop_when_sent()
                 self.report.report_rest()
             else:
                 self._end(all_sent=done)
@@ -235,7 +235,7 @@ class Pipeline:
 
     def give_up(self) -> None:
         """Give up what is queued, and say so: the process ends at once."""
-        self.worker.disown()
+        self.worker.stop_sending()
         self._end(all_sent=False)
 
     def _end(self, *, all_sent: bool) -> None:

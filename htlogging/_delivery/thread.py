@@ -197,7 +197,7 @@ class SendingThread:
         now = clock.monotonic()
         worker.pacing = worker.pacing.begun(now)
         waiting = worker.queue.backlog()
-        decision = worker.pacing.decide(now, waiting, urgent=worker.is_hurried())
+        decision = worker.pacing.decide(now, waiting, urgent=worker.is_flushing())
         if not isinstance(decision, Send):
             self._listen(decision.wake_at, decision.seconds, sender)
             return None
@@ -211,7 +211,7 @@ class SendingThread:
         """Wait for the first event; `False`: there was none for a while."""
         worker = self._worker
         if not worker.queue.counts().queued:
-            worker.rested()
+            worker.on_idle()
         began = clock.monotonic()
         every = worker.queue.maintain_every
         if self._listen(1, every or IDLE_SECONDS, sender):

@@ -119,7 +119,7 @@ class HttpTransport:
     def after_fork_in_child(self) -> None:
         """Drop the parent's connection, in a forked child."""
         if self._session is not None:
-            self._connections.disown()
+            self._connections.close_inherited()
             # Kept for ever, unused: freeing it may need a lock of OpenSSL that a thread
             # of the parent held.
             _inherited.append(self._session)

@@ -57,7 +57,7 @@ class Worker:
         queue: Where events come from.
         outcomes: How a batch is settled.
         make_transport: Called once by each thread.
-        rested: Called when a thread finds nothing queued.
+        on_idle: Called when a thread finds nothing queued.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Worker:
         queue: EventQueue,
         outcomes: Outcomes,
         make_transport: Callable[[], Transport],
-        rested: Callable[[], object] = int,
+        on_idle: Callable[[], object] = int,
     ) -> None:
         self._settings = settings
         self.queue = queue
         self.outcomes = outcomes
         self._make_transport = make_transport
         self.ages = Ages(queue)
-        self.rested = rested
+        self.on_idle = on_idle
         # An upload_size that was set is the most as well; the default grows with the
         # backlog, or throughput would be bound to one round trip per 100 events.
         self._most = settings.upload_size or MAX_BODY_EVENTS
@@ -114,7 +114,7 @@ class Worker:
         """Return whether there is a thread that sends, or looks for events."""
         return self._threads.alive() > 0
 
-    def hurry(self) -> Any:
+    def start_flush(self) -> Any:
         """Send everything accepted so far now; return the queue's mark of it."""
         mark: Any = self.queue.mark()
         if not self.queue.settled_to(mark):
@@ -122,7 +122,7 @@ class Worker:
             self.wake()
         return mark
 
-    def is_hurried(self) -> bool:
+    def is_flushing(self) -> bool:
         """Return whether a batch goes at once, however young; on a sending thread."""
         if self.ending.at is not None:
             return True
@@ -133,7 +133,7 @@ class Worker:
 
     def claim(self, holder: Holder, room: int) -> Batch | None:
         """Take a batch of the size that is right now, and of this many bytes at most."""
-        self.ages.look()
+        self.ages.sample()
         most = min(self._most, self.outcomes.limit)
         return self.queue.claim(most, room, holder)
 
@@ -148,7 +148,7 @@ class Worker:
             self._looked = max(self._looked, asked)
             self.outcomes.settled.notify_all()
 
-    def look(self, deadline: float) -> None:
+    def maintain_now(self, deadline: float) -> None:
         """
         Have the queue's regular work done now, and wait for that, until the deadline.
 
@@ -181,7 +181,7 @@ class Worker:
         Args:
             deadline: Monotonic seconds.
         """
-        mark = self.hurry()
+        mark = self.start_flush()
         waiter = self.outcomes.settled.waiter()
         while True:
             if self.queue.settled_to(mark) and self.outcomes.idle():
@@ -266,7 +266,7 @@ class Worker:
                 return waiting
             waiter.wait(min(left, _LOOK))
 
-    def disown(self) -> None:
+    def stop_sending(self) -> None:
         """
         Send nothing more: called in a forked child, for the parent's worker.
 
@@ -274,10 +274,10 @@ class Worker:
         """
         self.is_over = True
 
-    def retire(self) -> None:
+    def stop_when_sent(self) -> None:
         """Send what is queued, then end the threads; do not wait for that."""
         self.ending.set(math.inf)
-        self.hurry()
+        self.start_flush()
         self.signal.notify()
 
     def stop(self, deadline: float) -> bool:
@@ -291,7 +291,7 @@ class Worker:
         self.ending.set(deadline)
         done = self.flush(deadline)
         if done:
-            self.look(deadline)  # leaves a spool's file small
+            self.maintain_now(deadline)  # leaves a spool's file small
         self.is_over = True
         self.signal.notify()
         # An idle thread ends at once, a sending one may take its timeout.

@@ -99,4 +99,4 @@ def add_hooks(
                 os.register_at_fork(after_in_child=in_child)
 
 
-add_hooks(around.take, around.give_back, _in_child_once)
+add_hooks(around.acquire, around.restore, _in_child_once)

@@ -126,7 +126,7 @@ class AroundFork:
         # changes its own; a child begins anew.
         self._had: dict[int, bool] = {}
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Take the lock before a fork, unless this thread holds it."""
         lock = self._lock()
         self._had.setdefault(threading.get_ident(), is_mine(lock))
@@ -134,8 +134,8 @@ class AroundFork:
             with suppress(BaseException):  # a signal handler's: the fork goes on
                 lock.acquire()
 
-    def give_back(self) -> None:
-        """Leave the lock as it was before the fork; nothing, where `take` was not called."""
+    def restore(self) -> None:
+        """Leave the lock as it was before the fork, if `acquire` was called."""
         lock, me = self._lock(), threading.get_ident()
         if self._had.get(me) is False and is_mine(lock):
             lock.release()

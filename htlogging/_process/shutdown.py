@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     class Pipeline(Protocol):
         """What a handler sends with."""
 
-        def hurry(self) -> None:
+        def start_flush(self) -> None:
             """Start sending everything accepted so far, without waiting."""
 
         def give_up(self) -> None:
@@ -88,7 +88,7 @@ def _hurry(handler: Closable) -> None:
     """Have a handler send what it has, beside the others."""
     pipeline = _handlers.get(handler)
     if pipeline is not None:
-        pipeline.hurry()
+        pipeline.start_flush()
 
 
 def keep_alive(handler: Closable) -> None:

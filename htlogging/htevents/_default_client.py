@@ -110,7 +110,7 @@ class Facade:
         before, self.handler = self.handler, handler
         if before is not None and before is not handler:
             logger.removeHandler(before)
-            pipeline_of(before).retire()
+            pipeline_of(before).stop_when_sent()
         if handler is not None:
             logger.addHandler(handler)
 
@@ -166,7 +166,7 @@ class _DefaultClient(Client):
     def drop(self) -> None:
         """Close what was made, because another client was finished first."""
         if self._fresh is not None:
-            pipeline_of(self._fresh).retire()
+            pipeline_of(self._fresh).stop_when_sent()
 
 
 def _listed(names: list[str]) -> str:

@@ -45,7 +45,7 @@ def flush_all(
     """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
     deadline = clock.monotonic() + timeout_seconds(timeout)
     for handler in handlers[1:]:
-        pipeline_of(handler).hurry()
+        pipeline_of(handler).start_flush()
     done = True
     error: DeliveryError | None = None
     for handler in handlers:

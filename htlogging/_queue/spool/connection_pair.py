@@ -324,13 +324,13 @@ class ConnectionPair:
     def before_fork(self) -> None:
         """Keep other threads off the file until the fork is over."""
         for lock in self._around_fork:
-            lock.take()
+            lock.acquire()
         self._close()
 
     def after_fork_in_parent(self) -> None:
         """Let other threads use the file again."""
         for lock in reversed(self._around_fork):
-            lock.give_back()
+            lock.restore()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's owners: locks of files do not cross a fork."""

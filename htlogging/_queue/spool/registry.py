@@ -35,8 +35,8 @@ _logging = AroundFork(lambda: logging._lock)  # type: ignore[attr-defined]  # no
 
 
 def _before_fork() -> None:
-    fork.around.take()
-    _logging.take()
+    fork.around.acquire()
+    _logging.acquire()
     for file in list(_files.values()):
         file.before_fork()
     connections.before_fork()
@@ -48,8 +48,8 @@ def _after_fork_in_parent() -> None:
     for file in list(_files.values()):
         file.after_fork_in_parent()
     # In a child both are made anew, unlocked.
-    _logging.give_back()
-    fork.around.give_back()
+    _logging.restore()
+    fork.around.restore()
 
 
 class _Connections:
