@@ -268,7 +268,9 @@ class TestHandler:
         (tmp_path / "spool-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") * 64)
         os.chown(tmp_path / "spool-journal", NOBODY, NOBODY)
         os.chown(path, NOBODY - 1, NOBODY - 1)
-        with pytest.raises(SpoolError, match="-journal, is not its owner's"):
+        with pytest.raises(
+            SpoolError, match="PATH-journal beside it is another user's file"
+        ):
             SpoolView(str(path))
         assert path.read_bytes() == before
         os.chown(path, NOBODY, NOBODY)

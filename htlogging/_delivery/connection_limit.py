@@ -139,8 +139,8 @@ class Limited:
             left = until - clock.monotonic()
             if left <= 0 or self._is_over():
                 raise Unreachable(
-                    f"all {self._limit.maximum()} connections of this process are in use, "
-                    "which is a part of its limit of open files"
+                    f"all {self._limit.maximum()} connections that this process may have "
+                    "are in use; its limit of open files bounds them"
                 )
             waiter.wait(min(left, _LOOK))
         if self._is_over():

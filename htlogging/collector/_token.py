@@ -184,9 +184,9 @@ class Tokens:
                 400, "unsupported_grant_type", "grant_type is not client_credentials"
             )
         if fields.get("client_assertion_type") != _ASSERTION_TYPE:
-            raise _invalid("client_assertion_type is another")
+            raise _invalid(f"client_assertion_type is not {_ASSERTION_TYPE}")
         if fields.get("scope") != self._scope:
-            raise TokenRefused(400, "invalid_scope", "the scope is another")
+            raise TokenRefused(400, "invalid_scope", f"the scope is not {self._scope}")
         host = arrival.headers.get("Host") or ""
         prefix = arrival.path.partition("?")[0].rstrip("/").removesuffix("/token")
         servers = {f"{scheme}://{host}{prefix}" for scheme in ("http", "https")}
@@ -205,11 +205,11 @@ class Tokens:
             raise _unknown("the assertion is not signed by RS256")
         kid, client = header.get("kid"), claims.get("iss")
         if not isinstance(kid, str) or self._key_id not in (None, kid):
-            raise _unknown("the assertion's key id is another")
+            raise _unknown("the assertion's key id is not the expected one")
         if self._key is not None and not _is_signed(self._key, signature, signed):
-            raise _unknown("the assertion's signature is not by this key")
+            raise _unknown("the assertion is signed by another key")
         if not isinstance(client, str) or self._client_id not in (None, client):
-            raise _unknown("the assertion's client is another")
+            raise _unknown("the assertion's client id is not the expected one")
         if claims.get("sub") != client:
             raise _unknown("the assertion's subject is not its issuer")
         if claims.get("aud") not in servers:
@@ -221,15 +221,15 @@ class Tokens:
         if type(begin) is not int or type(end) is not int:
             raise _invalid("the assertion has no times in whole seconds")
         if begin > now:
-            raise _invalid("the assertion is early: it is issued in the future")
+            raise _invalid("the assertion is issued in the future")
         if end <= now:
             raise _invalid("the assertion is expired")
         if end - begin > _MAX_LIFE:
-            raise _invalid("the assertion lives too long")
+            raise _invalid(f"the assertion is valid for more than {_MAX_LIFE} seconds")
         jti = claims.get("jti")
         with self._lock:
             if not isinstance(jti, str) or not jti or jti in self._seen:
-                raise _invalid("the assertion has no jti of its own")
+                raise _invalid("the assertion's jti is missing, or was used before")
             if len(self._seen) >= _KEPT:
                 self._seen.clear()  # a desk's server: bounded rather than exact
             self._seen.add(jti)

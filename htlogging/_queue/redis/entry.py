@@ -72,7 +72,7 @@ def events(found: Mapping[bytes, bytes]) -> list[bytes]:
         if not stream.eof and len(text) <= MAX_SIZE:
             raise InvalidEntry("the entry's gzip has no end")
     elif enc != b"none":
-        raise InvalidEntry("the entry is compressed in a way that is not known")
+        raise InvalidEntry("the entry's compression is not known")
     if len(text) > MAX_SIZE:
         raise InvalidEntry(f"the entry has more than {MAX_SIZE:,} bytes")
     found_events = text.split(b"\n")

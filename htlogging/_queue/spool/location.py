@@ -130,9 +130,7 @@ def check_beside(path: str) -> None:
         with suppress(FileNotFoundError):
             found = os.lstat(path + suffix)
             if not stat.S_ISREG(found.st_mode) or found.st_uid not in owners:
-                raise InvalidSetting(
-                    f"the file beside it, with {suffix}, is not its owner's"
-                )
+                raise InvalidSetting(f"PATH{suffix} beside it is another user's file")
 
 
 def is_shared(path: str) -> bool:
