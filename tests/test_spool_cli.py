@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ import pytest
 from script_runner import HANG, here
 from spool_files import row_of
 
+from htlogging._cli.main import main
 from htlogging.collector import Reply
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="spools need POSIX")
@@ -250,6 +252,50 @@ class TestErrors:
         assert (ended.status, ended.out) == (2, "")
         assert text in ended.err
         assert len(listed(path)) == 8
+
+
+class TestDamaged:
+    """Values of another type, such as a damaged file may hold."""
+
+    VALUES = ("NULL", "'\x1b[31m'", "x'ff'", "9e999", "1e12")
+    COLUMNS = ("at", "failed_at", "status", "code", "message", "tries")
+
+    def test_no_traceback(self, path, capsys):
+        """The commands show what is there."""
+        with sqlite3.connect(path) as connection:
+            connection.execute("ALTER TABLE dead RENAME TO old")
+            connection.execute(
+                "CREATE TABLE dead (id INTEGER PRIMARY KEY, at, failed_at, status, code,"
+                " message, tries, event, crc, body)"
+            )
+        connection.close()
+        for column, value in itertools.product(self.COLUMNS, self.VALUES):
+            with sqlite3.connect(path) as connection:
+                connection.execute("REPLACE INTO dead SELECT * FROM old")
+                connection.execute(f"UPDATE dead SET {column} = {value}")
+            connection.close()
+            for command in (
+                ["status", path],
+                ["status", path, "--json"],
+                ["list", path],
+                ["list", path, "--json"],
+                ["show", path, "1"],
+            ):
+                assert main(["spool", *map(str, command)]) == 0
+                assert "\x1b" not in capsys.readouterr().out
+
+    def test_a_time_that_is_none(self, path, capsys):
+        """It is a dash, or null."""
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE events SET at = 9e999")
+        connection.close()
+        assert main(["spool", "list", str(path), "--waiting", "--json"]) == 0
+        for line in capsys.readouterr().out.splitlines():
+            assert json.loads(line)["at"] is None
+        assert main(["spool", "list", str(path), "--waiting"]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split()[1] == "-"
+        assert main(["spool", "status", str(path)]) == 0
+        assert "bytes, - to -" in capsys.readouterr().out
 
 
 class TestList:

@@ -14,6 +14,7 @@ import pytest
 from script_runner import HANG
 from spool_files import row_of
 
+from htlogging._queue.spool import statements
 from htlogging.collector import Reply
 from htlogging.htevents import Client
 
@@ -189,6 +190,113 @@ class TestFile:
         view.close()
         deliver(left, collector)
         assert not told(caplog)
+
+
+class TestHeader:
+    def test_no_mark(self, left, collector, caplog):
+        """What SQLite can still read is read, also where the header says otherwise."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("PRAGMA application_id = 1")
+        stats = deliver(left, collector)
+        assert len(names(collector)) == 305
+        assert stats.failed == 0
+        why = "it is a database of another program"
+        assert f"the spool was damaged ({why}): 300 waiting events" in caplog.text
+        assert "are lost" not in caplog.text
+
+    def test_another_schema_format(self, left, collector, caplog):
+        """So is one that SQLite takes for a later SQLite's; a new file is made."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        data = bytearray(left.read_bytes())
+        data[47] ^= 32
+        left.write_bytes(data)
+        deliver(left, collector)
+        assert "unsupported file format" in caplog.text
+        caplog.clear()
+        assert deliver(left, collector).unspooled == 0
+        assert not told(caplog)
+
+
+class TestSchema:
+    def test_a_rule_that_is_not_ours(self, left, collector, caplog):
+        """A table that refuses every row, a later version's perhaps, hangs no caller."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute(
+                "CREATE TRIGGER rule BEFORE INSERT ON events"
+                " BEGIN SELECT raise(ABORT, 'no'); END"
+            )
+        stats = deliver(left, collector)
+        assert (stats.delivered, stats.unspooled) == (305, 5)
+        assert "the spool cannot be used" in caplog.text
+
+    def test_more_columns(self, left, collector):
+        """A damaged file whose tables have more columns is read all the same."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("ALTER TABLE events ADD COLUMN more")
+            connection.execute("ALTER TABLE dead ADD COLUMN more")
+            connection.execute("PRAGMA application_id = 1")
+        assert deliver(left, collector).delivered == 305
+        assert len(names(collector)) == 305
+
+    @pytest.mark.parametrize("value", ["NULL", "'text'", "1e300", "-9e999", "7"])
+    def test_a_clock_that_is_no_time(self, left, collector, caplog, value):
+        """It is as if nothing was noted: events are sent."""
+        boot = Path("/proc/sys/kernel/random/boot_id")
+        if not boot.exists():
+            pytest.skip("no boot id on this system")
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("DROP TABLE clock")
+            connection.execute(
+                "CREATE TABLE clock (id INTEGER PRIMARY KEY, boot, started)"
+            )
+            query = f"INSERT INTO clock VALUES (1, ?, {value})"
+            connection.execute(query, (boot.read_text().strip(),))
+            connection.commit()
+        client = Client("K", host=collector.url, spool=left, spool_max_age=3_600)
+        client.track("u", "new")
+        assert client.flush(HANG)
+        client.join()
+        assert len(names(collector)) == 301
+        assert not told(caplog)
+
+    def test_dead_letters_without_a_time(self, left):
+        """They make room as others do."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("DROP TABLE dead")
+            connection.execute("CREATE TABLE dead (id INTEGER PRIMARY KEY, failed_at)")
+            query = "INSERT INTO dead VALUES (NULL, ?)"
+            connection.executemany(query, [("text",), (None,), (float("inf"),), (1.0,)])
+            assert statements.drop_dead(connection, 9, before=5.0) == 1
+            assert statements.drop_dead(connection, 9) == 3
+
+
+class TestCutShort:
+    def test_between_the_renames(self, left, collector, monkeypatch):
+        """When the damaged file has another name already, the new one is found."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("PRAGMA application_id = 1")
+        rename = os.rename
+
+        def cut(source, target):
+            if str(source).endswith(".new"):
+                monkeypatch.setattr(os, "rename", rename)
+                raise MemoryError
+            rename(source, target)
+
+        monkeypatch.setattr(os, "rename", cut)
+        deliver(left, collector)
+        deliver(left, collector)
+        assert os.rename is rename
+        assert len(names(collector)) == 305
+        assert not list(left.parent.glob("*.new*"))
+
+    def test_before(self, left, collector):
+        """An unfinished copy of the events does not stay."""
+        for suffix in ("", "-wal"):
+            left.with_name(f"{left.name}.new{suffix}").write_bytes(b"half of it")
+        assert deliver(left, collector).delivered == 305
+        assert not list(left.parent.glob("*.new*"))
 
 
 class TestLettersAreChecked:

@@ -14,7 +14,7 @@ from spool_files import add_rows, make_version_1, row_of, sql
 from htlogging._queue.spool import connections, registry, schema, statements
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import LockFile
-from htlogging._queue.spool.rows import id_of, owner_of, runs
+from htlogging._queue.spool.rows import ends_of, id_of, owner_of, runs
 from htlogging._queue.spool.schema import APPLICATION_ID, VERSION, SpoolUnavailable
 from htlogging.exceptions import DeliveryError, InvalidSetting
 
@@ -730,7 +730,10 @@ class TestUpgrade:
         dead = [(5.5, 6.5, 400, "bad", "refused", 3, b'{"n":0}')]
         make_version_1(path, made, dead)
         assert [found for found, _, _ in file.adopt(9)] == [16, 17]
-        rows = [*file.read(statements.rows, 16), *file.read(statements.rows, 17)]
+        rows = [
+            *file.read(statements.rows, *ends_of(16)),
+            *file.read(statements.rows, *ends_of(17)),
+        ]
         assert [row.body for row in rows] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
         assert all(row.is_sound() for row in rows)
         assert [row.at for row in rows] == [1000.25, 1000.25, 1000.5]

@@ -13,10 +13,10 @@ import pytest
 from script_runner import HANG, here
 from spool_files import row_of, sql
 
+from htlogging._queue.reasons import scrubbed
 from htlogging._queue.spool import connections
 from htlogging._queue.spool.connection_pair import ConnectionPair
 from htlogging._queue.spool.erasure import User
-from htlogging._queue.spool.reasons import scrubbed
 from htlogging._queue.spool.schema import SpoolUnavailable
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
@@ -233,6 +233,101 @@ class TestForget:
         body = json.dumps(event).encode()
         assert User(["17"], []).owns(body)
         assert not User(["1"], []).owns(body)
+
+    @pytest.mark.parametrize(
+        ("body", "user"),
+        [
+            (b'{"userId":1.10}', "1.10"),
+            (b'{"userId":1.10}', "1.1"),
+            (b'{"userId":1E3}', "1E3"),
+            (b'{"userId":1E3}', "1000"),
+            (b'{"userId":%s}' % (b"9" * 5_000), "9" * 5_000),
+            (b'{"userId":"user1","userId":"b"}', "user1"),
+            (b'{"userId":{"user1":true}}', "user1"),
+            (b'{"userId":"us\\u0065r1"}', "user1"),
+            (b'{"userId":true}', "true"),
+            (b'{"userId":"caf\xef\xbf\xbd"}', "caf\udce9"),
+            (b'["user1"]', "user1"),
+            (b'{"userId":"user1"', "user1"),
+            (b'{"userId":' + b"[" * 100_000, "user1"),
+        ],
+    )
+    def test_ids_as_they_are_written(self, body, user):
+        """What the file has matches, byte by byte, and what it means."""
+        assert User([user], []).owns(body)
+
+    def test_numbers_that_are_others(self):
+        """Floats do not make one id of two."""
+        body = b'{"userId":12345678901234567891}'
+        assert not User(["12345678901234567168"], []).owns(body)
+        assert User(["12345678901234567891"], []).owns(body)
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {"userId": "x", "properties": {"by": "user1"}},
+            {"userId": "x", "groupId": "user1"},
+            {"userId": "x", "traits": [{"user1": 1}]},
+        ],
+    )
+    def test_mentioned_by_others(self, path, event):
+        """Others' events that mention the id stay, are named, and the status is 1."""
+        with closing(sqlite3.connect(path)) as connection:
+            row = row_of(77, 1, json.dumps(event).encode())
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+            connection.commit()
+        ended = spool("forget", path, "--user", "user1")
+        assert ended.returncode == 1
+        assert b"mention the id" in ended.stderr
+        assert b"see 77.1 (" in ended.stderr
+        assert b"user1@example.com" not in self.bytes_of(path)
+        spool("drop", path, "--id", "77.1", "--yes")
+        assert spool("forget", path, "--user", "user1").returncode == 0
+        assert b"user1" not in self.bytes_of(path)
+
+    def test_numbers_mention_no_one(self, path):
+        """A number that is an id by chance is none."""
+        with closing(sqlite3.connect(path)) as connection:
+            row = row_of(77, 1, b'{"userId":"x","properties":{"quantity":17}}')
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+            connection.commit()
+        assert spool("forget", path, "--user", "17").returncode == 0
+
+    def test_codes(self, path):
+        """A server's code that has the id in it goes, too; others stay."""
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE dead SET code = 'no_user1' WHERE id = 2")
+            connection.commit()
+        assert spool("forget", path, "--user", "user1").returncode == 0
+        assert b"user1" not in self.bytes_of(path)
+        assert b"HTTP 400" in spool("status", path).stdout
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE events SET crc = crc + 1",
+            "UPDATE events SET id = -id",
+            "UPDATE events SET id = id & 7",
+            "UPDATE dead SET crc = 0, body = CAST('user1' AS BLOB)",
+            "UPDATE dead SET id = -id",
+        ],
+    )
+    def test_damaged_rows_that_were_not_set_aside(self, path, change):
+        """A row whose checksum or id is wrong may be the user's, and goes."""
+        with closing(sqlite3.connect(path)) as connection:
+            row = row_of(77, 1, b'{"userId":"user1"}')
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+            connection.execute(change)
+            connection.commit()
+        assert spool("forget", path, "--user", "user1").returncode == 0
+        assert b"user1" not in self.bytes_of(path)
+
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+    def test_unfinished_copies(self, path, suffix):
+        """What a process left that died amid a repair goes."""
+        path.with_name(f"{path.name}.new{suffix}").write_bytes(b"user1")
+        assert spool("forget", path, "--user", "user1").returncode == 0
+        assert b"user1" not in self.bytes_of(path)
 
     def test_nothing_is_copied_elsewhere(self, path):
         """Rewriting the file uses no temporary one."""

@@ -193,14 +193,13 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         out(_as_sent(found.body))
         return 0
-    out(f"accepted   {iso(found.at)}")
+    out(f"accepted   {iso(found.at) or '-'}")
     if letter is not None:
         why = about(letter)
-        answer = "no answer" if letter.status is None else f"HTTP {letter.status}"
-        out(f"refused    {why['failedAt']}, tries: {letter.tries:,}")
-        out(
-            f"reason     {answer}, {reason(letter.status, why['code'], why['message'])}"
-        )
+        status = why["status"]
+        answer = "no answer" if status is None else f"HTTP {status}"
+        out(f"refused    {why['failedAt'] or '-'}, tries: {why['tries'] or 0:,}")
+        out(f"reason     {answer}, {reason(status, why['code'], why['message'])}")
     out(f"size       {many(len(found.body), 'byte')}")
     event = json.loads(found.body)
     for line in json.dumps(event, indent=2, ensure_ascii=False).split("\n"):

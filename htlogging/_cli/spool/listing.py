@@ -6,7 +6,7 @@ import json
 
 from htlogging._cli.terminal.console import iso, reason, row, terminal_width
 from htlogging._cli.terminal.request_lines import as_text, who
-from htlogging._queue.spool.rows import owner_of
+from htlogging._queue.spool.erasure import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _cells(found: dict[str, Any], body: bytes) -> list[tuple[str, int]]:
     names = (event.get(name) for name in ("category", "event", "name", "groupId"))
     cells = [
         (found["id"], _NUMBER if found["kind"] == "dead" else _ID),
-        (found["at"], _TIME),
+        (found["at"] or "-", _TIME),
         (as_text(event.get("type")), _TYPE),
         (who(event), _WHO),
         (" / ".join(as_text(name) for name in names if name is not None), _NAME),
@@ -59,7 +59,7 @@ def _cells(found: dict[str, Any], body: bytes) -> list[tuple[str, int]]:
         return [*cells, (state, 0)]
     status = "-" if found["status"] is None else str(found["status"])
     why = reason(found["status"], found["code"], found["message"])
-    return [*cells, (found["failedAt"], _TIME), (status, 6), (why, 0)]
+    return [*cells, (found["failedAt"] or "-", _TIME), (status, 6), (why, 0)]
 
 
 def head_of(found: dict[str, Any]) -> str:
@@ -78,6 +78,11 @@ def as_str(text: object) -> str:
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
+def as_int(value: object) -> int | None:
+    """Return a number of the file; `None`: it is none, in a damaged row."""
+    return value if isinstance(value, int) else None
+
+
 def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield what there is about each waiting event, and the event."""
     owners = view.owners()
@@ -86,10 +91,9 @@ def waiting(view: SpoolView) -> Iterator[tuple[dict[str, Any], bytes]]:
         for found in view.events(number):
             if not found.is_sound():
                 continue
-            owner, seq = owner_of(found.id)
             yield (
                 {
-                    "id": f"{owner}.{seq}",
+                    "id": name_of(found.id),
                     "kind": "waiting" if number in living else "orphaned",
                     "at": iso(found.at),
                     "bytes": len(found.body),
@@ -112,9 +116,9 @@ def about(found: Letter) -> dict[str, Any]:
         "kind": "dead",
         "at": iso(found.at),
         "bytes": len(found.body),
-        "status": found.status,
+        "status": as_int(found.status),
         "code": as_str(found.code),
         "message": as_str(found.message),
-        "tries": found.tries,
+        "tries": as_int(found.tries),
         "failedAt": iso(found.failed_at),
     }

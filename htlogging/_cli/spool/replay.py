@@ -5,8 +5,8 @@ from __future__ import annotations
 from htlogging._cli.drain import Rows, pump
 from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import Progress
+from htlogging._queue.reasons import scrubbed
 from htlogging._queue.spool import statements
-from htlogging._queue.spool.reasons import scrubbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

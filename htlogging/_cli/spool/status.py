@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._cli.spool.listing import as_str
+from htlogging._cli.spool.listing import as_int, as_str
 from htlogging._cli.terminal.console import iso, many, reason, row
 from htlogging._queue.spool import statements
 
@@ -37,7 +37,7 @@ def status_of(view: SpoolView) -> dict[str, Any]:
             **dead,
             "reasons": [
                 {
-                    "status": why.status,
+                    "status": as_int(why.status),
                     "code": as_str(why.code),
                     "events": why.events,
                     "latest": iso(why.latest),
@@ -77,7 +77,7 @@ def status_lines(path: str, found: dict[str, Any]) -> Iterator[str]:
     for why in dead["reasons"]:
         answer = "no answer" if why["status"] is None else f"HTTP {why['status']}"
         told = reason(why["status"], why["code"], why["message"])
-        latest = f"latest {why['latest']}  {told}"
+        latest = f"latest {why['latest'] or '-'}  {told}"
         yield row([(f"  {answer}", 22), (f"{why['events']:,}", -9), (latest, 0)], None)
 
 
@@ -85,5 +85,5 @@ def _line(title: str, sums: dict[str, Any]) -> str:
     cells = [(title, 22), (f"{sums['events']:,}", -9)]
     if sums["events"]:
         size = many(sums["bytes"], "byte")
-        cells.append((f"{size}, {sums['oldest']} to {sums['newest']}", 0))
+        cells.append((f"{size}, {sums['oldest'] or '-'} to {sums['newest'] or '-'}", 0))
     return row(cells, None)

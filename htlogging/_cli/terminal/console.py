@@ -77,11 +77,20 @@ def many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def iso(seconds: float) -> str:
-    """Return a time in seconds since the epoch as ISO 8601, in UTC."""
+def iso(seconds: object) -> str | None:
+    """
+    Return a time in seconds since the epoch as ISO 8601, in UTC.
+
+    `None`: it is no time, as in a damaged file, or beyond the year 9999.
+    """
     from datetime import datetime, timezone
 
-    when = datetime.fromtimestamp(int(seconds), timezone.utc)
+    if not isinstance(seconds, (int, float)):
+        return None
+    try:
+        when = datetime.fromtimestamp(int(seconds), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from htlogging._process import locks
 from htlogging._queue.base import Batch, fitting
+from htlogging._queue.reasons import scrubbed
 from htlogging._queue.redis.entry import InvalidEntry, events
 
 TYPE_CHECKING = False
@@ -197,7 +198,7 @@ class RelayQueue:
         why = {
             "status": "" if failure.status is None else str(failure.status),
             "code": failure.code,
-            "message": failure.message,
+            "message": scrubbed(failure, batch.events).message,
             "tries": str(failure.tries),
         }
         with self._lock:

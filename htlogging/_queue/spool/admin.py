@@ -15,8 +15,9 @@ import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
 
-from htlogging._queue.spool import connections, location, schema, statements
+from htlogging._queue.spool import connections, location, salvage, schema, statements
 from htlogging._queue.spool.lockfile import REPLAY, LockFile
+from htlogging._queue.spool.rows import ends_of
 from htlogging._queue.spool.schema import (
     APPLICATION_ID,
     SEQ_BITS,
@@ -182,6 +183,14 @@ class SpoolView:
                 if found := self._lock.noted(owner):
                     self._lock.note(owner, found[0], found[1] + gone)
 
+    def remove_unfinished(self) -> None:
+        """Remove a copy of events that a process which died has left beside the file."""
+        try:
+            self._lock.begin_opening(BUSY)
+            salvage.finish(self.path)
+        finally:
+            self._lock.end_opening()
+
     def hold(self, owner: int) -> bool:
         """Take over an owner that no process serves, for as long as this process lives."""
         return self._lock.take(owner)
@@ -192,7 +201,7 @@ class SpoolView:
 
     def events(self, owner: int) -> Iterator[Row]:
         """Yield an owner's waiting events, those that are damaged included."""
-        return statements.rows(self.connection, owner)
+        return statements.rows(self.connection, *ends_of(owner))
 
     def letters(self) -> Iterator[Letter]:
         """Yield the dead letters, those that are damaged included."""

@@ -278,6 +278,7 @@ class ConnectionPair:
             self._lock.end_opening()
 
     def _open_alone(self) -> None:
+        salvage.finish(self.path)
         emptied = location.is_emptied(self.path)
         if emptied and not self._is_left:
             self.was_taken_away |= self._lock.is_made()

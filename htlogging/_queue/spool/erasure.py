@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import threading
+from typing import Any, NamedTuple
 
 from htlogging._process.clock import clock
 from htlogging._queue.spool import admin, statements
 from htlogging._queue.spool.admin import SpoolError
-from htlogging._queue.spool.rows import id_of
+from htlogging._queue.spool.rows import id_of, owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from typing import Any
 
     from htlogging._queue.spool.admin import SpoolView
+    from htlogging._queue.spool.rows import Letter, Row
 
 # Rows of a write, which others wait for.
 _SOME = 500
 
 _DIGITS = 18  # of a number that SQLite holds for sure
+
+_SHOWN = 5  # ids in a line
 
 
 def row_of(text: str) -> tuple[str, int]:
@@ -32,6 +36,11 @@ def row_of(text: str) -> tuple[str, int]:
         event = id_of(_number(owner), _number(seq))
         return "events", event if event < 2**63 else -1
     return "dead", _number(text)
+
+
+def name_of(event: int) -> str:
+    """Return the id under which a waiting event is listed."""
+    return "{}.{}".format(*owner_of(event))
 
 
 def _number(text: str) -> int:
@@ -87,10 +96,15 @@ class User:
 
     def __init__(self, users: Collection[str], anonymous: Collection[str]) -> None:
         self._wanted = {
-            "userId": frozenset(users),
-            "anonymousId": frozenset(anonymous),
-            "previousId": frozenset([*users, *anonymous]),
+            "userId": frozenset(map(_as_stored, users)),
+            "anonymousId": frozenset(map(_as_stored, anonymous)),
+            "previousId": frozenset(map(_as_stored, [*users, *anonymous])),
         }
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All ids."""
+        return self._wanted["previousId"]
 
     def owns(self, body: bytes) -> bool:
         """
@@ -98,60 +112,129 @@ class User:
 
         An id that a formatter made a number, or put in a list or an object, counts.
         """
+        return self.look(body)[0]
+
+    def look(self, body: bytes) -> tuple[bool, bool]:
+        """Return whether an event is the user's, and whether an id is text in it."""
         try:
-            event = json.loads(body)
-            return any(
-                ids & set(_texts(event.get(name))) for name, ids in self._wanted.items()
+            event = json.loads(
+                body,
+                parse_int=_Number,
+                parse_float=_Number,
+                object_pairs_hook=_Object,
             )
-        except (ValueError, AttributeError, RecursionError, TypeError):
-            return True
+            if not isinstance(event, _Object):
+                return True, True
+            for name, value in event:
+                if name in self._wanted and self._wanted[name] & set(_texts(value)):
+                    return True, True
+            return False, any(
+                text in self.ids
+                for text in _texts(event)
+                if not isinstance(text, _Number)
+            )
+        except (ValueError, RecursionError):
+            return True, True
+
+
+class _Object(list[Any]):
+    """A JSON object's names and values: a name may be there twice."""
+
+
+class _Number(str):
+    """A JSON number as it is written: 1.10 is not 1.1 then."""
+
+    __slots__ = ()
+
+
+def _as_stored(text: str) -> str:
+    """Return an id as an event has it: bytes that are no UTF-8 are U+FFFD there."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _texts(value: Any) -> Iterable[str]:
-    """Yield a value, or all that are in it, as text."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
+    """Yield a value, or all that are in it, as text; numbers as `_Number`."""
+    if isinstance(value, _Object):
+        for name, item in value:
+            yield name
+            yield from _texts(item)
+    elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
+    elif isinstance(value, _Number):
+        yield value
+        if not value.lstrip("-").isdecimal():
+            # As Python has it, and as the whole number that it may be: 1.0 and 1.
+            number = float(value)
+            yield _Number(number)
+            if number.is_integer():
+                yield _Number(int(number))
     elif isinstance(value, str):
         yield value
     elif value is not None:
-        # As JSON has it, and as Python: 1.0 and 1, true and True.
-        yield json.dumps(value)
-        yield str(value)
-        if isinstance(value, float) and value.is_integer():
-            yield str(int(value))
+        # As JSON has it, and as Python: true and True.
+        yield _Number(json.dumps(value))
+        yield _Number(value)
 
 
 def forget(view: SpoolView, user: User, *, dry_run: bool) -> tuple[int, int]:
     """
     Delete a user's events, leaving no trace of them in the file or its log.
 
-    Events that come in meanwhile may stay. With them go what the server said of other
-    events, which may name the user, and rows that are damaged.
+    Events that come in meanwhile may stay. With the user's go what the server said of
+    other events, which may name the user, and rows that are damaged.
 
     Returns:
         How many waiting events and dead letters were found.
 
     Raises:
-        SpoolError: They are deleted, but something may be left; the message says what.
+        SpoolError: They are deleted, but something may be left, or others' events have
+            an id in them; the message says what.
     """
     # What is deleted is overwritten with zeros; for this connection alone.
     view.connection.execute("PRAGMA secure_delete = ON").fetchall()
-    waiting = 0
-    for owner in view.owners():
-        keys = [row.id for row in view.events(owner) if user.owns(row.body)]
-        waiting += len(keys) if dry_run else _delete(view, statements.delete, keys)
-    letters = [letter.id for letter in view.letters() if user.owns(letter.body)]
+    # Not by owner: in a damaged file a row may have an id that no owner has.
+    events = _sorted(view.read(statements.rows), user)
+    letters = _sorted(view.letters(), user)
     if dry_run:
-        return waiting, len(letters)
-    dead = _delete(view, statements.delete_letters, letters)
-    _scour(view)
+        return len(events.own), len(letters.own)
+    _delete(view, statements.delete, events.damaged)
+    _delete(view, statements.delete_letters, letters.damaged)
+    waiting = _delete(view, statements.delete, events.own)
+    dead = _delete(view, statements.delete_letters, letters.own)
+    _scour(view, user)
+    if named := [*map(name_of, events.named), *map(str, letters.named)]:
+        more = ", ..." if len(named) > _SHOWN else ""
+        raise SpoolError(
+            "removed; but events of others mention the id, in a property perhaps: see "
+            f"{', '.join(named[:_SHOWN])}{more} (`spool show`, `spool drop --id`)"
+        )
     return waiting, dead
 
 
-def _scour(view: SpoolView) -> None:
+class _Sorted(NamedTuple):
+    """Keys of rows: a user's, those that are damaged, and others that name the user."""
+
+    own: list[int]
+    damaged: list[int]
+    named: list[int]
+
+
+def _sorted(rows: Iterable[Row | Letter], user: User) -> _Sorted:
+    found = _Sorted([], [], [])
+    for row in rows:
+        if not row.is_sound():
+            found.damaged.append(row.id)
+            continue
+        owned, named = user.look(row.body)
+        if owned:
+            found.own.append(row.id)
+        elif named:
+            found.named.append(row.id)
+    return found
+
+
+def _scour(view: SpoolView, user: User) -> None:
     """Have the file hold rows that are there, and nothing of those that are not."""
     # Rows that were delivered and deleted before, not overwritten then, are in free
     # pages and in gaps of others: VACUUM writes all pages anew. The log still has the
@@ -159,7 +242,8 @@ def _scour(view: SpoolView) -> None:
     # see `temp_store`, in `SpoolView`.
     why = ""
     try:
-        view.change(statements.forget_messages)
+        view.remove_unfinished()
+        view.change(statements.forget_answers, user.ids)
         view.change(statements.delete_damaged)
         view.connection.execute("VACUUM")
         if not _empty_log(view):

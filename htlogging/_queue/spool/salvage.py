@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import NamedTuple
 
 from htlogging._queue.spool import connections, location, schema, statements
 from htlogging._queue.spool.rows import Letter, Row
+from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+# A file, and what SQLite may have put beside it.
+_FILES = ("", "-wal", "-shm", "-journal")
 
 # Rows that are written at a time.
 _SOME = 500
@@ -43,12 +47,12 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
     """
     Put a new file, with what can be read, in a damaged one's place.
 
-    No other process opens either meanwhile. Cut short, it leaves the damaged file in its
-    place, to be done again.
+    No other process opens either meanwhile. Cut short, it is done again, or `finish` does
+    what is left.
 
     Args:
         path: Of the file.
-        readers: What reads it, if it could be opened; each may know more.
+        readers: What reads it, if it is open; each may know more.
 
     Raises:
         sqlite3.Error, OSError, InvalidSetting: The new file cannot be made.
@@ -62,9 +66,10 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
         schema.set_up(writer)
         events, letters = _Copy("events", Row), _Copy("dead", Letter)
         writer.execute("BEGIN IMMEDIATE")
-        for reader in readers:
-            events.write(writer, reader)
-            letters.write(writer, reader)
+        with ExitStack() as stack:
+            for reader in readers or _opened(path, stack):
+                events.write(writer, reader)
+                letters.write(writer, reader)
         writer.execute("COMMIT")
         statements.copy_log(writer, "TRUNCATE")
     kept = keep(path)
@@ -74,9 +79,43 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
     return Found(events.count, letters.count, unsound, kept)
 
 
+def _opened(path: str, stack: ExitStack) -> list[sqlite3.Connection]:
+    """
+    Return what reads a file that is no spool any more by its header, say.
+
+    It changes nothing in it.
+    """
+    try:
+        reader = connections.connect(path, read_only=True)
+    except sqlite3.Error:
+        return []
+    stack.callback(connections.close, reader)
+    return [reader]
+
+
+def finish(path: str) -> None:
+    """
+    Finish what was cut short, or remove what it has left; no other process opens it.
+
+    Between the two renames the new file is whole and the damaged one has another name.
+    """
+    new = f"{path}.new"
+    if not any(os.path.lexists(new + suffix) for suffix in _FILES):
+        return
+    with suppress(OSError, InvalidSetting):  # another user's, perhaps: not ours to use
+        location.check_owner(new)
+        # It is marked by a transaction, and its log copied and emptied last.
+        is_whole = location.is_marked(new) and not location.has_log(new)
+        if is_whole and not os.path.lexists(path):
+            if location.has_log(path):
+                keep(path)
+            os.rename(new, path)
+        remove(new)
+
+
 def remove(path: str) -> None:
     """Delete a file, with its log."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in _FILES:
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
 

@@ -32,6 +32,7 @@ PAGE = 4_096
 SEQ_BITS = 27
 MAX_SEQ: int = 2**SEQ_BITS - 1
 MAX_OWNER: int = 2 ** (63 - SEQ_BITS) - 1
+MAX_ID: int = 2**63 - 2  # of any row that is looked for, minus this included
 
 # `at` is in seconds since 1970. A program of before, which knows four columns of
 # `events` in another order, is kept from writing by the check.
@@ -241,7 +242,7 @@ def translate(exc: sqlite3.Error) -> SpoolUnavailable:
     broken = damaged or not isinstance(exc, sqlite3.OperationalError)
     # As after someone closed all descriptors, or cut the file under it.
     broken |= reason in ("disk I/O error", "unable to open database file")
-    alien = reason == "file is not a database"
+    alien = reason in ("file is not a database", "unsupported file format")
     return SpoolUnavailable(reason, broken=broken, damaged=damaged, alien=alien)
 
 

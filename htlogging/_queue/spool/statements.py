@@ -19,7 +19,7 @@ from htlogging._queue.spool.rows import (
     is_younger,
     runs,
 )
-from htlogging._queue.spool.schema import MAX_SEQ, SEQ_BITS
+from htlogging._queue.spool.schema import MAX_ID, MAX_SEQ, SEQ_BITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Rows of a read that may be long: while one is open, SQLite does not empty its log.
 _PAGE_ROWS = 200
+
+# By name: another version may have added some.
+_COLUMNS = {"events": ", ".join(Row._fields), "dead": ", ".join(Letter._fields)}
 
 
 def insert(connection: sqlite3.Connection, event: int, body: bytes) -> None:
@@ -94,10 +97,9 @@ def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
     # Each by itself is a look at one end of the key; together they would count.
     first = "SELECT min(id) FROM events WHERE id BETWEEN ? AND ?"
     last = last_of(connection, owner)
-    if not last:
-        return None
     (found,) = connection.execute(first, ends_of(owner)).fetchone()
-    return found & MAX_SEQ, last
+    # A command may have taken them out between the two.
+    return (found & MAX_SEQ, last) if last and found is not None else None
 
 
 def next_owner(connection: sqlite3.Connection, owner: int) -> int | None:
@@ -150,13 +152,14 @@ def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
 
 
 def drop_dead(
-    connection: sqlite3.Connection, count: int, before: float = math.inf
+    connection: sqlite3.Connection, count: int, before: float | None = None
 ) -> int:
-    """Take out the oldest dead letters, of before a time; return how many."""
+    """Take out the oldest dead letters, or those of before a time; return how many."""
     for table, at in (("damaged", "found_at"), ("dead", "failed_at")):
         query = (
             f"DELETE FROM {table} WHERE id IN"
-            f" (SELECT id FROM {table} WHERE {at} < ? ORDER BY id LIMIT ?)"
+            f" (SELECT id FROM {table} WHERE ?1 IS NULL OR {at} < ?1"
+            " ORDER BY id LIMIT ?2)"
         )
         if gone := connection.execute(query, (before, count)).rowcount:
             return gone
@@ -195,7 +198,8 @@ def complaints(connection: sqlite3.Connection) -> str:
 
 def clock(connection: sqlite3.Connection) -> tuple[bytes, float] | None:
     """Return the boot that the clock was believed in, and when that began by it."""
-    query = "SELECT boot, started FROM clock"
+    # What is no time any more, in a damaged file, is as none.
+    query = "SELECT boot, started FROM clock WHERE typeof(started) = 'real' AND abs(started) < 1e11"
     found: tuple[bytes, float] | None = connection.execute(query).fetchone()
     return found
 
@@ -205,39 +209,36 @@ def set_clock(connection: sqlite3.Connection, boot: str, started: float) -> None
     connection.execute("REPLACE INTO clock VALUES (1, ?, ?)", (boot, started))
 
 
-def rows(connection: sqlite3.Connection, owner: int) -> Iterator[Row]:
-    """Yield an owner's events in their order; rows that are damaged included."""
-    last, end = id_of(owner, 0) - 1, id_of(owner, MAX_SEQ)
+def rows(
+    connection: sqlite3.Connection, first: int = -MAX_ID, last: int = MAX_ID
+) -> Iterator[Row]:
+    """Yield the events of a range of ids in their order; damaged rows included."""
     query = (
-        "SELECT id, at, crc, body FROM events WHERE id > ? AND id <= ?"
+        "SELECT id, at, crc, body FROM events WHERE id BETWEEN ? AND ?"
         " ORDER BY id LIMIT ?"
     )
-    while found := connection.execute(query, (last, end, _PAGE_ROWS)).fetchall():
+    while found := connection.execute(query, (first, last, _PAGE_ROWS)).fetchall():
         yield from map(Row._make, found)
-        last = found[-1][0]
+        first = found[-1][0] + 1
 
 
 def letters(connection: sqlite3.Connection) -> Iterator[Letter]:
     """Yield the dead letters in their order; those that are damaged included."""
-    last = -1
-    query = "SELECT * FROM dead WHERE id > ? ORDER BY id LIMIT ?"
-    while found := connection.execute(query, (last, _PAGE_ROWS)).fetchall():
+    last = -MAX_ID
+    while found := some(connection, "dead", last, _PAGE_ROWS):
         yield from map(Letter._make, found)
         last = found[-1][0]
 
 
 def row(connection: sqlite3.Connection, event: int) -> Row | None:
     """Return a waiting event; `None`: it is not there."""
-    query = "SELECT id, at, crc, body FROM events WHERE id = ?"
-    found = connection.execute(query, (event,)).fetchone()
-    return found and Row._make(found)
+    return next(rows(connection, event, event), None)
 
 
 def letter(connection: sqlite3.Connection, number: int) -> Letter | None:
     """Return a dead letter; `None`: it is not there."""
-    query = "SELECT * FROM dead WHERE id = ?"
-    found = connection.execute(query, (number,)).fetchone()
-    return found and Letter._make(found)
+    found = some(connection, "dead", number - 1, 1)
+    return Letter._make(found[0]) if found and found[0][0] == number else None
 
 
 def letters_by_status(
@@ -304,15 +305,16 @@ def refuse_again(
     connection.executemany(query, [(*_why(failure), number) for number in numbers])
 
 
-def forget_messages(connection: sqlite3.Connection) -> None:
-    """Take out the servers' sentences, which may quote any event."""
+def forget_answers(connection: sqlite3.Connection, texts: Iterable[str]) -> None:
+    """Take out the servers' sentences, which may quote any event, and codes with a text."""
     connection.execute("UPDATE dead SET message = '' WHERE message != ''")
+    query = "UPDATE dead SET code = '' WHERE status >= 0 AND instr(code, ?)"
+    connection.executemany(query, [(text,) for text in texts])
 
 
 def rows_between(connection: sqlite3.Connection, first: int, last: int) -> list[Row]:
     """Return the events with ids from the first to the last."""
-    query = "SELECT id, at, crc, body FROM events WHERE id BETWEEN ? AND ? ORDER BY id"
-    return [Row._make(found) for found in connection.execute(query, (first, last))]
+    return list(rows(connection, first, last))
 
 
 def last_of(connection: sqlite3.Connection, owner: int) -> int:
@@ -327,17 +329,15 @@ def delete_settled(
 ) -> None:
     """Take out an owner's events up to a number, those aside that are being sent."""
     kept = set(claimed)
-    query = "SELECT id FROM events WHERE id BETWEEN ? AND ?"
-    ends = id_of(owner, 0), id_of(owner, taken)
-    found = [event for (event,) in connection.execute(query, ends)]
-    delete(connection, [event for event in found if event not in kept])
+    found = rows(connection, id_of(owner, 0), id_of(owner, taken))
+    delete(connection, [row.id for row in found if row.id not in kept])
 
 
 def some(
     connection: sqlite3.Connection, table: str, after: int, count: int
 ) -> list[tuple[Any, ...]]:
     """Return rows of `events` or `dead` behind an id, in their order."""
-    query = f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?"
+    query = f"SELECT {_COLUMNS[table]} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"
     return connection.execute(query, (after, count)).fetchall()
 
 

@@ -9,7 +9,7 @@ from htlogging._process.suppression import is_sending
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import id_of
-from htlogging._queue.spool.schema import SpoolUnavailable
+from htlogging._queue.spool.schema import SpoolUnavailable, translate
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -85,9 +85,13 @@ class Writer:
             seq = owner.last + 1
             try:
                 self._file.insert(id_of(owner.number, seq), event)
-            except sqlite3.IntegrityError:
+            except sqlite3.IntegrityError as exc:
                 last = self._file.write(statements.last_of, owner.number)
-                owner.last = max(owner.last, last, seq)
+                owner.last = max(owner.last, last)
+                if owner.last < seq:
+                    # It is not taken: the table has a rule that is not ours, a later
+                    # version's perhaps. Another try would fail as well, without end.
+                    raise translate(exc) from exc
                 continue
             owner.last = max(owner.last, seq)
             if seq <= _NOTE_FIRST or self._file.is_note_due or not seq & _NOTE_EVERY:
