@@ -262,7 +262,7 @@ class TestRefuses:
             (b"no gzip", "gzip", 400),
             (gzip.compress(b"{}")[:-9], "gzip", 400),
             (gzip.compress(b"{}") + b"more", "gzip", 400),
-            (gzip.compress(b" " * 100_000_000, 9), "gzip", 413),  # a bomb
+            (gzip.compress(b" " * 10_000_000, 9), "gzip", 413),  # a bomb
             (b"{}", "br", 415),
         ],
         ids=["none", "cut", "more", "bomb", "br"],
