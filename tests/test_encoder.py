@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from htlogging._delivery import request
+from htlogging._delivery import exchange
 from htlogging._event import encoder
 from htlogging.exceptions import EventTooLarge
 
@@ -1005,7 +1005,7 @@ class TestPrivates:
     @pytest.mark.parametrize("key", ["K", "ä\ud800\U0001f600", '"\\\n'])
     def test_write_key(self, key):
         """A write key is written as `json.dumps` does."""
-        assert f'"writeKey":{json.dumps(key)}}}'.encode() in request.body([], key)
+        assert f'"writeKey":{json.dumps(key)}}}'.encode() in exchange.body([], key)
 
 
 class TestImport:
