@@ -188,6 +188,67 @@ class TestSpellings:
         assert len(collector.events) == 1
 
 
+# Settings that cannot be, and what is said of them.
+INVALID = (
+    ({}, "HTEVENTS_WRITE_KEY"),
+    ({"write_key": None}, "HTEVENTS_WRITE_KEY"),
+    ({"write_key": ""}, "HTEVENTS_WRITE_KEY"),
+    ({"write_key": 7}, "write_key must be a str"),
+    ({"write_key": "two words"}, "write_key must be"),
+    ({"host": "us-east-1.hightouch-events.com"}, "https://"),
+    ({"host": "ftp://example.com"}, "https://"),
+    ({"host": "https://"}, "host must have a name"),
+    ({"host": 7}, "host must be a str"),
+    ({"send": "yes"}, "send must be"),
+    ({"sync_mode": 1}, "sync_mode must be"),
+    ({"debug": "true"}, "debug must be"),
+    ({"gzip": 0}, "gzip must be"),
+    ({"on_error": "app.lost"}, "ext://"),
+    ({"max_queue_size": 0}, "max_queue_size must be"),
+    ({"max_queue_size": "10"}, "max_queue_size must be"),
+    ({"max_queue_size": 1.5}, "max_queue_size must be"),
+    ({"max_queue_size": True}, "max_queue_size must be"),
+    ({"upload_size": 0}, "upload_size must be"),
+    ({"upload_size": 2501}, "upload_size must be"),
+    ({"upload_interval": -1}, "upload_interval must be"),
+    ({"timeout": 0}, "timeout must be"),
+    ({"timeout": "15"}, "timeout must be"),
+    ({"max_retries": -1}, "max_retries must be"),
+    ({"proxies": 7}, "proxies must be"),
+    ({"proxies": {"https": 7}}, "proxies"),
+    ({"thread": 0}, "thread must be"),
+    ({"shutdown_timeout": -1}, "shutdown_timeout must be"),
+    ({"overflow": "wait"}, "overflow must be"),
+    ({"max_event_size": 0}, "max_event_size must be"),
+    ({"max_event_size": 10**6}, "max_event_size must be"),
+    ({"uploadsize": 7}, "did you mean upload_size"),
+    ({"write_kye": "KEY"}, "did you mean write_key"),
+    ({"banana": 7}, "unknown setting 'banana'"),
+)
+
+
+@pytest.fixture(scope="module")
+def refused():
+    """Return what one process prints that tries all that is invalid."""
+    each = [
+        {"write_key": "SECRETKEY", **settings} if settings else {}
+        for settings, _ in INVALID
+    ]
+    out, _ = run(
+        f"""
+        for settings in json.loads({json.dumps(each)!r}):
+            said = []
+            try:
+                configure(**settings)
+            except ValueError as error:
+                said += [str(error), cause(error)]
+            handlers = [ref for ref in logging._handlerList if ref() is not None]
+            print(json.dumps([*said, len(handlers)]))
+        """
+    )
+    return out.splitlines()
+
+
 class TestSettings:
     def test_all_of_them(self, collector):
         """Every setting is a key."""
@@ -248,63 +309,16 @@ class TestSettings:
         assert "1 event failed" in err
 
     @pytest.mark.parametrize(
-        ("settings", "said"),
-        [
-            ({}, "HTEVENTS_WRITE_KEY"),
-            ({"write_key": None}, "HTEVENTS_WRITE_KEY"),
-            ({"write_key": ""}, "HTEVENTS_WRITE_KEY"),
-            ({"write_key": 7}, "write_key must be a str"),
-            ({"write_key": "two words"}, "write_key must be"),
-            ({"host": "us-east-1.hightouch-events.com"}, "https://"),
-            ({"host": "ftp://example.com"}, "https://"),
-            ({"host": "https://"}, "host must have a name"),
-            ({"host": 7}, "host must be a str"),
-            ({"send": "yes"}, "send must be"),
-            ({"sync_mode": 1}, "sync_mode must be"),
-            ({"debug": "true"}, "debug must be"),
-            ({"gzip": 0}, "gzip must be"),
-            ({"on_error": "app.lost"}, "ext://"),
-            ({"max_queue_size": 0}, "max_queue_size must be"),
-            ({"max_queue_size": "10"}, "max_queue_size must be"),
-            ({"max_queue_size": 1.5}, "max_queue_size must be"),
-            ({"max_queue_size": True}, "max_queue_size must be"),
-            ({"upload_size": 0}, "upload_size must be"),
-            ({"upload_size": 2501}, "upload_size must be"),
-            ({"upload_interval": -1}, "upload_interval must be"),
-            ({"timeout": 0}, "timeout must be"),
-            ({"timeout": "15"}, "timeout must be"),
-            ({"max_retries": -1}, "max_retries must be"),
-            ({"proxies": 7}, "proxies must be"),
-            ({"proxies": {"https": 7}}, "proxies"),
-            ({"thread": 0}, "thread must be"),
-            ({"shutdown_timeout": -1}, "shutdown_timeout must be"),
-            ({"overflow": "wait"}, "overflow must be"),
-            ({"max_event_size": 0}, "max_event_size must be"),
-            ({"max_event_size": 10**6}, "max_event_size must be"),
-            ({"uploadsize": 7}, "did you mean upload_size"),
-            ({"write_kye": "KEY"}, "did you mean write_key"),
-            ({"banana": 7}, "unknown setting 'banana'"),
-        ],
+        "number", range(len(INVALID)), ids=lambda number: str(INVALID[number][0])
     )
-    def test_invalid(self, settings, said):
+    def test_invalid(self, refused, number):
         """A setting that cannot be is a ValueError of dictConfig; its cause says why."""
-        given = {"write_key": "SECRETKEY", **settings} if settings else {}
-        out, _ = run(
-            f"""
-            try:
-                configure(**json.loads({json.dumps(given)!r}))
-            except ValueError as error:
-                print(str(error))
-                print(cause(error))
-            print(len([ref for ref in logging._handlerList if ref() is not None]))
-            """
-        )
-        outer, inner, handlers = out.splitlines()
+        outer, inner, handlers = json.loads(refused[number])
         assert outer == "Unable to configure handler 'ht'"
         assert inner.startswith("InvalidSetting: ")
-        assert said in inner
-        assert "SECRETKEY" not in out
-        assert handlers == "0"
+        assert INVALID[number][1] in inner
+        assert "SECRETKEY" not in inner
+        assert handlers == 0
 
 
 class TestReconfiguration:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # Seconds of each hunt. For minutes of them: tests/soak/interruptions.py.
-SECONDS = os.environ.get("HTLOGGING_HUNT_SECONDS", "1")
+SECONDS = os.environ.get("HTLOGGING_HUNT_SECONDS", "0.5")
 
 HUNT = Path(__file__).parent / "soak" / "interruptions.py"
 
