@@ -753,8 +753,13 @@ class TestOtherLoggers:
             logger, processors=[final], wrapper_class=structlog.stdlib.BoundLogger
         )
         log.info("Order completed", ht_user_id="u", a=1)
-        (event,) = sent()
-        assert (event["event"], event["properties"]) == ("Order completed", {"a": 1})
+        try:
+            raise KeyError  # noqa: TRY301
+        except KeyError:
+            log.exception("Order failed", ht_user_id="u", stack_info=True)
+        first, second = sent()
+        assert (first["event"], first["properties"]) == ("Order completed", {"a": 1})
+        assert (second["event"], second["properties"]) == ("Order failed", {})
 
 
 class TestPassedOver:
@@ -781,6 +786,17 @@ class TestPassedOver:
         assert len(lines) == 1
         assert "is no event" in lines[0]
         assert __file__ in lines[0]
+
+    def test_fields_in_the_text_of_an_event(self, make, attach, sent, caplog):
+        """With them a name would be another one each time: it is refused."""
+        ours = make()
+        logger = attach("htevents", ours)
+        with htlogging.bound(ht_user_id="u"):
+            logger.info('{"ht_user_id": "v", "event": "Order completed"}')
+            logger.info("Order ht_user_id")
+        assert [event["event"] for event in sent()] == ["Order ht_user_id"]
+        assert ours.stats["rejected"] == 1
+        assert "structlog must end with" in caplog.text
 
     @pytest.mark.parametrize(
         "message", ["give ht_user_id", "ht_ =", "ht_mode=1", "x" * 2_000 + "ht_event=1"]

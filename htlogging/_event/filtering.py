@@ -63,7 +63,9 @@ def _save(logger: logging.Logger, before: dict[Any, Any], record: LogRecord) -> 
     apply(own, changed)
     if "msg" in put and known.call is None:
         if record.__dict__.get("ht_event") is known.msg:
-            record.__dict__["ht_event"] = record.msg
+            del record.__dict__["ht_event"]
+            if isinstance(record.msg, str):
+                record.__dict__["ht_event"] = record.msg
         known.msg = record.msg
     known.explicit = known.explicit or has_fields(own)
     known.extra = own

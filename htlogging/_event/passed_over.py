@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from itertools import islice
 
 from htlogging._event import origin
-from htlogging._event.builder import FIELDS
 from htlogging._event.elsewhere import BARE
 from htlogging._event.record import is_ours, logger_of
+from htlogging._event.rendered import seems_rendered
 from htlogging._loggers import handlers
 from htlogging._report.mistakes import where
 
@@ -18,14 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._event.origin import Origin
     from htlogging._report.report import Report
-
-
-# A field as structlog's renderers write it: `ht_user_id='u'`, `"ht_user_id": "u"`, and with
-# colours around the name.
-_RENDERED = re.compile(r"""(ht_[a-z_]+)(?:\x1b\[[\d;]*m)?["']?\s?[=:]""")
-
-# The most characters of a message that are looked at.
-_LOOKED_AT = 2_000
 
 
 def handle(
@@ -85,13 +76,9 @@ def seems_meant(record: logging.LogRecord) -> str | None:
     """Return a name on an ordinary record that looks as if an event was meant."""
     if type(record.msg) is not str and isinstance(record.msg, Mapping):
         return "its message is a dict without an ht_ field"
-    if type(record.msg) is str and "ht_" in record.msg[:_LOOKED_AT]:
-        rendered = set(_RENDERED.findall(record.msg, 0, _LOOKED_AT)) & FIELDS
-        if rendered:
-            return (
-                f"{min(rendered)} is part of its text; structlog must end with "
-                "render_to_log_kwargs, other callers give the field in extra="
-            )
+    wrong = seems_rendered(record.msg)
+    if wrong is not None:
+        return wrong
     # The attributes from `extra` come after those of every record.
     for name, value in islice(record.__dict__.items(), len(BARE), None):
         if type(value) is dict and origin.has_fields(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import builder, filtering, origin
+from htlogging._event import builder, filtering, origin, rendered
 from htlogging._event.elsewhere import (
     BARE,
     STANDARD,
@@ -23,8 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Attributes that structlog puts on a record for its formatter, with a dict message.
-_STRUCTLOG = ("_logger", "_name", "_record", "_from_structlog")
+# Attributes that structlog puts on a record for its formatter, with a dict message, and
+# what else than fields is in this dict.
+_STRUCTLOG = frozenset({"_logger", "_name", "_record", "_from_structlog"})
+_ITS_OWN = frozenset({"exc_info", "stack_info", "stacklevel", "positional_args"})
 
 # Names in `extra=` that `given` treats in a way of their own.
 _UNUSUAL = frozenset({"extra", "taskName"})
@@ -60,6 +62,7 @@ def to_event(record: logging.LogRecord) -> dict[str, Any]:
         type(known) is Origin
         and len(record.__dict__) == known.size
         and type(known.msg) is str
+        and (known.explicit or "ht_" not in known.msg)
         and known.call is None
         and known.changed is None
         and not _overrides_filter(known)
@@ -80,6 +83,9 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
 
     Its own fields are those in `extra=`, those of a dict message, and those that filters
     of the record's logger or of the current handler changed.
+
+    Raises:
+        InvalidEvent: The fields are part of the message's text.
     """
     known = known_of(record)
     own, name = dict(known.extra), known.msg
@@ -91,8 +97,11 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
         or _overrides_filter(known)
     ):
         name = _amend(own, record, known, name)
+    if not known.explicit:
+        rendered.refuse(name)
     if type(name) is not str and isinstance(name, Mapping):
-        fields = dict(name)
+        hidden = frozenset() if _STRUCTLOG.isdisjoint(own) else _ITS_OWN
+        fields = {k: v for k, v in name.items() if k not in hidden}
         name = fields.pop("event", None)
         own = {**fields, **{k: v for k, v in own.items() if k not in _STRUCTLOG}}
     elif "extra" in own:
