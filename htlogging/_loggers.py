@@ -140,7 +140,9 @@ def _of_name(named: list[logging.Logger]) -> Iterator[str]:
 
 def is_near(name: str) -> bool:
     """Return whether a logger's name looks like a misspelt `htevents`."""
-    if name == NAME or name[:1] not in "hH" or abs(len(name) - len(NAME)) > _MORE:
+    if name == NAME or name.startswith(f"{NAME}."):
+        return False
+    if name[:1] not in "hH" or abs(len(name) - len(NAME)) > _MORE:
         return False
     # Not difflib: a forked child, at its end, must not wait for an import's lock.
     return 2 * _common(name.lower(), NAME) > _ALIKE * (len(name) + len(NAME))

@@ -657,12 +657,13 @@ class TestCopies:
 
     @pytest.mark.parametrize("how", ["queue", "socket", "pickled queue"])
     @pytest.mark.parametrize("message", [["a"], 5, KeyError("a"), None, b"a"])
-    def test_object_as_message(self, make, attach, sent, how, message):
+    def test_object_as_message(self, make, attach, sent, caplog, how, message):  # noqa: PLR0913, PLR0917
         """Its text is no name on the other side, either."""
         ours = make()
         logger = attach("shop", Passing(how, ours))
         logger.info(message, extra={"ht_user_id": "u"})
         assert ours.stats["rejected"] == 1
+        assert message is None or f"not {type(message).__name__}" in caplog.text
         logger.info(message, extra={"ht_user_id": "u", "ht_event": "b"})
         assert [event["event"] for event in sent()] == ["b"]
 

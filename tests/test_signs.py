@@ -407,7 +407,8 @@ log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
             "htlogging.htevents.track('u', 'e')",
             "log.setLevel('WARNING'); log.info('e')",
             "log.setLevel('INFO'); log.debug('e'); log.info('e', extra={'ht_user_id': 1})",
-            "logging.getLogger('events').info('e'); logging.getLogger('htevents.x')",
+            "logging.getLogger('events').info('e')",
+            "logging.getLogger('htevents.x').warning('e', extra={'ht_user_id': 'u'})",
             "log.warning('e', extra={'ht_user_id': 'u'})",
         ],
     )

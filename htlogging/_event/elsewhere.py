@@ -48,7 +48,7 @@ def _note(record: logging.LogRecord) -> Origin:
         own = {key: value for key, value in now.items() if str(key) in names}
         bound = about.get("bound")
         bound = bound if isinstance(bound, dict) else {}
-        msg = about.get("message", msg)
+        msg = _message(about["message"]) if "message" in about else msg
     else:
         hidden = marks()
         own = {key: value for key, value in now.items() if key not in hidden}
@@ -57,6 +57,13 @@ def _note(record: logging.LogRecord) -> Origin:
     now.pop(ORIGIN, None)  # it marks where later attributes begin
     fork.detect()
     return origin.note(record, None, msg, own, bound, explicit=has_fields(own))
+
+
+def _message(about: Any) -> Any:
+    """Return a dict message, or an object whose type has the name of another message's."""
+    if isinstance(about, dict):
+        return about
+    return type(about if str(about).isidentifier() else "object", (), {})()
 
 
 def later(now: dict[Any, Any]) -> list[Any]:

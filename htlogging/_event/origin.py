@@ -53,7 +53,7 @@ class Origin(dict[str, object]):
     What is known about a record: a dict that is empty, so that all can print it.
 
     In a pickle it is only a dict: `extra` has the names in `extra=`, `bound` the bound
-    fields, and `message` the fields of a dict message, or `None` for another object.
+    fields, and `message` the fields of a dict message, or the type's name of an object.
     """
 
     __slots__ = (
@@ -92,7 +92,8 @@ class Origin(dict[str, object]):
         if type(self.msg) is not str:
             # The record has its text there, which is no name.
             is_dict = isinstance(self.msg, Mapping)
-            about["message"] = _plain(self.msg) if is_dict else None
+            kind = type(self.msg).__name__
+            about["message"] = _plain(self.msg) if is_dict else kind
         return dict, (about,)
 
 
