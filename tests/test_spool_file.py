@@ -549,15 +549,15 @@ class TestLockFile:
         """Its locks are taken anew in the file that has its name then."""
         path = tmp_path / "lock"
         lock = LockFile(str(path))
-        assert lock.take(7)
+        assert lock.lock(7)
         path.unlink()
         lock.ready()
-        assert lock.take(8)
+        assert lock.lock(8)
         script = """
             import sys
             from htlogging._queue.spool.lockfile import LockFile
             lock = LockFile(sys.argv[1])
-            print(lock.take(7), lock.take(8), lock.take(9))
+            print(lock.lock(7), lock.lock(8), lock.lock(9))
         """
         assert elsewhere(script, path) == "False False True"
 
@@ -572,7 +572,7 @@ class TestLockFile:
             os.dup2(other, fd)
         else:
             os.close(fd)
-        assert lock.take(7)
+        assert lock.lock(7)
         if reused:
             assert lock.ready() != fd
             os.close(fd)

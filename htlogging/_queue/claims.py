@@ -178,7 +178,7 @@ class Claims:
             )
             return [batch for batch, _ in state.claims.values()]
 
-    def leave(self, source: int) -> list[Batch]:
+    def forget(self, source: int) -> list[Batch]:
         """Forget the claims of a source, without counting them; return them."""
         with self._changing:
             state = self.state

@@ -85,7 +85,7 @@ class Orphans(_SpoolRows):
     """Waiting events of dead processes; no other process takes them meanwhile."""
 
     def __init__(self, view: SpoolView, settled: Callable[[], None]) -> None:
-        self._owners = [owner for owner in view.owners() if view.hold(owner)]
+        self._owners = [owner for owner in view.owners() if view.lock_owner(owner)]
         super().__init__(view, settled)
 
     def count(self) -> int:
@@ -139,7 +139,7 @@ def replay(
     Raises:
         Failed: Another replay is running.
     """
-    if not view.hold_replay():
+    if not view.lock_replay():
         raise Failed("another replay of this spool is running")
 
     def settled() -> None:

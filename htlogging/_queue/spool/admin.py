@@ -191,13 +191,13 @@ class SpoolView:
         finally:
             self._lock.end_opening()
 
-    def hold(self, owner: int) -> bool:
+    def lock_owner(self, owner: int) -> bool:
         """Take over an owner that no process serves, for as long as this process lives."""
-        return self._lock.take(owner)
+        return self._lock.lock(owner)
 
-    def hold_replay(self) -> bool:
+    def lock_replay(self) -> bool:
         """Be the only one who replays; `False`: another does."""
-        return self.hold(REPLAY)
+        return self.lock_owner(REPLAY)
 
     def events(self, owner: int) -> Iterator[Row]:
         """Yield an owner's waiting events, those that are damaged included."""

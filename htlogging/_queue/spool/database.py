@@ -61,7 +61,7 @@ class SpoolFile(ConnectionPair):
             weakref.WeakKeyDictionary()
         )
 
-    def join(self, user: object, destination: Hashable) -> None:
+    def register(self, user: object, destination: Hashable) -> None:
         """
         Use the file for events to a destination.
 
@@ -76,7 +76,7 @@ class SpoolFile(ConnectionPair):
             )
         self._users[user] = destination
 
-    def part(self, user: object) -> None:
+    def unregister(self, user: object) -> None:
         """Note that a queue does not use the file, for now."""
         self._users.pop(user, None)
 
@@ -110,7 +110,7 @@ class SpoolFile(ConnectionPair):
         lost = 0
         for owner in self._lock.all_noted():
             ours = owner in self._lock.held
-            if (ours and owner not in self._idle) or not self._lock.take(owner):
+            if (ours and owner not in self._idle) or not self._lock.lock(owner):
                 continue  # whoever lives counts by itself
             # Read only now, with the lock: another process may have finished it meanwhile.
             accepted, settled = self._lock.noted(owner) or (0, 0)
@@ -122,7 +122,7 @@ class SpoolFile(ConnectionPair):
             else:
                 self._lock.forget(owner)
             if not ours:
-                self._lock.free(owner)
+                self._lock.unlock(owner)
         return lost
 
     def new_owner(self) -> int:
@@ -143,7 +143,7 @@ class SpoolFile(ConnectionPair):
             owner = min(seconds << 6 | secrets.randbits(6), MAX_OWNER // 2)
             for tries in count():
                 owner = max(owner + 1, FIRST_OWNER)
-                if owner in self._lock.held or not self._lock.take(owner):
+                if owner in self._lock.held or not self._lock.lock(owner):
                     continue
                 # Unless its process died: then it will be adopted.
                 if statements.span(connection, owner) is None and (
@@ -151,7 +151,7 @@ class SpoolFile(ConnectionPair):
                 ):
                     self._lock.note(owner, 0, 0)
                     return owner
-                self._lock.free(owner)
+                self._lock.unlock(owner)
             raise AssertionError  # pragma: no cover  (numbers have no end)
 
     def adopt(self, count: int) -> list[tuple[int, int, int]]:
@@ -187,39 +187,39 @@ class SpoolFile(ConnectionPair):
         """Return whether an owner is ours, or was free to take; called with `writing`."""
         # Whatever its destination was, it is treated as if its process had died.
         ours = owner in self._idle or (
-            owner not in self._lock.held and self._lock.take(owner)
+            owner not in self._lock.held and self._lock.lock(owner)
         )
         # From here on, and until all is noted, another queue may have it.
         self._idle.update({owner} if ours else ())
         return ours
 
-    def serve(self, owner: int) -> bool:
+    def claim_owner(self, owner: int) -> bool:
         """Take an adopted owner for one queue; return whether no other queue was faster."""
 
-        def take() -> bool:
+        def claim() -> bool:
             idle = owner in self._idle
             self._idle.discard(owner)
             return idle
 
-        return self.with_writing(take)
+        return self.with_writing(claim)
 
-    def leave(self, owners: Iterable[int]) -> None:
+    def release_owners(self, owners: Iterable[int]) -> None:
         """Let other queues of this process adopt these; their bytes stay locked."""
         with self.writing:
             self._idle.update(owners)
 
-    def free(self, owners: Iterable[int]) -> None:
+    def drop_owners(self, owners: Iterable[int]) -> None:
         """Stop serving these: they have no events."""
 
-        def free() -> None:
+        def drop() -> None:
             for owner in owners:
                 self._idle.discard(owner)
                 self.delivered_late.pop(owner, None)
                 self._lock.forget(owner)
-                self._lock.free(owner)
+                self._lock.unlock(owner)
 
         with Translated():
-            self.with_writing(free)
+            self.with_writing(drop)
 
     def is_there(self) -> bool:
         """Return whether there is a file, as far as is known."""

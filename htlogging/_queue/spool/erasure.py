@@ -112,9 +112,9 @@ class User:
 
         An id that a formatter made a number, or put in a list or an object, counts.
         """
-        return self.look(body)[0]
+        return self.match(body)[0]
 
-    def look(self, body: bytes) -> tuple[bool, bool]:
+    def match(self, body: bytes) -> tuple[bool, bool]:
         """Return whether an event is the user's, and whether an id is text in it."""
         try:
             event = json.loads(
@@ -226,7 +226,7 @@ def _sorted(rows: Iterable[Row | Letter], user: User) -> _Sorted:
         if not row.is_sound():
             found.damaged.append(row.id)
             continue
-        owned, named = user.look(row.body)
+        owned, named = user.match(row.body)
         if owned:
             found.own.append(row.id)
         elif named:

@@ -315,7 +315,7 @@ class Ledger:
             self._left = {
                 number: count for number, count in (self._left | left).items() if count
             }
-            self.claims.leave(IN_FILE)
+            self.claims.forget(IN_FILE)
             self._forget()
             return {owner.number for owner in owners}, self._left
 

@@ -62,14 +62,14 @@ class LockFile:
         self._identity = (0, 0)
         self.held: set[int] = set()  # owners whose byte this process has locked
 
-    def take(self, owner: int) -> bool:
+    def lock(self, owner: int) -> bool:
         """Lock an owner's byte, unless another process has it."""
         if not _lock(self.ready(), owner):
             return False
         self.held.add(owner)
         return True
 
-    def free(self, owner: int) -> None:
+    def unlock(self, owner: int) -> None:
         """Unlock an owner's byte."""
         self.held.discard(owner)
         if self._fd is not None and self.is_intact():

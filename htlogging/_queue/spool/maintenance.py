@@ -262,7 +262,7 @@ class Maintenance:
             return False
         return now is not None and at < now - self._max_age
 
-    def look(self, *, adopt: bool) -> None:
+    def run(self, *, adopt: bool) -> None:
         """
         Do what is due; called by one thread at a time.
 
@@ -297,7 +297,7 @@ class Maintenance:
             return
         self.has_more = len(found) == room
         for owner, first, last in found:
-            if self._file.serve(owner):
+            if self._file.claim_owner(owner):
                 settled = self._file.settled_of(owner)
                 self._ledger.adopt(owner, first, last, settled)
 
@@ -312,11 +312,11 @@ class Maintenance:
         }
         if done:
             self._ledger.drop(done)
-            self.free(done)
+            self.drop_owners(done)
 
-    def free(self, numbers: Iterable[int]) -> None:
+    def drop_owners(self, numbers: Iterable[int]) -> None:
         """Stop serving these owners."""
-        self._try(lambda: self._file.free(numbers))
+        self._try(lambda: self._file.drop_owners(numbers))
 
     def _work(self) -> None:
         self._repair.write_rescued()

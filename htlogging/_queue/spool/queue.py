@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from htlogging.exceptions import DeliveryError
 
 # Seconds for which `flush` and `close` wait while another thread looks.
-_LONG_LOOK = 10.0
+_LONG_RUN = 10.0
 
 # Seconds between two looks for events of processes that died, and for what is too old.
-LOOK_EVERY = 2.0
+MAINTAIN_EVERY = 2.0
 
 # Why what was in a file that was deleted is given up.
 NO_ROOM = "the spool was deleted, and memory is full"
@@ -44,7 +44,7 @@ class SpoolQueue:
     An event that cannot be written is kept in memory, and is lost with the process. A
     batch that is settled leaves the file, or becomes a dead letter in it.
 
-    Locks, in the order in which they are taken: `_looking`, `_taking`, the file's
+    Locks, in the order in which they are taken: `_maintaining`, `_taking`, the file's
     `writing`, the one for reading, the ledger's. `put` takes `writing` alone: so a signal
     handler may log at any moment.
 
@@ -55,13 +55,13 @@ class SpoolQueue:
         counters: Counts the events that are kept in memory.
     """
 
-    maintain_every: float | None = LOOK_EVERY
+    maintain_every: float | None = MAINTAIN_EVERY
 
     def __init__(self, settings: Settings, report: Report, counters: Counters) -> None:
         assert settings.spool is not None
         self._file = registry.shared(settings.spool)
         self._destination: Hashable = (settings.host, settings.write_key)
-        self._joined = False
+        self._registered = False
         self._file.require(
             full_sync=settings.spool_sync == "full", max_bytes=settings.spool_max_bytes
         )
@@ -74,7 +74,7 @@ class SpoolQueue:
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
         self._taking = locks.rlock()
-        self._looking = locks.rlock()  # held in `look`
+        self._maintaining = locks.rlock()  # held in `_run`
         self._maintenance = Maintenance(
             self._file,
             self._ledger,
@@ -86,15 +86,15 @@ class SpoolQueue:
             self._file, self._ledger, self._maintenance.no_writes, self._use_path
         )
         self._left = 0  # events that stay in the file, not yet told
-        self._next_look = 0.0
+        self._next_run = 0.0
 
     def register(self) -> None:
         """Reserve the path for this write key and host; else the first event does."""
-        self._file.join(self, self._destination)
-        self._joined = True
+        self._file.register(self, self._destination)
+        self._registered = True
 
     def _use_path(self) -> None:
-        if not self._joined:
+        if not self._registered:
             self.register()
 
     def put(self, event: bytes) -> int:
@@ -221,7 +221,7 @@ class SpoolQueue:
 
     def stops_senders(self) -> bool:
         """Return whether this thread holds what sending threads wait for."""
-        held = (self._looking, self._taking, self._ledger.lock)
+        held = (self._maintaining, self._taking, self._ledger.lock)
         return (
             self._file.is_reading_here()
             or any(map(is_mine, held))
@@ -235,9 +235,9 @@ class SpoolQueue:
             with self._file.writing:
                 # Counted first: then no queue of this process has adopted them yet.
                 served, left = self._ledger.abandon()
-            self._file.leave(served & left.keys())
-            self._maintenance.free(served - left.keys())
-        self._next_look = 0.0
+            self._file.release_owners(served & left.keys())
+            self._maintenance.drop_owners(served - left.keys())
+        self._next_run = 0.0
         # Of earlier times, too, and those of processes that died.
         self._left = sum(left.values())
         return self._memory.abandon()
@@ -247,7 +247,7 @@ class SpoolQueue:
         self.unregister()
         if not self._is_interrupting():
             # Otherwise the interrupted call still uses the file, which stays open.
-            do_within(self._looking, _LONG_LOOK, self._rest)
+            do_within(self._maintaining, _LONG_RUN, self._rest)
         self._tell()
 
     def _rest(self) -> None:
@@ -256,8 +256,8 @@ class SpoolQueue:
 
     def unregister(self) -> None:
         """Let the path be used for another destination, until the next event."""
-        self._joined = False
-        self._file.part(self)
+        self._registered = False
+        self._file.unregister(self)
 
     def counts(self) -> Counts:
         """Return how many events are delivered, failed and queued."""
@@ -281,9 +281,6 @@ class SpoolQueue:
 
         It adopts the events of processes that died, removes those that are too old, makes
         the file smaller, and copies its log. It holds no lock while it writes lines.
-
-        Args:
-            at_once: Do it now, even if it was done a moment ago.
         """
         if self._is_interrupting():
             return []
@@ -291,8 +288,10 @@ class SpoolQueue:
             # One at a time: `flush` must not go on before what another adopts is
             # counted. A sending thread need not: a signal handler may have stopped who
             # looks, and wait for it.
-            wait = _LONG_LOOK if at_once else 0.0
-            do_within(self._looking, wait, lambda: self._look_if_due(at_once=at_once))
+            wait = _LONG_RUN if at_once else 0.0
+            do_within(
+                self._maintaining, wait, lambda: self._run_if_due(at_once=at_once)
+            )
         self._maintenance.shorten_log()
         self._tell()
         return self._maintenance.evictions()
@@ -306,25 +305,25 @@ class SpoolQueue:
         """
         return self._file.is_writing_here() or self.stops_senders()
 
-    def _look_if_due(self, *, at_once: bool) -> None:
+    def _run_if_due(self, *, at_once: bool) -> None:
         if at_once or self._is_due():
-            self._next_look = clock.monotonic() + LOOK_EVERY
+            self._next_run = clock.monotonic() + MAINTAIN_EVERY
             with suppress(SpoolBusy):  # from `_move_out`
-                self._look()
+                self._run()
 
     def _is_due(self) -> bool:
-        if clock.monotonic() >= self._next_look:
+        if clock.monotonic() >= self._next_run:
             return True
         its = self._maintenance
         damage = its.no_reads.damaged or its.no_writes.damaged
         return damage or (its.has_more and not self._ledger.adopted_waiting)
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         if not self._file.is_there():
             return
         self._move_out()
         # A queue that was closed adopts nothing: the path may be another one's by now.
-        self._maintenance.look(adopt=self._joined)
+        self._maintenance.run(adopt=self._registered)
 
     def _move_out(self) -> None:
         """Move the events of a file that was deleted into memory."""
@@ -335,7 +334,7 @@ class SpoolQueue:
         # Counted all the time: as moving ones until memory has them.
         self._ledger.move(len(found))
         self._ledger.forget()
-        self._maintenance.free(owner.number for owner in owners)
+        self._maintenance.drop_owners(owner.number for owner in owners)
         lost = [event for _, event in found if not self._memory.put(event)]
         self._ledger.moved(len(found), lost, NO_ROOM)
         self._counters.add("unspooled", len(found) - len(lost))
