@@ -14,7 +14,6 @@ from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, to_event
 from htlogging._event.rejections import is_foreign
 from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
-from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import is_sending
 from htlogging._report.lines import show_debug
 from htlogging._report.process import unencrypted
@@ -261,14 +260,20 @@ class HtEventsHandler(QueueHandler):
             done = admission.accept(pipeline, record, self)
             if done is not None:
                 return done
-        waiting = pipeline.queue.put(record) or admission.put_when_full(
-            pipeline, record
-        )
-        # Read after `put`: a thread that replaces the worker looks at the queue later.
-        wake_at, thread = pipeline.worker.wake_when
-        if waiting >= wake_at or not thread.locked():
-            shutdown.keep_alive(self)
-            pipeline.worker.wake()
+        waiting = 0
+        try:
+            waiting = pipeline.queue.put(record) or admission.put_when_full(
+                pipeline, record
+            )
+            # After `put`: a thread that replaces the worker looks at the queue later.
+            wake_at, thread = pipeline.worker.wake_when
+            if waiting >= wake_at or not thread.locked():
+                shutdown.keep_alive(self)
+                pipeline.worker.wake()
+        except BaseException as exc:
+            pipeline.rouse(self)  # what was put is sent all the same
+            if not (waiting and isinstance(exc, (MemoryError, RecursionError))):
+                raise
         return waiting > 0
 
     def flush(  # type: ignore[override]
@@ -294,16 +299,11 @@ class HtEventsHandler(QueueHandler):
         """
         fork.detect()
         closing = timeout is None and locks.is_mine(self.lock)
-        pipeline = self._pipeline
         if closing or logging_lock.is_held():
-            return pipeline.worker.flush(-math.inf)
-        if timeout is None and self._settings.spool is not None:
-            timeout = self._settings.shutdown_timeout
-        deadline = clock.monotonic() + timeout_seconds(timeout)
-        pipeline.worker.maintain_now(deadline)
-        done = pipeline.worker.flush(deadline)
+            return self._pipeline.worker.flush(-math.inf)
+        done = self._pipeline.flush(timeout)
         if check:
-            pipeline.outcomes.check()
+            self._pipeline.outcomes.check()
         return done
 
     def close(self) -> None:

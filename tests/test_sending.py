@@ -1,5 +1,6 @@
 """Sending threads: they live through anything, hold nothing for nobody, and let others go."""
 
+import _thread
 import ctypes
 import gc
 import itertools
@@ -17,7 +18,7 @@ import pytest
 from script_runner import HANG, until
 
 import htlogging
-from htlogging import DeliveryError
+from htlogging import DeliveryError, HtEventsHandler
 from htlogging._delivery import environment
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.transport import HttpTransport
@@ -175,6 +176,114 @@ class TestStart:
         finally:
             worker.stop_sending()
             transport.is_open.set()
+
+    def test_ends_before_it_begins(self, make, collector, monkeypatch):
+        """What another thread sets for the caller may hit the new thread first."""
+        start, struck = _thread.start_new_thread, []
+
+        def strike(*_):
+            struck.append(True)
+            raise KeyboardInterrupt
+
+        def start_thread(function, args):
+            target = function if struck else strike
+            return start(target, args if struck else (function, args))
+
+        monkeypatch.setattr(_thread, "start_new_thread", start_thread)
+        monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+        assert make().track("user", "e", {"n": 1})[0]
+        until(lambda: numbers(collector) == {1})
+        assert struck
+
+    def test_for_want_of_memory(self, make, collector, monkeypatch):
+        """An event that is queued is accepted, though no thread can be started now."""
+        start, failures = _thread.start_new_thread, [MemoryError, MemoryError]
+
+        def start_thread(function, args):
+            if failures:
+                raise failures.pop()
+            return start(function, args)
+
+        monkeypatch.setattr(_thread, "start_new_thread", start_thread)
+        assert make().track("user", "e", {"n": 1})[0]
+        until(lambda: numbers(collector) == {1})
+        assert not failures
+
+    def test_thread_that_never_comes(self, make, collector, monkeypatch):
+        """CPython waits for a thread that a lack of memory has ended; others come."""
+        start, waiting = threading.Thread.start, []
+
+        def start_thread(thread):
+            if thread.name == "htlogging-0" and not waiting:
+                waiting.append(threading.Event())
+                waiting[0].wait(HANG)
+            else:
+                start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_thread)
+        client = make()
+        assert client.track("user", "e", {"n": 1})[0]
+        until(lambda: waiting)
+        assert client.flush(HANG)
+        waiting[0].set()
+        assert numbers(collector) == {1}
+
+    def test_no_memory_on_the_new_thread(self, make, collector, monkeypatch):
+        """What is raised where threads are started is waited out there."""
+        start, failures = threading.Thread.start, [MemoryError, KeyboardInterrupt]
+
+        def start_thread(thread):
+            if thread.name == "htlogging-0" and failures:
+                raise failures.pop()
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_thread)
+        assert make().track("user", "e", {"n": 1})[0]
+        until(lambda: numbers(collector) == {1})
+        assert not failures
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_cut_short(self, make, collector, way):
+        """An event is sent by itself though what queued it ended before it woke a thread."""
+        number, cut, accepted = 0, True, set()
+        while cut:
+            number += 1
+            client = make(way)
+            end = raise_in(HtEventsHandler.enqueue, number)
+            try:
+                client.track("user", "e", {"n": number})
+                cut = False
+            except TimeLimit:
+                pass
+            finally:
+                end()
+            if client.stats.accepted:
+                accepted.add(number)
+        assert len(accepted) > 3
+        until(lambda: numbers(collector) == accepted)
+
+
+class TimeLimit(Exception):
+    """As Celery's and RQ's time limits: an ordinary exception."""
+
+
+def raise_in(function, number):
+    """Raise `TimeLimit` before this line that a function runs; return how to end that."""
+    before = sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal number
+        if frame.f_code is not function.__code__:
+            return None
+        if event == "line":
+            number -= 1
+            if number == 0:
+                sys.settrace(before)
+                raise TimeLimit
+        return trace
+
+    sys.settrace(trace)
+    return lambda: sys.settrace(before)
 
 
 class TestIdle:

@@ -17,6 +17,7 @@ from htlogging._event.rejections import Rejections
 from htlogging._loggers import oddities, reached_twice
 from htlogging._metrics.figures import figures
 from htlogging._process import capturing, fork, locks, logging_lock, shutdown
+from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.suppression import run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report.process import unencrypted
@@ -192,6 +193,23 @@ class Pipeline:
             queued_bytes=counts.queued_bytes,
             **self.counters.snapshot(),
         )
+
+    def rouse(self, handler: Any) -> None:
+        """Have the threads send what a call has put that something has cut short."""
+        for _ in range(2):  # the first try may lack the memory, too
+            with suppress(MemoryError, RecursionError):
+                if self.queue.backlog():
+                    shutdown.keep_alive(handler)
+                    self.worker.wake()
+                return
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait as `HtEventsHandler.flush` does, and return what it returns."""
+        if timeout is None and self.settings.spool is not None:
+            timeout = self.settings.shutdown_timeout
+        deadline = clock.monotonic() + timeout_seconds(timeout)
+        self.worker.maintain_now(deadline)
+        return self.worker.flush(deadline)
 
     def start_flush(self) -> None:
         """Start sending everything accepted so far, without waiting."""

@@ -83,26 +83,29 @@ class SendingThread:
     def _run(self) -> None:
         hosts.block_signals()
         worker = self._worker
-        with self._life:
-            run_sending(self._live)
+        try:
+            with self._life:
+                run_sending(self._live)
+        except BaseException:  # noqa: BLE001, S110
+            pass  # not even begun, for want of memory: the last line begins anew
         # Whoever waits for this thread looks again.
         worker.outcomes.settled.notify_all()
         if worker.ending.at is None and worker.queue.backlog():
-            # A caller may have seen the lock still held.
+            # A caller may have seen the lock still held, too.
             worker.wake()
 
     def _live(self) -> None:
         raised: BaseException | None = None
         while True:
-            # Claims are held by this lock. Once it is free, they are put back: what was
-            # sent here when something was raised goes again, under its ids.
-            holder = locks.lock()
             try:
                 if raised is not None and not self._rest(raised):
                     return
+                # Claims are held by this lock. Once it is free, they are put back: what
+                # was sent here when something was raised goes again, under its ids.
+                holder = locks.lock()
                 with holder:
                     self._serve(holder)
-            except BaseException as exc:  # noqa: BLE001
+            except BaseException as exc:  # noqa: BLE001, PERF203
                 # A fault of ours, something set from another thread, no memory, a module
                 # that is not there any more: an outage. The thread lives.
                 raised = exc.with_traceback(None)

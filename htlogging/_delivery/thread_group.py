@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import itertools
 
 from htlogging._delivery.thread import NEVER, SendingThread
+from htlogging._delivery.waits import Deadline
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 # Seconds after which a thread is asked for again that has not come, or could not be had.
 _AGAIN = 1.0
 
+# Seconds before they are started again if that was cut short.
+_REST = 0.1
+
 
 class _OnTheWay:
     """Stands for threads that are being started: locked until they should be there."""
@@ -26,6 +31,35 @@ class _OnTheWay:
 
     def __init__(self, locked: Callable[[], bool]) -> None:
         self.locked = locked
+
+
+class _Start:
+    """
+    One start of the threads, on a thread of its own.
+
+    A new thread has its creator's number until it runs. So an exception that another
+    thread sets for the creator may end the new one before its first line, as a lack of
+    memory may. Then this object goes, on the new thread, and begins after all.
+
+    Args:
+        begin: Starts the threads.
+    """
+
+    _has_begun = True  # until it is complete
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
+        self._creator = _thread.get_ident()
+        self._has_begun = False
+
+    def __call__(self) -> None:
+        self._has_begun = True
+        self._begin()
+
+    def __del__(self) -> None:
+        """Begin, unless that has happened or there is no new thread."""
+        if not self._has_begun and _thread.get_ident() != self._creator:
+            self()
 
 
 class ThreadGroup:
@@ -41,7 +75,9 @@ class ThreadGroup:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        # Changed by who starts threads, with `_roster`; read by anyone.
+        # Changed by who starts threads, with `_roster`; read by anyone. It is waited for
+        # with a limit: for want of memory a new thread may end so early that its
+        # `Thread.start` never returns. Then there may be a thread more for a while.
         self._threads: list[SendingThread] = []
         self._roster = locks.rlock()
         # The last time that threads were asked for: its number, and until when it counts.
@@ -81,12 +117,13 @@ class ThreadGroup:
             return False
         number = next(self._numbers)
         # Other callers need not ask for as long as the threads are on their way; they
-        # write theirs, and whoever came between is seen by `_start_all`'s call.
+        # write theirs, and whoever came between is seen by `_begin`'s call.
         worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         try:
             # Not Thread.start: it waits for the thread, and an exception that a signal
             # handler raises meanwhile comes out as another one.
-            _thread.start_new_thread(self._start_all, (worker, number))
+            start = _Start(functools.partial(self._begin, worker, number))
+            _thread.start_new_thread(start, ())
         except RuntimeError as exc:
             # No thread to be had: at the interpreter's end, or out of resources. Events
             # wait for flush or exit, and a later one tries again.
@@ -102,30 +139,51 @@ class ThreadGroup:
         if not shutdown.is_exiting() and "interpreter shutdown" not in str(why):
             worker.outcomes.report_no_thread()
 
-    def _start_all(self, worker: Worker, number: int) -> None:
+    def _begin(self, worker: Worker, number: int) -> None:
         """Start as many threads as there are to be; on a thread of its own."""
+        deadline = Deadline(worker.ending)
         try:
-            with self._roster:
-                threads = [one for one in self._threads if one.settle()]
-                if not threads:
-                    # A server may load the application, then fork, then have gevent
-                    # patch threading: threads are greenlets from then on, and one that
-                    # waited on a lock of before would stop them all. Whoever called the
-                    # old one is in time all the same: a new thread looks first.
-                    worker.make_waits()
-                self._threads = threads
-                while len(self._threads) < self._count:
-                    one = SendingThread(worker, f"htlogging-{len(self._threads)}")
-                    if not self._threads:
-                        # No other one waits to be woken.
-                        one.announce()
-                    self._threads = [*self._threads, one]
-                    one.start()
-        except RuntimeError as exc:
-            self._threads = [one for one in self._threads if one.settle()]
-            if not self._threads:
-                self._refuse(worker, exc)
+            while not self._start_all(worker) and deadline.pause(_REST):
+                pass
         finally:
             self._answered = max(self._answered, number)
             worker.signal.notify()
             worker.outcomes.settled.notify_all()
+
+    def _start_all(self, worker: Worker) -> bool:
+        """Start them; return whether it is of no use to try again."""
+        try:
+            locks.do_anyway(self._roster, _AGAIN, lambda: self._complete(worker))
+        except RuntimeError as exc:
+            if not self._settled():
+                self._refuse(worker, exc)
+            return True
+        except BaseException:  # noqa: BLE001
+            # No memory, or what another thread set: as on a sending thread.
+            return worker.is_over
+        return bool(
+            self._settled()
+            or worker.is_over
+            or worker.is_stuck
+            or not worker.queue.backlog()
+        )
+
+    def _complete(self, worker: Worker) -> None:
+        """Start the threads that there are not; with `_roster`."""
+        if not self._settled():
+            # A server may load the application, then fork, then have gevent patch
+            # threading: threads are greenlets from then on, and one that waited on a
+            # lock of before would stop them all. Whoever called the old one is in time
+            # all the same: a new thread looks first.
+            worker.make_waits()
+        while len(self._threads) < self._count:
+            one = SendingThread(worker, f"htlogging-{len(self._threads)}")
+            if not self._threads:
+                one.announce()  # no other one waits to be woken
+            self._threads = [*self._threads, one]
+            one.start()
+
+    def _settled(self) -> list[SendingThread]:
+        """Keep and return the threads that serve the queue; wait for those that begin."""
+        self._threads = [one for one in self._threads if one.settle()]
+        return self._threads
