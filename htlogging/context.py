@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Id: TypeAlias = str | int | float | Decimal | UUID
     Type: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
 
-__all__ = ["bind", "bound", "clear", "current", "get", "scope", "unbind"]
+__all__ = ["bind", "bound", "clear", "get", "scope", "unbind"]
 
 # Means "not given". `None` is a value: no user from now on.
 _UNSET: Any = object()

@@ -60,7 +60,7 @@ class Scope:
         """Whether the scope has ended: it is empty, and nothing can be bound in it."""
         return self._fields is None
 
-    def asks(self, lazy: Lazy) -> bool:
+    def uses(self, lazy: Lazy) -> bool:
         """Return whether the scope was begun with this function, and still uses it."""
         return self._lazy is lazy
 

@@ -104,7 +104,7 @@ class Visit:
         its option `user_id`, if the first has none.
         """
         scope = innermost()
-        if scope is None or not scope.asks(self):
+        if scope is None or not scope.uses(self):
             return False
         if self._user.user_id is None:
             self._user = options
