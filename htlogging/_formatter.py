@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger.json import JsonFormatter
 
 from htlogging._event import builder
-from htlogging._event.elsewhere import STANDARD
 from htlogging._event.encoder import encode, prefer_orjson
+from htlogging._event.foreign_records import STANDARD
 from htlogging._event.record import checked, given
 from htlogging._process import fork
 from htlogging._scopes.bindings import current

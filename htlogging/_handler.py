@@ -7,16 +7,16 @@ import math
 from logging.handlers import QueueHandler
 
 from htlogging._delivery import admission
-from htlogging._event import filtering, origin, passed_over, strays, user_code
-from htlogging._event.elsewhere import known_of
+from htlogging._event import filtering, ordinary_records, origin, unknown_fields
 from htlogging._event.encoder import encode
+from htlogging._event.foreign_records import known_of
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, to_event
 from htlogging._event.rejections import is_foreign
+from htlogging._event.user_code import is_passing
 from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
 from htlogging._process.suppression import is_sending
 from htlogging._report.lines import show_debug
-from htlogging._report.process import unencrypted
 from htlogging._settings import Settings, with_settings
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
 
@@ -82,8 +82,8 @@ class HtEventsHandler(QueueHandler):
         hosts.keep_on_root()
         # dictConfig holds logging's lock, and its handlers are not in place yet: the
         # sending thread writes the line then.
-        if self._settings.is_unencrypted() and not logging_lock.is_held():
-            unencrypted(self._settings.host)
+        if not logging_lock.is_held():
+            self._pipeline.report_host()
 
     def _set_up(self, queue: object, settings: HandlerSettings) -> None:
         """Check the settings before logging knows of the handler."""
@@ -135,7 +135,7 @@ class HtEventsHandler(QueueHandler):
             known = None
         if not is_event(record, known, self):
             report = None if self._has_warned else self._pipeline.report
-            if passed_over.handle(record, known, self, report):
+            if ordinary_records.handle(record, known, self, report):
                 self._has_warned = True
             return False
         if known is None:
@@ -158,7 +158,7 @@ class HtEventsHandler(QueueHandler):
             passed = self.filter(record)
         except Exception as exc:
             # A filter is the application's code; its error must not reach the request.
-            if known.call is not None and user_code.is_passing(exc):
+            if known.call is not None and is_passing(exc):
                 raise
             self._pipeline.rejections.hand_over(record, self)
             return False
@@ -238,8 +238,8 @@ class HtEventsHandler(QueueHandler):
             if call is not None:
                 call.event = event
         body = event.get("properties") or event.get("traits")
-        if body and not strays.plain.issuperset(body):
-            strays.report_those(body, record, self._pipeline.report)
+        if body and not unknown_fields.plain.issuperset(body):
+            unknown_fields.report_those(body, record, self._pipeline.report)
         return encode(event, self._settings.max_event_size, built=formatter is None)
 
     def enqueue(self, record: bytes) -> bool:  # type: ignore[override]

@@ -19,7 +19,7 @@ from script_runner import HANG
 
 import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler, htevents
-from htlogging._event import noting, origin
+from htlogging._event import make_record, origin
 from htlogging.htevents import Client
 
 # Seconds; the hang guard.
@@ -377,7 +377,7 @@ class TestMakingRecords:
         """Each attribute is there that `Logger.makeRecord` of its own sets."""
         given = ("app", 20, "f.py", 7, "a %s", (1,), None, "run", extra, "stack")
         logger = logging.getLogger("app")
-        ours, its = logger.makeRecord(*given), noting.ORIGINAL(logger, *given)
+        ours, its = logger.makeRecord(*given), make_record.ORIGINAL(logger, *given)
         # Once more: which names `extra` may have is remembered.
         again = logger.makeRecord(*given)
         volatile = {"created", "msecs", "relativeCreated"}
@@ -404,7 +404,7 @@ class TestMakingRecords:
         with pytest.raises(KeyError) as ours:
             logging.getLogger("app").makeRecord(*given)
         with pytest.raises(KeyError) as its:
-            noting.ORIGINAL(logging.getLogger("app"), *given)
+            make_record.ORIGINAL(logging.getLogger("app"), *given)
         assert ours.value.args == its.value.args
 
     def test_names_that_are_taken_later(self, monkeypatch):
@@ -457,17 +457,17 @@ class TestMakingRecords:
     def test_many_names(self):
         """Names without an end are not remembered without an end."""
         log = logging.getLogger("app")
-        for n in range(noting._MAX_USUAL + 10):
+        for n in range(make_record._MAX_USUAL + 10):
             extra = {f"name_{n}": n, "ht_user_id": "u"}
             record = log.makeRecord("app", 20, "f", 7, "a", (), None, "run", extra)
             assert vars(record)[f"name_{n}"] == n
             assert origin.find(record).explicit
-        assert len(noting._usual) <= noting._MAX_USUAL
-        noting._usual.clear()
+        assert len(make_record._usual) <= make_record._MAX_USUAL
+        make_record._usual.clear()
 
     def test_what_the_standard_library_does(self):
         """Its method uses these names alone: else ours has to be looked at again."""
-        assert set(noting.ORIGINAL.__code__.co_names) <= {
+        assert set(make_record.ORIGINAL.__code__.co_names) <= {
             *("_logRecordFactory", "__dict__", "KeyError"),
         }
 

@@ -157,13 +157,17 @@ class Pipeline:
         handler = self._handler()
         if handler is None:
             return
-        if self.settings.is_unencrypted():
-            unencrypted(self.settings.host)
+        self.report_host()
         is_like = functools.partial(self._is_like, self.settings)
         logger = reached_twice(handler, is_like)
         if logger is not None:
             self.report.duplicate(logger)
         self._report_loggers(handler)
+
+    def report_host(self) -> None:
+        """Report a host to which the write key goes unencrypted."""
+        if self.settings.is_unencrypted():
+            unencrypted(self.settings.host)
 
     def _report_loggers(self, handler: logging.Handler) -> None:
         """Report loggers that have dropped what was meant as an event."""

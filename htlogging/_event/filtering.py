@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 from logging import Filterer, LogRecord
 
-from htlogging._event.elsewhere import STANDARD, known_of
-from htlogging._event.noting import UNUSUAL, is_of_logging
+from htlogging._event.foreign_records import STANDARD, known_of
+from htlogging._event.make_record import UNUSUAL, is_of_logging
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._event.user_code import is_passing
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import strays
+from htlogging._event import unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
 from htlogging._event.user_code import is_passing
@@ -181,7 +181,7 @@ def adopt(
 
 def has_fields(names: Mapping[Any, Any]) -> bool:
     """Return whether there is an `ht_` name."""
-    if strays.plain.issuperset(names):
+    if unknown_fields.plain.issuperset(names):
         return False
     # Not every name is a str: `extra` takes any key.
     if not FIELDS.isdisjoint(names):
@@ -189,7 +189,7 @@ def has_fields(names: Mapping[Any, Any]) -> bool:
     begun = [n for n in names if isinstance(n, str) and n.startswith("ht_")]
     if begun:
         return begun != [ORIGIN]
-    strays.note(names)
+    unknown_fields.note(names)
     return False
 
 

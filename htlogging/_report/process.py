@@ -26,7 +26,7 @@ def no_effect(what: str) -> None:
     say("%s", what)
 
 
-def unheard(where: str, loggers: list[str], hosts: str) -> None:
+def unhandled(where: str, loggers: list[str], hosts: str) -> None:
     """
     Report an event that no handler sees.
 

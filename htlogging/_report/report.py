@@ -265,7 +265,7 @@ class Report:
         if self._is_due(f"spool {kind}"):
             say("%s", line)
 
-    def passed_over(self, why: str, where: str) -> None:
+    def not_an_event(self, why: str, where: str) -> None:
         """Report a record that looks like an event and is not one."""
         line = "a record is no event: %s; logged by %s, for %s"
         say(line, why, where, self._host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from logging import INFO, Logger, LogRecord
 
-from htlogging._event import filtering, noting
+from htlogging._event import filtering, make_record
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 
@@ -25,7 +25,7 @@ def _own(function: object) -> object:
 _CALL_HANDLERS = _own(Logger.callHandlers)
 _FILTER = filtering.FILTER if filtering.IS_PLAIN else None
 _HANDLE = _own(Logger.handle)
-_MAKE_RECORD = noting.MAKE_RECORD if noting.IS_PLAIN else None
+_MAKE_RECORD = make_record.MAKE_RECORD if make_record.IS_PLAIN else None
 
 # The attributes of every logger; a replaced method is one more. Looking for replaced methods
 # each time would take 0.2 us.

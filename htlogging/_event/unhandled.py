@@ -12,8 +12,8 @@ from logging.handlers import SysLogHandler
 
 from htlogging._loggers import handlers, loggers
 from htlogging._process import shutdown
+from htlogging._report import process
 from htlogging._report.mistakes import where
-from htlogging._report.process import unheard
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -25,7 +25,7 @@ _MAX_KNOWN = 1_000
 _WRITERS = (logging.StreamHandler, logging.NullHandler, SysLogHandler)
 
 
-def look(record: logging.LogRecord, logger: logging.Logger) -> None:
+def report(record: logging.LogRecord, logger: logging.Logger) -> None:
     """
     Report an event that no handler sees, if there is a handler elsewhere.
 
@@ -39,7 +39,7 @@ def look(record: logging.LogRecord, logger: logging.Logger) -> None:
         return
     known.add(logger.name)
     if all(_is_writer(handler) for handler in handlers(logger)):
-        unheard(where(record), _others(), ", ".join(sorted(hosts)))
+        process.unhandled(where(record), _others(), ", ".join(sorted(hosts)))
 
 
 def _is_writer(handler: logging.Handler) -> bool:

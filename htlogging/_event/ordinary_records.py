@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from itertools import islice
 
 from htlogging._event import origin
-from htlogging._event.elsewhere import BARE
+from htlogging._event.foreign_records import BARE
 from htlogging._event.record import is_ours, logger_of
-from htlogging._event.rendered import seems_rendered
+from htlogging._event.rendered_fields import seems_rendered
 from htlogging._loggers import handlers
 from htlogging._report.mistakes import where
 
@@ -44,7 +44,7 @@ def handle(
         return False
     what = seems_meant(record)
     if what is not None:
-        report.passed_over(what, where(record))
+        report.not_an_event(what, where(record))
     return what is not None
 
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from logging import LogRecord
 
-from htlogging._event import strays, unheard
+from htlogging._event import unhandled, unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
 from htlogging._event.user_code import is_passing
@@ -44,7 +44,7 @@ def _consider(
         own = dict(extra) if extra else {}
         note(record, passed, record.msg, own, current(), explicit)
     if explicit and name not in _looked_at:
-        unheard.look(record, logger)
+        unhandled.report(record, logger)
 
 
 def _has_ours(logger: logging.Logger) -> bool:
@@ -67,14 +67,14 @@ _foreign: set[type] = set()
 
 _MAX_KNOWN = 1_000
 
-_looked_at = unheard.known
+_looked_at = unhandled.known
 
 # What an `extra` of an unusual type raises, which logging itself can use. All else a signal
 # handler has raised, and it goes to the caller.
 UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 # Whether names surely do not begin as a field's.
-_are_plain = strays.plain.issuperset
+_are_plain = unknown_fields.plain.issuperset
 
 # The names in an `extra` with which a record of the standard library's was made, in their
 # order, and whether a field is among them. None is the record's own or may be a misspelt
@@ -165,7 +165,7 @@ def _noting(  # noqa: C901
                     fork.detect()
                 note(record, logger, msg, extra.copy(), current(), True)  # noqa: FBT003
                 if name not in _looked_at:
-                    unheard.look(record, self)
+                    unhandled.report(record, self)
             elif (
                 name not in _others
                 or type(msg) is not str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from htlogging._event import noting, origin
+from htlogging._event import make_record, origin
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._event.user_code import is_passing
 from htlogging._process import fork
@@ -81,8 +81,8 @@ def marks() -> frozenset[Any]:
     """Return the attributes that the factory and wrappers put on every record here."""
     if (
         logging.getLogRecordFactory() is logging.LogRecord
-        and logging.Logger.makeRecord is noting.MAKE_RECORD
-        and noting.IS_PLAIN
+        and logging.Logger.makeRecord is make_record.MAKE_RECORD
+        and make_record.IS_PLAIN
     ):
         return TOOLS
     try:
