@@ -74,6 +74,38 @@ def python(*arguments, cwd=None, **environ):
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+def on_terminal(*arguments, stream="stderr", cwd=None, **environ):
+    """
+    Run Python to its end, one of its streams being a terminal; POSIX.
+
+    Args:
+        arguments: Of its command line.
+        stream: `stdout` or `stderr`; the other one is a pipe.
+        cwd: The folder where it runs.
+        environ: As in `run`.
+    """
+    ours, theirs = os.openpty()
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: theirs}
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=_environment(environ),
+        **streams,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+        except OSError:
+            pass  # how Linux tells that the other side is closed
+        finally:
+            os.close(ours)
+        texts = process.communicate(timeout=HANG)
+    out, err = (shown if text is None else text for text in texts)
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
 def here(*arguments, stdin=b"", **environ):
     """
     Run a command of ours in this process, which takes a tenth of the time of another one.

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from script_runner import HANG
+from script_runner import HANG, on_terminal
 
 from htlogging._cli import demo as demo_command
 from htlogging._cli import demo_app
@@ -105,25 +105,11 @@ class TestDemo:
     @pytest.mark.skipif(os.name != "posix", reason="terminals are another matter")
     def test_colours_on_a_terminal(self, tmp_path):
         """On a terminal the lines are coloured; its width is known."""
-        ours, theirs = os.openpty()
-        env = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
-        with subprocess.Popen(
-            [sys.executable, "-m", "htlogging", "demo"],
-            cwd=tmp_path,
-            env=env,
-            stdout=theirs,
-        ) as process:
-            os.close(theirs)
-            shown = b""
-            try:
-                while data := os.read(ours, 4096):
-                    shown += data
-            except OSError:
-                pass  # how Linux tells that the other side is closed
-            finally:
-                os.close(ours)
-            assert process.wait(HANG) == 0
-        assert b"\x1b[32mtrack" in shown
+        ended = on_terminal(
+            *("-m", "htlogging", "demo"), stream="stdout", cwd=tmp_path, NO_COLOR=None
+        )
+        assert ended.status == 0
+        assert "\x1b[32mtrack" in ended.out
 
 
 class TestOutcome:

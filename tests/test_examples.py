@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from script_runner import HANG, python
+from script_runner import on_terminal, python
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDERS = EXAMPLES / "data" / "shop-orders.ndjson"
@@ -312,31 +310,16 @@ class TestReplayOrders:
     @pytest.mark.skipif(os.name != "posix", reason="no pseudo-terminals")
     def test_a_bar_on_a_terminal(self, collector, tmp_path):
         """Where stderr is a terminal there is a bar, and it comes to its end."""
-        ours, theirs = os.openpty()
-        with subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "replay_orders.py")],
+        ended = on_terminal(
+            EXAMPLES / "replay_orders.py",
             cwd=tmp_path,
-            env={
-                **os.environ,
-                "HTEVENTS_HOST": collector.url,
-                "HTEVENTS_WRITE_KEY": "KEY",
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=theirs,
-        ) as process:
-            os.close(theirs)
-            shown = b""
-            try:
-                while data := os.read(ours, 4096):
-                    shown += data
-            except OSError:
-                pass  # how Linux tells that the other side is closed
-            finally:
-                os.close(ours)
-            assert process.wait(HANG) == 0
-        full = b"#" * 40
-        assert b"read [" + full + b"] 66/66" in shown
-        assert b"sent [" + full + b"] 119/119" in shown
+            HTEVENTS_HOST=collector.url,
+            HTEVENTS_WRITE_KEY="KEY",
+        )
+        assert ended.status == 0
+        full = "#" * 40
+        assert f"read [{full}] 66/66" in ended.err
+        assert f"sent [{full}] 119/119" in ended.err
 
 
 class TestData:

@@ -7,14 +7,13 @@ import io
 import json
 import logging
 import os
-import pty
 import subprocess
 import sys
 import time
 from datetime import datetime
 
 import pytest
-from script_runner import here
+from script_runner import here, on_terminal
 from test_data import DATA, FILES, LIMIT, calls_of, expected, size
 
 import htlogging
@@ -337,20 +336,11 @@ class TestSend:
 
     def test_progress(self, file, collector):
         """On a terminal there is a bar, taken away at the end."""
-        ours, theirs = pty.openpty()
         write(file, *(line(properties={"n": n}) for n in range(5_000)))
-        process = subprocess.run(
-            [sys.executable, "-m", "htlogging", "send", file, "--rate", "5000"],
-            env=environ(collector),
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            timeout=HANG,
-            check=True,
-        )
-        os.close(theirs)
-        with os.fdopen(ours, "rb", buffering=0) as terminal:
-            drawn = terminal.read(65_536).decode()
-        assert process.stdout == b"5,000 events sent\n"
+        arguments = ("-m", "htlogging", "send", file, "--rate", "5000")
+        ended = on_terminal(*arguments, **environ(collector))
+        drawn = ended.err
+        assert (ended.status, ended.out) == (0, "5,000 events sent\n")
         assert "\r\x1b[K[........................]   0%  0 events" in drawn
         assert drawn.endswith("\r\x1b[K")
 

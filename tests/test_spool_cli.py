@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from script_runner import HANG, here
+from script_runner import HANG, here, on_terminal
 from spool_files import row_of
 
 from htlogging._cli.main import main
@@ -670,23 +670,13 @@ class TestReplay:
 
     def test_progress(self, path, collector):
         """On a terminal there is a bar, taken away at the end."""
-        ours, theirs = pty.openpty()
-        ended = subprocess.run(
-            [sys.executable, "-m", "htlogging", "spool", "replay", path, "--waiting"],
-            env={
-                **os.environ,
-                "HTEVENTS_HOST": collector.url,
-                "HTEVENTS_WRITE_KEY": "KEY",
-            },
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            timeout=HANG,
-            check=True,
+        ended = on_terminal(
+            *("-m", "htlogging", "spool", "replay", path, "--waiting"),
+            HTEVENTS_HOST=collector.url,
+            HTEVENTS_WRITE_KEY="KEY",
         )
-        os.close(theirs)
-        with os.fdopen(ours, "rb", buffering=0) as terminal:
-            drawn = terminal.read(65_536).decode()
-        assert ended.stdout == b"8 of 8 events delivered\n"
+        drawn = ended.err
+        assert (ended.status, ended.out) == (0, "8 of 8 events delivered\n")
         assert "[###############.........]  62%  5 of 8 events" in drawn
         assert drawn.endswith("\r\x1b[K")
 
