@@ -186,3 +186,18 @@ class TestCost:
             "assert htevents.track('u', 'e', {'n': 1.5, 'l': [True, None]})[0]"
         )
         assert after & {"requests", "urllib3", "pythonjsonlogger", "asyncio"} == set()
+
+    def test_of_a_forked_job(self, collector):
+        """What a task queue's worker has imported, its jobs' processes need not."""
+        prepare = (
+            "from htlogging.integrations._delivery import import_all; import_all()"
+        )
+        event = (
+            "from htlogging.htevents import Client\n"
+            f"client = Client('K', host={collector.url!r})\n"
+            "assert client.track('u', 'e')[0] and client.flush(30)"
+        )
+        before, after = modules_after(prepare), modules_after(f"{prepare}\n{event}")
+        assert {
+            name for name in after - before if name.startswith("htlogging")
+        } == set()

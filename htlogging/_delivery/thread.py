@@ -6,7 +6,7 @@ import threading
 from contextlib import closing, suppress
 
 from htlogging._delivery.pacing import Send
-from htlogging._delivery.waits import Deadline
+from htlogging._delivery.waits import NEVER, Deadline
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from htlogging._delivery.sender import Sender
     from htlogging._delivery.worker import Worker
     from htlogging._queue.base import Batch, Holder
-
-# More events than a queue can hold: callers need not wake a thread.
-NEVER = 2**62
 
 # Seconds after which a thread that has nothing to do ends, and closes its connection.
 IDLE_SECONDS = 5.0

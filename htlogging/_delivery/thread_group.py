@@ -6,15 +6,15 @@ import _thread
 import functools
 import itertools
 
-from htlogging._delivery.thread import NEVER, SendingThread
-from htlogging._delivery.waits import Deadline
-from htlogging._process import hosts, locks, shutdown
+from htlogging._delivery.waits import NEVER, Deadline
+from htlogging._process import fork, hosts, locks, shutdown
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from htlogging._delivery.thread import SendingThread
     from htlogging._delivery.worker import Worker
 
 # Seconds after which a thread is asked for again that has not come, or could not be had.
@@ -154,6 +154,11 @@ class ThreadGroup:
         """Start them; return whether it is of no use to try again."""
         try:
             locks.do_anyway(self._roster, _AGAIN, lambda: self._complete(worker))
+        except ImportError as exc:
+            # An outage: a later event, flush or exit tries again.
+            self._refused_until = clock.monotonic() + _AGAIN
+            worker.outcomes.cannot_send(exc)
+            return True
         except RuntimeError as exc:
             if not self._settled():
                 self._refuse(worker, exc)
@@ -170,12 +175,17 @@ class ThreadGroup:
 
     def _complete(self, worker: Worker) -> None:
         """Start the threads that there are not; with `_roster`."""
+        # Late: with `sender`, the import of the facade takes 5 % less.
+        with fork.importing:
+            from htlogging._delivery.pacing import Pacing
+            from htlogging._delivery.thread import SendingThread
         if not self._settled():
             # A server may load the application, then fork, then have gevent patch
             # threading: threads are greenlets from then on, and one that waited on a
             # lock of before would stop them all. Whoever called the old one is in time
             # all the same: a new thread looks first.
             worker.make_waits()
+            worker.pacing = Pacing(*worker.paces)
         while len(self._threads) < self._count:
             one = SendingThread(worker, f"htlogging-{len(self._threads)}")
             if not self._threads:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
             """Return whether nothing is sent after the deadline."""
 
 
+# More events than a queue can hold: callers need not wake a thread.
+NEVER = 2**62
+
 # Seconds of one wait at most: whoever waits looks whether things are as they seem.
 LONGEST = 3_600.0
 

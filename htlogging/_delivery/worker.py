@@ -8,7 +8,6 @@ import threading
 from contextlib import closing
 
 from htlogging._delivery.ages import Ages
-from htlogging._delivery.pacing import Pacing
 from htlogging._delivery.thread_group import ThreadGroup
 from htlogging._delivery.waits import Deadline, Ending, Waiter
 from htlogging._event.encoder import prefer_orjson
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from htlogging._delivery.exchange import Transport
     from htlogging._delivery.outcomes import Outcomes
+    from htlogging._delivery.pacing import Pacing
     from htlogging._delivery.sender import Sender
     from htlogging._queue.base import Batch, EventQueue, Holder
     from htlogging._settings import Settings
@@ -80,8 +80,8 @@ class Worker:
         full = min(settings.upload_size or UPLOAD_SIZE, settings.max_queue_size)
         # As many as wait for no pause between requests: the queue must not run full.
         plenty = min(self._most, max(full, settings.max_queue_size // 2))
-        # With `turn`.
-        self.pacing = Pacing(full, plenty, settings.upload_interval)
+        self.paces = (full, plenty, settings.upload_interval)
+        self.pacing: Pacing  # with `turn`; made when threads start
         # How many waiting events make `put` call `wake`, and the lock of the thread that
         # has set this: once it is unlocked, every `put` calls `wake`. Written by sending
         # threads, and by a caller that starts them; read by callers, without a lock.

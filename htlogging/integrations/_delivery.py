@@ -1,9 +1,20 @@
-"""Deliver waiting events when a server or a worker ends."""
+"""Deliver waiting events when a server or a worker ends; import what that needs before."""
 
 from __future__ import annotations
 
 from htlogging._process import shutdown
 from htlogging._process.event_loop import run_beside
+
+
+def import_all() -> None:
+    """Import what sending threads import: processes that are forked later have it, then."""
+    import htlogging._delivery.connection_limit
+    import htlogging._delivery.connections
+    import htlogging._delivery.loopback_only
+    import htlogging._delivery.sender
+    import htlogging._delivery.thread
+    import htlogging._delivery.transport
+    import htlogging.htevents  # noqa: F401
 
 
 def deliver() -> None:

@@ -17,7 +17,7 @@ import rq
 from rq.job import Job
 
 from htlogging.integrations import _propagation
-from htlogging.integrations._delivery import deliver
+from htlogging.integrations._delivery import deliver, import_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class HtEventsMixin:
     def work(self, *args: Any, **kwargs: Any) -> Any:
         """Work as without us; what delivers is imported before the first job's fork."""
         # Each job's process would do it again: 20 of 50 ms CPU time of a small job.
-        import htlogging._delivery.connections
-        import htlogging.htevents  # noqa: F401
-
+        import_all()
         return super().work(*args, **kwargs)  # type: ignore[misc]
 
     def perform_job(self, job: Job, *args: Any, **kwargs: Any) -> Any:
