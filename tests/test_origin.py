@@ -12,7 +12,7 @@ import pickle
 import queue
 import sys
 import threading
-from collections import UserDict
+from collections import OrderedDict, UserDict
 
 import pytest
 from script_runner import HANG
@@ -771,6 +771,7 @@ class TestPassedOver:
         [
             ({"event": "a"}, {}),
             ("a", {"data": {"ht_user_id": "u"}}),
+            ("a", {"data": OrderedDict(ht_user_id="u")}),
             ("Order ht_user_id='u' total=5", {}),
             ('{"ht_user_id": "u", "event": "Order"}', {}),
             ("Order \x1b[36mht_user_id\x1b[0m=\x1b[35mu\x1b[0m", {}),
@@ -787,6 +788,13 @@ class TestPassedOver:
         assert len(lines) == 1
         assert "is no event" in lines[0]
         assert __file__ in lines[0]
+
+    def test_fields_as_arguments(self, make, attach, sent, caplog):
+        """What was to be `extra=` is an argument of the message."""
+        attach("app", make(), propagate=True)
+        logging.getLogger("app.orders").info("Order", {"ht_user_id": "u"})  # noqa: PLE1205
+        assert sent() == []
+        assert "its ht_ fields are inside 'args'" in caplog.text
 
     def test_fields_in_the_text_of_an_event(self, make, attach, sent, caplog):
         """With them a name would be another one each time: it is refused."""

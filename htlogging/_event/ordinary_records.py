@@ -80,9 +80,12 @@ def seems_meant(record: logging.LogRecord) -> str | None:
     if wrong is not None:
         return wrong
     # The attributes from `extra` come after those of every record.
-    for name, value in islice(record.__dict__.items(), len(BARE), None):
-        if type(value) is dict and origin.has_fields(value):
+    later = islice(record.__dict__.items(), len(BARE), None)
+    for name, value in (("args", record.args), *later):
+        # Not `isinstance`, which would evaluate a lazy object of Django's.
+        if issubclass(type(value), dict) and origin.has_fields(value):
             return (
-                f"its ht_ fields are inside {str(name)[:40]!r}; give them by themselves"
+                f"its ht_ fields are inside {str(name)[:40]!r}; give them in extra=, by "
+                "themselves"
             )
     return None
