@@ -266,6 +266,16 @@ class TestMarksOfOthers:
             assert event["event"] == "Order %s"
             assert (event["anonymousId"], event["properties"]) == (None, {"a": 1})
 
+    @pytest.mark.parametrize("how", ["queue", "socket", "handler"])
+    def test_message_of_a_factory(self, make, attach, sent, factory, how):
+        """A name is what the call gave, not what a factory makes of it."""
+        factory(msg="R-1: Order completed")
+        ours = make()
+        logger = attach("shop", ours if how == "handler" else Passing(how, ours))
+        logger.info("Order completed", extra={"ht_user_id": "u"})
+        logger.info({"event": "Order completed", "ht_user_id": "u"})
+        assert [event["event"] for event in sent()] == ["Order completed"] * 2
+
     def test_of_a_facade_with_a_further_handler(self, make, attach, sent):
         """The facade's event comes from the call."""
         other = logging.StreamHandler(io.StringIO())
@@ -887,7 +897,7 @@ class TestRespected:
             return before(self, record)
 
         monkeypatch.setattr(logging.Filterer, "filter", patched)
-        logger.info("a", extra={"ht_user_id": "u"})
+        htevents.track("u", "a")
         logger.addFilter(lambda record: record.levelno > logging.DEBUG)
         logger.info("b", extra={"ht_user_id": "u"})
         monkeypatch.undo()

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def _consider(
-    record: logging.LogRecord, logger: logging.Logger, name: Any, extra: Any
+    record: logging.LogRecord, logger: logging.Logger, name: Any, msg: Any, extra: Any
 ) -> None:
     """Put an `Origin` on a record if it may be an event."""
     explicit = bool(extra) and (has_fields(extra) or nested(extra) is not None)
-    if not explicit and type(record.msg) is not str:
-        explicit = isinstance(record.msg, Mapping) and has_fields(record.msg)
+    if not explicit and type(msg) is not str:
+        explicit = isinstance(msg, Mapping) and has_fields(msg)
     facade = name == LOGGER or (type(name) is str and name.startswith(BELOW))
     if not facade and type(name) is str and len(_others) < _MAX_KNOWN:
         _others.add(name)
@@ -42,7 +42,7 @@ def _consider(
         passed = logger if logger.name == name else None
         fork.detect()
         own = dict(extra) if extra else {}
-        note(record, passed, record.msg, own, current(), explicit)
+        note(record, passed, msg, own, current(), explicit)
     if explicit and name not in _looked_at:
         unhandled.report(record, logger)
 
@@ -179,7 +179,7 @@ def _noting(  # noqa: C901
                     )
                 )
             ):
-                _consider(record, self, name, extra)
+                _consider(record, self, name, msg, extra)
             else:
                 for handler in self.handlers:
                     # Most have no formatter, or the standard library's.
@@ -190,7 +190,7 @@ def _noting(  # noqa: C901
                             or type(handler.formatter) in _foreign
                         )
                     ):
-                        _consider(record, self, name, extra)
+                        _consider(record, self, name, msg, extra)
                         break
         except (RecursionError, MemoryError):
             pass

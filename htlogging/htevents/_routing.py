@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from logging import INFO, Logger, LogRecord
+from logging import INFO, Filterer, Logger, LogRecord
 
 from htlogging._event import filtering, make_record
 from htlogging._event.origin import LOGGER
@@ -24,6 +24,7 @@ def _own(function: object) -> object:
 # As they are when this module is imported; a tool may have replaced them before.
 _CALL_HANDLERS = _own(Logger.callHandlers)
 _FILTER = filtering.FILTER if filtering.IS_PLAIN else None
+_FILTER_BELOW = Filterer.filter
 _HANDLE = _own(Logger.handle)
 _MAKE_RECORD = make_record.MAKE_RECORD if make_record.IS_PLAIN else None
 
@@ -48,6 +49,7 @@ def only_handler(logger: Logger) -> HtEventsHandler | None:  # noqa: C901
         or Logger.makeRecord is not _MAKE_RECORD
         or Logger.handle is not _HANDLE
         or Logger.filter is not _FILTER
+        or Filterer.filter is not _FILTER_BELOW
         or type(logger) not in _CLASSES
         or logger.filters
         or (
