@@ -284,7 +284,13 @@ class TestRefuses:
         assert [r.method for r in collector.requests] == ["POST", "GET", "PUT", "HEAD"]
 
     @pytest.mark.parametrize(
-        "header", ["Transfer-Encoding: chunked", "Content-Length: x"]
+        "header",
+        [
+            "Transfer-Encoding: chunked",
+            "Content-Length: x",
+            "Content-Length: -1",
+            "Content-Length: " + "9" * 5_000,
+        ],
     )
     def test_no_length(self, collector, header):
         """A body of unknown length is a 411, and ends the connection."""

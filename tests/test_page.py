@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 import requests
@@ -350,6 +351,16 @@ class TestWhoMayAsk:
         assert "user123" not in answer.text
         assert "Access-Control-Allow-Origin" not in answer.headers
 
+    @pytest.mark.parametrize("first", ["Host: localhost", "Origin: http://localhost"])
+    def test_a_header_twice(self, collector, first):
+        """A second value that is not local counts as well as the first."""
+        second = first.replace("localhost", "attacker.example")
+        head = f"POST /v1/batch HTTP/1.1\r\n{first}\r\n{second}\r\n"
+        port = int(collector.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), HANG) as client:
+            client.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 403 ")
+
     @pytest.mark.parametrize("path", ["/_/reset", "/_/faults"])
     def test_others_change_nothing(self, collector, path):
         """Nor does it clear the list or turn the dial."""
@@ -500,6 +511,18 @@ class TestConnections:
         # The server accepts them in their order.
         with one(), one(), one(), one() as more:
             assert more.recv(100).startswith(b"HTTP/1.1 503 ")
+
+    def test_slow(self, connect):
+        """A request that comes byte by byte is closed, though it is never silent."""
+        with connect(idle=0.2)() as slow:
+            slow.settimeout(0.02)
+            slow.sendall(b"POST /v1/batch HTTP/1.1\r\nX: ")
+            with suppress(ConnectionError):
+                while True:
+                    with suppress(TimeoutError):
+                        assert slow.recv(1) == b""
+                        break
+                    slow.sendall(b"x")
 
     def test_silent(self, connect):
         """A connection that says nothing is closed after a while."""

@@ -36,11 +36,11 @@ def why_refused(headers: Message, *, same_origin: bool) -> str | None:
         same_origin: Whether a browser must be on the collector's own page. If not, any
             page of this machine may send, on any port.
     """
-    host = headers.get("Host")
-    if host is not None and not is_local(host):
-        return f"Host is {host[:100]!r}; the collector answers to localhost alone"
-    origin = headers.get("Origin")
-    if origin is not None:
+    host, origin = headers.get("Host"), headers.get("Origin")
+    for name in headers.get_all("Host", []):
+        if not is_local(name):
+            return f"Host is {name[:100]!r}; the collector answers to localhost alone"
+    for origin in headers.get_all("Origin", []):
         scheme, _, authority = origin.partition("://")
         if scheme not in ("http", "https") or not is_local(authority):
             return f"Origin is {origin[:100]!r}; only pages of this machine may send"

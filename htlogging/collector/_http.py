@@ -8,6 +8,7 @@ in part or not at all.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import socketserver
 import struct
@@ -38,6 +39,9 @@ _EXHAUSTED = 0.2
 
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
+# A length: `int` takes more characters as digits, and refuses thousands of them.
+_DIGITS = re.compile("[0-9]{1,18}")
+
 # Bytes read or sent at a time.
 _CHUNK = 16_384
 # Seconds between the chunks of an endless answer: no load, and it never ends.
@@ -61,7 +65,8 @@ class Server(ThreadingHTTPServer):
         receive: Called with each request; returns the answer, with status and body.
         page: Answers the requests that belong to the page and not to the wire.
         most: Connections at the same time. One more is answered 503 and closed.
-        idle: Seconds that a connection may be silent, between requests and within one.
+        idle: Seconds that a connection may be silent, between requests and within one. A
+            request has arrived after twice that, or its connection is closed.
 
     Raises:
         OSError: The port cannot be used.
@@ -96,6 +101,9 @@ class Server(ThreadingHTTPServer):
         self._changed = threading.Condition()
         self._open: dict[socket.socket, int] = {}
         self._count = 0
+        # Connections whose next request has not arrived, and since when they may send it.
+        # Each operation is atomic; the accepting thread only looks.
+        self.arriving: dict[socket.socket, float] = {}
         super().__init__(("127.0.0.1", port), _Connection)
 
     def serve(self) -> None:
@@ -104,9 +112,15 @@ class Server(ThreadingHTTPServer):
             self.serve_forever(_LOOK)
 
     def service_actions(self) -> None:
-        """End the loop of `serve` if `stop` was called."""
+        """End the loop of `serve` if `stop` was called; end connections that are slow."""
         if self.stopping.is_set():
             raise _Stop
+        # A byte now and then is no silence, and would keep a connection for ever.
+        before = time.monotonic() - 2 * self.idle
+        for connection, since in list(self.arriving.items()):
+            if since < before:
+                with suppress(OSError):  # wakes the thread that reads
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def stop(self, timeout: float) -> None:
         """
@@ -178,6 +192,7 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """End a connection, on its thread."""
+        self.arriving.pop(request, None)
         super().shutdown_request(request)
         with self._changed:
             self._open.pop(request, None)
@@ -201,8 +216,13 @@ class _Connection(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Print nothing."""
 
+    def handle_one_request(self) -> None:
+        """Read one request and answer it, or end when none comes."""
+        self.server.arriving[self.connection] = time.monotonic()
+        super().handle_one_request()
+
     def answer(self) -> None:
-        """Read one request and answer it."""
+        """Read a request's body and answer it."""
         arrived = time.monotonic()
         page = self.server.page.is_for(self.command, self.path)
         scripted = None
@@ -211,6 +231,7 @@ class _Connection(BaseHTTPRequestHandler):
         raw, complete = b"", True
         if scripted is None or scripted.drop != "before":
             raw, complete = self._read()
+        self.server.arriving.pop(self.connection, None)
         arrival = Arrival(
             self.command,
             self.path,
@@ -240,7 +261,7 @@ class _Connection(BaseHTTPRequestHandler):
         answer. A chunked body has no length, so its end is unknown.
         """
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+        if "Transfer-Encoding" in self.headers or not _DIGITS.fullmatch(length):
             return b"", False
         left, kept = int(length), bytearray()
         while left:
