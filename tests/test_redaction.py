@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 from urllib.parse import quote
 
 import pytest
@@ -31,8 +33,37 @@ FORMS = {
     "one further": lambda key: b64(f'{{"aWriteKey":"{key}"}}'),
     "two further": lambda key: b64(f'{{"anWriteKey":"{key}"}}'),
     "in two lines": lambda key: key[:5] + "\n" + key[5:],
+    "spelt": ".".join,
+    "zero width": "\u200b".join,
+    "quoted in parts": lambda key: f"{key[:5]}' + '{key[5:]}",
+    "another case": str.swapcase,
+    "another width": lambda key: "".join(
+        chr(ord(c) + 0xFEE0) if c.isalnum() else c for c in key
+    ),
+    "a mark": lambda key: f"{key[:5]}\u0301{key[5:]}",
+    "hex": lambda key: key.encode().hex(),
+    "hex, capitals": lambda key: key.encode().hex().upper(),
+    "hex, spaced": lambda key: key.encode().hex(" "),
+    "numbers": lambda key: str(list(key.encode())),
+    "characters": lambda key: str(list(key)),
+    "JSON": json.dumps,
+    "JSON, twice": lambda key: json.dumps(json.dumps(key)),
+    "JSON, slashes": lambda key: json.dumps(key).replace("/", "\\/"),
+    "JSON, escapes": lambda key: "".join(f"\\u{ord(c):04x}" for c in key),
+    "Python": lambda key: "".join(f"\\x{ord(c):02x}" for c in key),
+    "URL, escapes": lambda key: "".join(f"%u{ord(c):04X}" for c in key),
+    "HTML": html.escape,
+    "HTML, numbers": lambda key: "".join(f"&#{ord(c)};" for c in key),
+    "HTML, hex": lambda key: "".join(f"&#x{ord(c):x};" for c in key),
+    "header in two lines": lambda key: b64(f"{key}:")[:6] + "\n" + b64(f"{key}:")[6:],
+    "header in base64": lambda key: b64(b64(f"{key}:")),
 }
-KEYS = ["s3cr3t-k3y", "a+b/c=d%e&f??>>~~", "0123456789abcdef0123456789abcdef"]
+KEYS = [
+    "s3cr3t-k3y",
+    "a+b/c=d%e&f??>>~~",
+    "0123456789abcdef0123456789abcdef",
+    'wk"q\\u/<&>k3y=x',
+]
 
 
 class TestRedaction:
@@ -47,7 +78,7 @@ class TestRedaction:
         if said is not None:
             assert said.startswith("the key ")
             assert said.endswith(" is wrong")
-            middle = said[len("the key ") : -len(" is wrong")]
+            middle = said[len("the key ") : -len(" is wrong")].strip('"\\')
             assert "***" in middle
             # Of base64 the ends may stay: they hold bits of what is around the key.
             assert len(middle) < 3 + len(echoed) - len(key) or middle == "***"

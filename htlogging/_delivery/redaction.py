@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
 from urllib.parse import quote, unquote
 
 TYPE_CHECKING = False
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-# Characters. A shorter piece of base64 may be part of an ordinary word.
-_LEAST = 8
+# Characters. A shorter piece of base64, or a secret without its punctuation, may be part of
+# ordinary words.
+_LEAST, _LEAST_PLAIN = 8, 6
+
+# A character by its number: JSON's, JavaScript's for URLs, Python's.
+_ESCAPE = re.compile(r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 
 STRUCK = "***"
 
@@ -39,14 +44,18 @@ class Redaction:
         # The longest first: one form may be part of another.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
         text = re.sub("|".join(map(re.escape, ordered)), STRUCK, text)
-        # Encoded more often than a server has reason to: the text is not shown at all.
+        # Encoded or split in a way that a server has no reason for: not shown at all.
+        cores = {core for secret in self._secrets for core in _cores(secret)}
         plain = text
         for _ in range(3):
-            plain = unquote(plain)
-        squeezed = re.sub(r"\s", "", plain)
-        for secret in self._secrets:
-            if secret in plain or secret in squeezed:
+            letters = _letters(plain)
+            if any(core in letters for core in cores):
                 return None
+            plain = _decoded(plain)
+            squeezed = "".join(c for c in plain if c.isprintable() and c != " ")
+            for secret in self._secrets:
+                if secret in plain or secret in squeezed:
+                    return None
         return text
 
     def line(self, value: Any, most: int) -> str:
@@ -71,6 +80,34 @@ def _forms(secret: str) -> Iterator[str]:
             if len(encoded.rstrip("=")) >= _LEAST or plain.endswith(":"):
                 yield encoded.rstrip("=")
     yield from _within_base64(secret.encode())
+
+
+def _decoded(text: str) -> str:
+    """Return a text without one layer of escapes: of URLs, HTML, JSON and Python."""
+    import html  # late: it is large, and few answers are refusals
+
+    text = unquote(html.unescape(text))
+    text = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+    text = re.sub(r"\\([\"'\\/])", r"\1", text)
+    # Letters of other widths and with marks.
+    return unicodedata.normalize("NFKD", text)
+
+
+def _letters(text: str) -> str:
+    """Return the ASCII letters and digits of a text, in small letters."""
+    return re.sub("[^a-z0-9]", "", text.lower())
+
+
+def _cores(secret: str) -> Iterator[str]:
+    """Yield what `_letters` leaves of a secret in the forms that it may have."""
+    encoded = secret.encode()
+    twice = base64.b64encode(f"{secret}:".encode())
+    forms = [encoded.hex(), "".join(map(str, encoded))]
+    forms += [*_within_base64(encoded), *_within_base64(twice.rstrip(b"="))]
+    for form, least in ((secret, _LEAST_PLAIN), *((form, _LEAST) for form in forms)):
+        core = _letters(form)
+        if len(core) >= least:
+            yield core
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
