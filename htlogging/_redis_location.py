@@ -144,10 +144,13 @@ class Location:
         import redis
 
         try:
-            pool = redis.Redis.from_url(self._url()).connection_pool
-            pool.make_connection()
+            redis.Redis.from_url(self._url()).connection_pool.make_connection()
         except (ValueError, TypeError, redis.RedisError) as exc:
-            raise self._refused(exc) from None
+            refused = self._refused(exc)
+        else:
+            return
+        # Not with the cause, whose frames hold the password.
+        raise refused
 
     @property
     def dead(self) -> str:
@@ -178,17 +181,18 @@ class Location:
         try:
             if self._sentinel is not None:
                 return self._of_sentinels(redis, common)
-            url = self._url()
             if self._cluster:
-                return redis.RedisCluster.from_url(url, **common)
-            return redis.Redis.from_url(url, **common)
+                return redis.RedisCluster.from_url(self._url(), **common)
+            return redis.Redis.from_url(self._url(), **common)
         except (ValueError, TypeError) as exc:
-            raise self._refused(exc) from None
+            refused = self._refused(exc)
+        raise refused
 
     def _refused(self, exc: Exception) -> InvalidSetting:
         why = str(exc)
-        if self._password:
-            why = why.replace(self._password, "***")
+        # Any of a URL's values may be the password, in a wrong place.
+        for secret in (self._password, *self._options.values()):
+            why = why.replace(secret, "***") if secret else why
         return self._wrong(f"redis-py says: {why[:200]}")
 
     def _url(self, host: str | None = None) -> str:

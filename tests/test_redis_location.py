@@ -33,6 +33,22 @@ class TestLocation:
         assert "secret" not in repr(location)
 
     @pytest.mark.parametrize(
+        "options",
+        [
+            "password=secret&socket_timeout=abc",
+            "nonsense=secret",
+            "db=secret",
+            "socket_timeout=secret",
+        ],
+    )
+    def test_refused_without_a_secret(self, options):
+        """What redis-py refuses is told, but no value, and not with redis-py's frames."""
+        with pytest.raises(InvalidSetting, match="redis-py says") as caught:
+            Location(f"redis://:secret@h/0?{options}").check_options()
+        assert "secret" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+    @pytest.mark.parametrize(
         ("url", "why"),
         [
             ("redis://", "name a host"),
