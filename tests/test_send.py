@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from datetime import datetime
 
 import pytest
@@ -345,6 +346,22 @@ class TestSend:
         assert drawn.endswith("\r\x1b[K")
 
 
+class TestMemory:
+    def test_a_million_values(self, collector, tmp_path):
+        """A line of many small values, too large for an event, is not read."""
+        many = "{}," * 900_000
+        path = write(tmp_path / "f", f'{{"properties":[{many}1]}}\n', line())
+        tracemalloc.start()
+        try:
+            status, out, err = send(collector, path, "--max-event-size", 470_000)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (status, out) == (1, "1 event sent; 1 line invalid\n")
+        assert "far larger than allowed" in err
+        assert peak < 30e6
+
+
 class TestResume:
     def test_killed_half_way(self, collector, tmp_path):
         """Killed and resumed, each event arrives once."""
@@ -520,6 +537,9 @@ class TestStateFile:
             b'{"version":1,"lines":9999999999999999999999,"sha256":"","delivered":0,"invalid":0,"refused":0}',
             b'{"version":1,"lines":1,"sha256":7,"delivered":0,"invalid":0,"refused":0}',
             b'{"version":1,"lines":1,"sha256":"","delivered":"x","invalid":0,"refused":0}',
+            b'{"version":1,"lines":1,"sha256":"","delivered":1,"invalid":1,"refused":0}',
+            b'{"version":1,"lines":1,"sha256":"","delivered":1,"invalid":0,"refused":0,'
+            b'"x":0}',
         ],
     )
     def test_malformed(self, file, collector, tmp_path, text):

@@ -148,11 +148,13 @@ class LineQueue(StillThere):
         if line.text is None:
             raise LineError("it is far too long: more than 4 MiB")
         if len(line.text) > max(_ESCAPED * self._limit, _LONG):
-            # Unread: what such a line holds may take 40 times as much memory.
             raise LineError(
                 f"it is far too long: {len(line.text):,} bytes, and max_event_size is "
                 f"{self._limit:,} bytes"
             )
+        if line.text.count(b",") > self._limit:
+            # Each is in the event, too. Unread: a million values take 40 times as much memory.
+            raise EventTooLarge(None, self._limit)
         given, message_id = self._message_id(line)
         return event_of(
             line.text,

@@ -128,12 +128,13 @@ def _is_state(found: Any) -> bool:
     """Return whether it is what `save` writes."""
     return (
         isinstance(found, dict)
-        and found.get("version") == 1
+        and found.keys() == {"version", "sha256", *_COUNTS}
+        and found["version"] == 1
         and all(
-            type(found.get(name)) is int and 0 <= found[name] < _MOST
-            for name in _COUNTS
+            type(found[name]) is int and 0 <= found[name] < _MOST for name in _COUNTS
         )
-        and isinstance(found.get("sha256"), str)
+        and sum(found[name] for name in _COUNTS[1:]) <= found["lines"]
+        and isinstance(found["sha256"], str)
     )
 
 
