@@ -480,6 +480,9 @@ class TestMakingRecords:
         assert set(make_record.ORIGINAL.__code__.co_names) <= {
             *("_logRecordFactory", "__dict__", "KeyError"),
         }
+        # And a call of the class makes an object and initializes it: no more.
+        assert type(logging.LogRecord) is type
+        assert logging.LogRecord.__new__ is object.__new__
 
     def test_fields_inside_properties(self, make, attach, sent):
         """A field's name among the properties does not hide it in later records."""

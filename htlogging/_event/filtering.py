@@ -81,10 +81,12 @@ def _saving(
         self: logging.Logger, record: LogRecord
     ) -> bool | LogRecord:
         # Another tool may replace the parent class's method later.
+        if not self.filters and Filterer.filter is _PLAIN:
+            # As the standard library's method, and no slower for its wrapper.
+            return record if _PASSES_ITSELF else True
         find = Filterer.filter if IS_PLAIN else original
         if not self.filters:
-            # As the standard library's method, and no slower for its wrapper.
-            return _UNCHANGED or record if find is _PLAIN else find(self, record)
+            return find(self, record)
         before = record.__dict__.copy()
         passed = find(self, record)
         if passed:
@@ -111,7 +113,7 @@ FILTER = _saving(_ORIGINAL)
 IS_PLAIN = _ORIGINAL is Filterer.filter and is_of_logging(_ORIGINAL)
 _PLAIN = _ORIGINAL if IS_PLAIN else None
 
-# What a record passes as without a filter: `True`, or from Python 3.12 on the record itself.
-_UNCHANGED = Filterer().filter(LogRecord("", 0, "", 0, "", (), None)) is True
+# Whether `Filterer.filter` returns the record that passes: from Python 3.12 on; else `True`.
+_PASSES_ITSELF = Filterer().filter(LogRecord("", 0, "", 0, "", (), None)) is not True
 
 logging.Logger.filter = FILTER  # type: ignore[method-assign, assignment]
