@@ -14,8 +14,8 @@ from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, to_event
 from htlogging._event.rejections import is_foreign
 from htlogging._event.user_code import is_passing
-from htlogging._process import capturing, fork, hosts, locks, logging_lock, shutdown
-from htlogging._process.suppression import is_sending
+from htlogging._process import capturing, fork, hosts, locks, shutdown
+from htlogging._process.threads import is_sending
 from htlogging._report.lines import show_debug
 from htlogging._settings import Settings, with_settings
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting
@@ -82,7 +82,7 @@ class HtEventsHandler(QueueHandler):
         hosts.keep_on_root()
         # dictConfig holds logging's lock, and its handlers are not in place yet: the
         # sending thread writes the line then.
-        if not logging_lock.is_held():
+        if not locks.holds_logging():
             self._pipeline.report_host()
 
     def _set_up(self, queue: object, settings: HandlerSettings) -> None:
@@ -92,7 +92,7 @@ class HtEventsHandler(QueueHandler):
                 "settings are given by name: write HtEventsHandler(write_key=...)"
             )
         self._settings = Settings(settings)
-        with logging_lock.late_import():
+        with fork.late_import():
             from htlogging._delivery.pipeline import Pipeline
         self._pipeline = Pipeline(self, self._settings, sends_alike)
 
@@ -299,7 +299,7 @@ class HtEventsHandler(QueueHandler):
         """
         fork.detect()
         closing = timeout is None and locks.is_mine(self.lock)
-        if closing or logging_lock.is_held():
+        if closing or locks.holds_logging():
             return self._pipeline.worker.flush(-math.inf)
         done = self._pipeline.flush(timeout)
         if check:
@@ -314,13 +314,13 @@ class HtEventsHandler(QueueHandler):
         `dictConfig` holds logging's lock, which a sending thread may need.
         """
         fork.detect()
-        if logging_lock.is_held() or is_sending() or self.queue.stops_senders():
+        if locks.holds_logging() or is_sending() or self.queue.stops_senders():
             # on_error may close its handler, and a thread cannot wait for itself; a
             # signal handler not for threads that wait for what it has interrupted.
             self._pipeline.stop_when_sent()
         else:
             self._pipeline.stop()
-        logging_lock.kept(super().close)
+        locks.kept(super().close)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """

@@ -6,7 +6,7 @@ import os
 
 from htlogging import _checks
 from htlogging._checks import DEFAULT_HOST, Choice, Integer, Seconds
-from htlogging._process import capturing, logging_lock
+from htlogging._process import capturing, fork
 from htlogging._process.capturing import is_loopback
 from htlogging.exceptions import InvalidSetting
 
@@ -235,7 +235,7 @@ class Settings:
             location = Location(host)
             if location.has_options:
                 # dictConfig may hold logging's lock, and this imports redis-py.
-                with logging_lock.late_import():
+                with fork.late_import():
                     location.check_options()
             self.redis_url, host = host, str(location)
         else:

@@ -12,7 +12,7 @@ import pytest
 from script_runner import HANG
 
 import htlogging
-from htlogging._process import locks, logging_lock
+from htlogging._process import locks
 from htlogging._process.locks import Guarded, do_within, is_mine, ownership
 
 
@@ -209,5 +209,5 @@ class TestSignals:
     def test_lock_of_logging(self):
         """What closes a handler does not leave logging's lock locked."""
         handler = logging.NullHandler()
-        for _ in struck_with(3_000, lambda: logging_lock.kept(handler.close)):
-            assert not logging_lock.is_held()
+        for _ in struck_with(3_000, lambda: locks.kept(handler.close)):
+            assert not locks.holds_logging()

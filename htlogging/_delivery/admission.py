@@ -7,9 +7,9 @@ It is held back by a test, sent on its caller's thread, or finds the queue full.
 from __future__ import annotations
 
 from htlogging._metrics.figures import figures
-from htlogging._process import capturing, event_loop, shutdown
+from htlogging._process import capturing, shutdown
 from htlogging._process.clock import clock
-from htlogging._process.suppression import is_sending
+from htlogging._process.threads import is_sending, runs_event_loop
 from htlogging._report.process import held_back
 from htlogging.exceptions import DeliveryError
 
@@ -79,7 +79,7 @@ def put_when_full(pipeline: Pipeline, event: bytes) -> int:
     settings, waiting = pipeline.settings, 0
     if (
         settings.overflow == "block"
-        and not event_loop.is_running()
+        and not runs_event_loop()
         and not is_sending()  # no other thread makes room
     ):
         deadline = clock.monotonic() + settings.timeout

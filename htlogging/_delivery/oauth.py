@@ -21,7 +21,7 @@ from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment, retry_after, seconds
 from htlogging._delivery.redaction import Redaction
 from htlogging._delivery.retry import may_pass
-from htlogging._process import fork, locks, logging_lock
+from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
 
@@ -226,7 +226,7 @@ def source(settings: Settings) -> TokenSource | None:
     server, scope = settings.oauth_auth_server, settings.oauth_scope
     pem = read_pem(settings.oauth_client_key or "")
     parts = (server, client_id, key_id, hashlib.sha256(pem).hexdigest(), scope)
-    with logging_lock.late_import():
+    with fork.late_import():
         known = _sources.get(parts)
         if known is None:
             known = TokenSource(server, scope, Signer(client_id, key_id, pem))

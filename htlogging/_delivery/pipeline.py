@@ -16,9 +16,9 @@ from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
 from htlogging._loggers import oddities, reached_twice
 from htlogging._metrics.figures import figures
-from htlogging._process import capturing, fork, locks, logging_lock, shutdown
+from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
-from htlogging._process.suppression import run_sending
+from htlogging._process.threads import run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report.process import unencrypted
 from htlogging._report.report import Report
@@ -69,7 +69,7 @@ class Pipeline:
         self.settings = settings
         self._is_like = is_like
         if self._has_spool():
-            with logging_lock.late_import():
+            with fork.late_import():
                 from htlogging._queue.spool import location
             location.check(settings.spool or "")
         # Kept here: handlers with the same credentials share it while one of them lives.
@@ -123,7 +123,7 @@ class Pipeline:
                 settings.max_event_size,
             )
         # Late: SQLite takes longer to import than all the rest, and few use a spool.
-        with logging_lock.late_import():
+        with fork.late_import():
             from htlogging._queue.spool.queue import SpoolQueue
         return SpoolQueue(settings, self.report, self.counters)
 
@@ -297,7 +297,7 @@ def _token_source(settings: Settings) -> TokenSource | None:
     if settings.oauth_client_id is None:
         return None
     # Late: few use OAuth, and it takes a while to import.
-    with logging_lock.late_import():
+    with fork.late_import():
         from htlogging._delivery import oauth
     return oauth.source(settings)
 
@@ -309,7 +309,7 @@ def _prepare_redis() -> None:
     redis-py imports it, and a script may end right after its first event. It takes a
     millisecond; redis-py itself is left to the sending thread.
     """
-    with logging_lock.late_import(), suppress(RuntimeError):  # it waits already
+    with fork.late_import(), suppress(RuntimeError):  # it waits already
         import concurrent.futures.thread  # noqa: F401
 
 

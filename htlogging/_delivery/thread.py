@@ -10,7 +10,7 @@ from htlogging._delivery.waits import NEVER, Deadline
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
-from htlogging._process.suppression import OwnThread, run_sending
+from htlogging._process.threads import OwnThread, run_sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

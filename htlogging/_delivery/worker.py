@@ -13,7 +13,7 @@ from htlogging._delivery.waits import Deadline, Ending, Waiter
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import fork, locks, shutdown
 from htlogging._process.clock import clock
-from htlogging._process.suppression import is_sending, run_sending
+from htlogging._process.threads import is_sending, run_sending
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 
 TYPE_CHECKING = False

@@ -16,7 +16,7 @@ from htlogging._event.foreign_records import (
 )
 from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
 from htlogging._loggers import handlers
-from htlogging._process.suppression import is_sending
+from htlogging._process.threads import is_sending
 from htlogging.exceptions import HtLoggingError
 
 TYPE_CHECKING = False

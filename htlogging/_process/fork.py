@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import nullcontext
 
 from htlogging._process import locks
 from htlogging._process.locks import AroundFork
@@ -20,6 +21,7 @@ from htlogging._process.locks import AroundFork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
     class Forkable(Protocol):
@@ -35,6 +37,16 @@ _registered: weakref.WeakSet[Any] = weakref.WeakSet()
 # fork. A child that is forked in the middle would have half a module, and its lock held for
 # ever.
 importing = locks.rlock()
+
+
+def late_import() -> AbstractContextManager[object]:
+    """
+    Return the lock for a late import, if this thread may wait for it.
+
+    `dictConfig` makes handlers while it holds logging's lock. That lock delays forks, too.
+    It must not wait for an import, which may make a logger and need that lock.
+    """
+    return nullcontext() if locks.holds_logging() else importing
 
 
 def register(thing: Forkable) -> None:

@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 
-from htlogging._process.suppression import OwnThread
+from htlogging._process.threads import OwnThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

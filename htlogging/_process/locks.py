@@ -1,7 +1,12 @@
-"""Locks that are waited for with a limit, and that no signal handler leaves locked."""
+"""
+Locks that are waited for with a limit, and that no signal handler leaves locked.
+
+`holds_logging` and `kept` are about logging's own lock, which `dictConfig` holds.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from contextlib import suppress
@@ -144,3 +149,25 @@ class AroundFork:
     def after_fork_in_child(self) -> None:
         """Know of no fork: the lock is a new one."""
         self._had = {}
+
+
+def holds_logging() -> bool:
+    """Return whether this thread holds logging's own lock, as `dictConfig` does."""
+    return is_mine(logging._lock)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def kept(call: Callable[[], object]) -> None:
+    """
+    Call something of `logging` that takes its lock, and leave that as it was.
+
+    An exception that a signal handler raises may leave it locked (until 3.12, `logging`
+    takes it by a call; 3.14: see above). Then other threads could not log.
+    """
+    if holds_logging():
+        call()
+        return
+    try:
+        call()
+    finally:
+        while holds_logging():
+            logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from htlogging._handler import pipeline_of
 from htlogging._process.clock import clock, timeout_seconds
-from htlogging._process.event_loop import run_beside
+from htlogging._process.threads import run_beside
 from htlogging._scopes.block import Block
 from htlogging.exceptions import DeliveryError
 

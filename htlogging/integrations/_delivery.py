@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from htlogging._process import shutdown
-from htlogging._process.event_loop import run_beside
+from htlogging._process.threads import run_beside
 
 
 def import_all() -> None:

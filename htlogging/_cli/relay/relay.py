@@ -15,7 +15,7 @@ from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.waits import Deadline, Ending
 from htlogging._process.clock import clock
-from htlogging._process.suppression import OwnThread
+from htlogging._process.threads import OwnThread
 from htlogging._queue.redis.relay_queue import RelayQueue
 from htlogging._report.report import Report
 from htlogging._settings import MAX_BODY_EVENTS

@@ -13,7 +13,7 @@ from contextlib import suppress
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import AroundFork, do_within
-from htlogging._process.suppression import is_sending
+from htlogging._process.threads import is_sending
 from htlogging._queue.spool import connections, location, salvage, schema, statements
 from htlogging._queue.spool.lockfile import LockFile, identity
 from htlogging._queue.spool.schema import BUSY, SpoolBusy, SpoolUnavailable, Translated

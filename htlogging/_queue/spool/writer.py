@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from htlogging._process.locks import do_within
-from htlogging._process.suppression import is_sending
+from htlogging._process.threads import is_sending
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import id_of

@@ -1,7 +1,12 @@
-"""Which threads are ours or sending; what is logged while sending is never an event."""
+"""
+What this thread is: one of ours, one that is sending, one of an event loop.
+
+What is logged while a thread sends is never an event.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextvars import ContextVar, copy_context
 
@@ -55,3 +60,36 @@ def run_sending(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         return context.run(work, *args, **options)
     finally:
         now.active = False
+
+
+def runs_event_loop() -> bool:
+    """Return whether an event loop runs on this thread, asyncio's or trio's."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
+        return True
+    return _runs_trio()
+
+
+def _runs_trio() -> bool:
+    trio = sys.modules.get("trio.lowlevel")
+    try:
+        # Raises RuntimeError where trio does not run.
+        return trio is not None and bool(trio.current_trio_token())
+    except RuntimeError:
+        return False
+
+
+async def run_beside(work: Callable[[], object]) -> None:
+    """
+    Do work on another thread and wait for it; the event loop keeps running.
+
+    In a loop that is neither asyncio's nor trio's the work is done on this thread.
+    """
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio and asyncio._get_running_loop()  # noqa: SLF001
+    if loop is not None:
+        await loop.run_in_executor(None, work)
+    elif _runs_trio():
+        await sys.modules["trio"].to_thread.run_sync(work)
+    else:
+        work()
