@@ -62,7 +62,7 @@ class SpoolView:
         change: Whether to change it, too, which only its owner may.
 
     Raises:
-        SpoolError: There is none, it is none, or it cannot be read.
+        SpoolError: There is no file, it is no spool, or it cannot be read.
     """
 
     def __init__(self, path: str, *, change: bool = False) -> None:

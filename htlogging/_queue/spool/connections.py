@@ -49,8 +49,8 @@ FORKED = (
 _CLOSED = "the spool's descriptors were closed, and their numbers are other files' now"
 _why_lost = ""
 
-# What this process has of a fork: nothing; a child that has not used SQLite yet; one
-# whose SQLite was copied in the middle of something and will never answer.
+# How SQLite is here: not forked; a child that has not used SQLite yet; a child whose
+# SQLite was copied in the middle of something and will never answer.
 _NONE, _UNPROBED, _DEAD = range(3)
 _state = _NONE
 

@@ -235,7 +235,7 @@ def _sorted(rows: Iterable[Row | Letter], user: User) -> _Sorted:
 
 
 def _scour(view: SpoolView, user: User) -> None:
-    """Have the file hold rows that are there, and nothing of those that are not."""
+    """Rewrite the file, so that nothing of deleted rows is left in it."""
     # Rows that were delivered and deleted before, not overwritten then, are in free
     # pages and in gaps of others: VACUUM writes all pages anew. The log still has the
     # old ones, and is copied and emptied then. Nothing is copied to another place:
@@ -275,7 +275,7 @@ def _empty_log(view: SpoolView) -> bool:
 
 
 def _delete(view: SpoolView, remove: Any, keys: Sequence[int]) -> int:
-    """Delete rows, some at a time; return how many were there still."""
+    """Delete rows, some at a time; return how many were still there."""
     count = 0
     for start in range(0, len(keys), _SOME):
         if remove is statements.delete:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from htlogging._queue.spool.schema import APPLICATION_ID
 from htlogging.exceptions import InvalidSetting
 
-# What stands beside the file: SQLite's log, its index, its other log, which it would
+# What stands beside the file: SQLite's log, the log's index, a journal, which SQLite would
 # take for the rest of a transaction and write over the file, and our locks.
 BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
@@ -52,7 +52,7 @@ def _check_shared(folder: str) -> None:
 
 def check_link(path: str) -> None:
     """
-    Refuse another user's link, who says where it leads.
+    Refuse a link of another user, who could change where it leads.
 
     Raises:
         InvalidSetting: It is one.
@@ -117,9 +117,9 @@ def check_owner(path: str) -> None:
 
 def check_beside(path: str) -> None:
     """
-    Refuse a log beside a file, which SQLite would take up, that is not its owner's.
+    Refuse a log beside a file that is neither its owner's nor root's: SQLite would use it.
 
-    For who only looks at the file, which may be another user's.
+    It is for commands that only read the file, which may be another user's.
 
     Raises:
         InvalidSetting: One is no file, or belongs to another user than the file and root.

@@ -53,7 +53,7 @@ class Repair:
         self._was_checked = False  # the structure of the file that is open
 
     def mend(self) -> None:
-        """Make good what was found since the last time."""
+        """Repair what was found since the last time."""
         if self.no_reads.damaged or self.no_writes.damaged:
             why = self.no_reads.trouble or self.no_writes.trouble
             try:
@@ -123,7 +123,7 @@ class Repair:
             self._verify(recent)
 
     def _verify(self, count: int) -> None:
-        """Keep the last events no longer that can be read from the file."""
+        """Forget those of the last events that can be read from the file."""
         recent = self._ledger.recent
         with suppress(IndexError):
             first, last = recent[0][0], recent[count - 1][0]
@@ -148,7 +148,7 @@ class Repair:
 
     def move_out(self) -> list[tuple[int, bytes]] | None:
         """
-        Leave a file that has no name, or another one, any more.
+        Leave a file that was deleted or renamed.
 
         Where there is a new file, put there by another process that found ours damaged,
         our events go there.

@@ -32,10 +32,10 @@ PAGE = 4_096
 SEQ_BITS = 27
 MAX_SEQ: int = 2**SEQ_BITS - 1
 MAX_OWNER: int = 2 ** (63 - SEQ_BITS) - 1
-MAX_ID: int = 2**63 - 2  # of any row that is looked for, minus this included
+MAX_ID: int = 2**63 - 2  # of any row that is looked for; its negative fits, too
 
-# `at` is in seconds since 1970. A program of before, which knows four columns of
-# `events` in another order, is kept from writing by the check.
+# `at` is in seconds since 1970. The check keeps an earlier version, which knows four
+# columns of `events` in another order, from writing.
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY,
@@ -102,10 +102,10 @@ class SpoolUnavailable(Exception):
 
     Args:
         reason: Why, without a path and without anything of an event.
-        passing: Whether the very next try may do.
+        passing: Whether the very next try may succeed.
         broken: Whether what is open may be of no use any more.
         damaged: Whether the file does not hold what was written to it.
-        alien: Whether it seems to be none of ours; it may be one that was damaged.
+        alien: Whether it seems to be no spool; it may be one that was damaged.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ def page(  # noqa: PLR0913
 
 def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
     """Return an owner's first and last number; `None`: there are no events."""
-    # Each by itself is a look at one end of the key; together they would count.
+    # Each query alone looks at one end of the key; one for both would read all rows.
     first = "SELECT min(id) FROM events WHERE id BETWEEN ? AND ?"
     last = last_of(connection, owner)
     (found,) = connection.execute(first, ends_of(owner)).fetchone()
@@ -141,7 +141,7 @@ def _why(failure: DeliveryError) -> tuple[Any, ...]:
 
 
 def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-    """Keep rows that are not what was written where they are not sent from."""
+    """Move damaged rows to a table from which nothing is sent."""
     query = (
         "INSERT INTO damaged (found_at, event, body)"
         " SELECT ?, id, body FROM events WHERE id BETWEEN ? AND ?"
@@ -197,8 +197,8 @@ def complaints(connection: sqlite3.Connection) -> str:
 
 
 def clock(connection: sqlite3.Connection) -> tuple[bytes, float] | None:
-    """Return the boot that the clock was believed in, and when that began by it."""
-    # What is no time any more, in a damaged file, is as none.
+    """Return the boot in which the clock was last believed, and when that boot began."""
+    # In a damaged file the value may be no time any more: then it counts as missing.
     query = "SELECT boot, started FROM clock WHERE typeof(started) = 'real' AND abs(started) < 1e11"
     found: tuple[bytes, float] | None = connection.execute(query).fetchone()
     return found
@@ -327,7 +327,7 @@ def last_of(connection: sqlite3.Connection, owner: int) -> int:
 def delete_settled(
     connection: sqlite3.Connection, owner: int, taken: int, claimed: Iterable[int]
 ) -> None:
-    """Take out an owner's events up to a number, those aside that are being sent."""
+    """Take out an owner's events up to a number, but those that are being sent."""
     kept = set(claimed)
     found = rows(connection, id_of(owner, 0), id_of(owner, taken))
     delete(connection, [row.id for row in found if row.id not in kept])
@@ -344,7 +344,7 @@ def some(
 def add_all(
     connection: sqlite3.Connection, table: str, found: Sequence[tuple[Any, ...]]
 ) -> int:
-    """Write whole rows, those aside whose id is taken; return how many."""
+    """Write whole rows, but those whose id is taken; return how many."""
     marks = ", ".join("?" * len(found[0]))
     query = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
     return connection.executemany(query, found).rowcount

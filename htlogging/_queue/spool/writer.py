@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.outage import Outage
 
-# A mask: in a burst the count of an owner's events is written down with every 32nd event.
-# With each it would take a fifth of a call's time.
-_NOTE_EVERY = 31
+# In a burst the count of an owner's events is written down with every 32nd event: those
+# whose number has none of these bits. With each it would take a fifth of a call's time.
+_NOTE_MASK = 31
 
 # For this many events of an owner, the first, the count is written down with each.
 _NOTE_FIRST = 64
@@ -94,7 +94,7 @@ class Writer:
                     raise translate(exc) from exc
                 continue
             owner.last = max(owner.last, seq)
-            if seq <= _NOTE_FIRST or self._file.is_note_due or not seq & _NOTE_EVERY:
+            if seq <= _NOTE_FIRST or self._file.is_note_due or not seq & _NOTE_MASK:
                 self._file.is_note_due = False
                 self._file.note(owner.number, owner.last, owner.settled)
             if not direct:
