@@ -124,6 +124,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Undo it: plugins that look for what refers to their objects do so at the end."""
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse names that differ from process to process: pytest-xdist needs one order."""
     bad = [item.nodeid for item in items if " at 0x" in item.nodeid]
