@@ -881,7 +881,7 @@ class TestPatienceAtTheEnd:
         "reply", [Reply(429, retry_after="60"), Reply(503)], ids=str
     )
     def test_a_spool_does_not_hammer(self, collector, tmp_path, reply):
-        """Closed while the server asks for patience, a spool leaves it in peace."""
+        """Closed while the server asks for a wait, a spool sends it nothing."""
         collector.always(reply)
         client = Client(
             "KEY",

@@ -151,8 +151,8 @@ class SendingThread:
                 if batch is None:
                     continue
                 if not sender.deliver(batch, deadline):
-                    # There is a deadline, and no use in trying again before it: a
-                    # server that asks for patience is left alone.
+                    # There is a deadline, and the next try comes after it: the
+                    # server may have asked for a longer wait.
                     worker.is_stuck = True
                     worker.outcomes.settled.notify_all()
                     return

@@ -66,8 +66,8 @@ class ThreadGroup:
     """
     The sending threads of one worker.
 
-    Any thread may call the methods. What starts threads changes the list; everybody else
-    looks at the locks that living threads hold.
+    Any thread may call the methods. What starts threads changes the list; all others
+    look at the locks that living threads hold.
 
     Args:
         count: How many threads there are to be.

@@ -112,12 +112,12 @@ class Tokens:
             return list(self._problems)
 
     def script(self, *replies: Reply | int) -> None:
-        """Answer the next requests with these, one each; then be well again."""
+        """Answer the next requests with these, one each; then answer as usual."""
         with self._lock:
             self._script.extend(as_reply(reply) for reply in replies)
 
     def always(self, reply: Reply | int | None) -> None:
-        """Answer every request with this; `None`: be well again."""
+        """Answer every request with this; `None`: answer as usual again."""
         with self._lock:
             self._always = None if reply is None else as_reply(reply)
 
@@ -231,7 +231,7 @@ class Tokens:
             if not isinstance(jti, str) or not jti or jti in self._seen:
                 raise _invalid("the assertion's jti is missing, or was used before")
             if len(self._seen) >= _KEPT:
-                self._seen.clear()  # a desk's server: bounded rather than exact
+                self._seen.clear()  # for one developer's machine: bounded rather than exact
             self._seen.add(jti)
 
 
