@@ -9,9 +9,9 @@ import pytest
 from htlogging._delivery.exchange import Answer, Unreachable, body
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.sender import Sender
+from htlogging._lines import log
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report.lines import log
-from htlogging._report.report import Report
+from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
 from htlogging.exceptions import DeliveryError

@@ -15,9 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from script_runner import HANG
 
 import htlogging
-from htlogging import metrics
-from htlogging._metrics import figures as figures_module
-from htlogging._metrics.figures import Figures, reason_of
+from htlogging import _stats, metrics
+from htlogging._stats import Figures, reason_of
 from htlogging.collector import Reply
 from htlogging.exceptions import DeliveryError
 from htlogging.htevents import Client
@@ -26,7 +25,7 @@ from htlogging.htevents import Client
 @pytest.fixture(autouse=True)
 def figures(monkeypatch):
     """Count from 0 in each test."""
-    mine = figures_module.figures
+    mine = _stats.figures
     monkeypatch.setattr(mine, "observers", ())
     mine._begin()
     gc.collect()  # clients of other tests

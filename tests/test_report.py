@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from htlogging._report import process
-from htlogging._report.lines import log, show_debug
-from htlogging._report.report import MAX_KINDS, QUIET, Report
+from htlogging import _lines
+from htlogging._lines import log, show_debug
+from htlogging._report import MAX_KINDS, QUIET, Report
 
 
 class Clock:
@@ -146,7 +146,7 @@ class TestRejected:
 class TestDelivered:
     def test_first_of_the_process(self, clock, caplog, monkeypatch):
         """The first delivery is a line at INFO: how many, and where to."""
-        monkeypatch.setattr(process, "_delivered", 0)
+        monkeypatch.setattr(_lines, "_delivered", 0)
         caplog.set_level(logging.INFO, "htlogging")
         for host in ("https://a", "https://b"):
             Report(clock, host).delivered(3)

@@ -25,7 +25,7 @@ from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.worker import Worker
 from htlogging._process import shutdown
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report.report import Report
+from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
 from htlogging.collector import Collector, Reply

@@ -23,7 +23,7 @@ from htlogging._process import fork
 from htlogging._queue.spool import registry, statements
 from htlogging._queue.spool.queue import SpoolQueue
 from htlogging._queue.spool.schema import SpoolUnavailable
-from htlogging._report.report import Report
+from htlogging._report import Report
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS, Settings
 from htlogging._stats import Counters
 from htlogging.collector import Reply

@@ -6,11 +6,11 @@ It is held back by a test, sent on its caller's thread, or finds the queue full.
 
 from __future__ import annotations
 
-from htlogging._metrics.figures import figures
+from htlogging._lines import held_back
 from htlogging._process import capturing, shutdown
 from htlogging._process.clock import clock
 from htlogging._process.threads import is_sending, runs_event_loop
-from htlogging._report.process import held_back
+from htlogging._stats import figures
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False

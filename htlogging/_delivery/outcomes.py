@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from htlogging._delivery.waits import Signal
-from htlogging._metrics.figures import figures, reason_of
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._queue.base import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
+from htlogging._stats import figures, reason_of
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from htlogging._queue.base import Batch, Claims, Holder
-    from htlogging._report.report import Report
+    from htlogging._report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
 

@@ -14,15 +14,14 @@ from contextlib import suppress
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event.rejections import Rejections
+from htlogging._lines import unencrypted
 from htlogging._loggers import oddities, reached_twice
-from htlogging._metrics.figures import figures
 from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.threads import run_sending
 from htlogging._queue.memory import MemoryQueue
-from htlogging._report.process import unencrypted
-from htlogging._report.report import Report
-from htlogging._stats import Counters, Stats
+from htlogging._report import Report
+from htlogging._stats import Counters, Stats, figures
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False

@@ -22,9 +22,9 @@ from htlogging._delivery.retry import (
     whole_tries,
 )
 from htlogging._delivery.waits import Once
-from htlogging._metrics.figures import figures
 from htlogging._process.clock import clock
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
+from htlogging._stats import figures
 from htlogging.exceptions import DeliveryError
 
 # Seconds that our clock and the server's may differ.

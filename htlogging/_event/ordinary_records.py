@@ -10,13 +10,13 @@ from htlogging._event import origin
 from htlogging._event.foreign_records import BARE
 from htlogging._event.record import is_ours, logger_of
 from htlogging._event.rendered_fields import seems_rendered
+from htlogging._lines import where
 from htlogging._loggers import handlers
-from htlogging._report.mistakes import where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._event.origin import Origin
-    from htlogging._report.report import Report
+    from htlogging._report import Report
 
 
 def handle(

@@ -6,14 +6,14 @@ import sys
 
 from htlogging._event import origin
 from htlogging._event.user_code import is_passing
-from htlogging._metrics.figures import figures
-from htlogging._report.mistakes import what_is_wrong, where
+from htlogging._lines import what_is_wrong, where
+from htlogging._stats import figures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
 
-    from htlogging._report.report import Report
+    from htlogging._report import Report
     from htlogging._stats import Counters
     from htlogging.exceptions import InvalidEvent
 

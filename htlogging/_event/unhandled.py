@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from logging.handlers import SysLogHandler
 
+from htlogging import _lines
+from htlogging._lines import where
 from htlogging._loggers import handlers, loggers
 from htlogging._process import shutdown
-from htlogging._report import process
-from htlogging._report.mistakes import where
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -39,7 +39,7 @@ def report(record: logging.LogRecord, logger: logging.Logger) -> None:
         return
     known.add(logger.name)
     if all(_is_writer(handler) for handler in handlers(logger)):
-        process.unhandled(where(record), _others(), ", ".join(sorted(hosts)))
+        _lines.unhandled(where(record), _others(), ", ".join(sorted(hosts)))
 
 
 def _is_writer(handler: logging.Handler) -> bool:

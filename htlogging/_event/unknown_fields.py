@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from htlogging._event.builder import FIELDS, near
-from htlogging._report.mistakes import where
+from htlogging._lines import where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable
 
-    from htlogging._report.report import Report
+    from htlogging._report import Report
 
 # Names that begin otherwise than a field's: looked at once, not at each event. Added to by
 # any thread, up to a bound; a set's own operations are atomic.

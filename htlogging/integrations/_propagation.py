@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from htlogging._event import bindable
+from htlogging._lines import say
 from htlogging._process.clock import clock
-from htlogging._report.lines import say
 from htlogging._scopes.bindings import ScopeBlock, current
 from htlogging.exceptions import InvalidEvent
 

@@ -25,7 +25,7 @@ BODY = b'{"type":"track","userId":"u%07d","messageId":"%036d","properties":{"p":
 # Run in a process of its own, for its memory.
 STEPS = """
 import resource, sys, time
-from htlogging._report.report import Report
+from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._queue.spool.queue import SpoolQueue
 from htlogging._stats import Counters

@@ -17,7 +17,7 @@ from htlogging._delivery.waits import Deadline, Ending
 from htlogging._process.clock import clock
 from htlogging._process.threads import OwnThread
 from htlogging._queue.redis.relay_queue import RelayQueue
-from htlogging._report.report import Report
+from htlogging._report import Report
 from htlogging._settings import MAX_BODY_EVENTS
 from htlogging._stats import Counters
 

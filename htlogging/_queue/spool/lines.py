@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from htlogging._metrics.figures import figures
+from htlogging._stats import figures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.maintenance import Maintenance
-    from htlogging._report.report import Report
+    from htlogging._report import Report
 
 
 def report_trouble(maintenance: Maintenance, report: Report) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from htlogging._queue.base import Batch, Counts, Eviction, Holder
     from htlogging._queue.spool.ledger import Mark
-    from htlogging._report.report import Report
+    from htlogging._report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters
     from htlogging.exceptions import DeliveryError

@@ -6,11 +6,10 @@ import logging
 import math
 import re
 
+from htlogging._lines import events, first_delivery, say
 from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_anyway
-from htlogging._report.lines import events, say
-from htlogging._report.process import first_delivery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

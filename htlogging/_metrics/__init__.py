@@ -1,1 +1,0 @@
-"""Figures for operators: what is counted, and the text that scrapers read."""
