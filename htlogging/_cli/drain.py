@@ -193,7 +193,7 @@ def pump(
     settings: Settings,
     source: Source,
     note: Callable[[str], None],
-    most: Callable[[int], int] = int,
+    limit: Callable[[int], int] = int,
 ) -> None:
     """
     Send until the source has no more.
@@ -204,12 +204,12 @@ def pump(
         settings: write_key, host, gzip, timeout, max_retries, proxies.
         source: Where batches are claimed and settled.
         note: Called with lines about failed tries.
-        most: Called with the most events that a request may have; may return fewer.
+        limit: Called with the most events that a request may have; may return fewer.
     """
     outcomes = Outcomes(settings, source, Counters(), Notes(note))
     deadline = _NoDeadline()
     with closing(Sender(outcomes, HttpTransport(settings))) as sender:
-        while batch := source.claim(most(outcomes.limit), sender.room):
+        while batch := source.claim(limit(outcomes.limit), sender.room):
             sender.deliver(batch, deadline)
 
 

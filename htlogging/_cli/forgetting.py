@@ -42,7 +42,7 @@ def user_of(arguments: argparse.Namespace) -> User:
     return User(arguments.user, arguments.anonymous)
 
 
-def tell(waiting: int, dead: int, still: str, *, dry_run: bool) -> None:
+def report(waiting: int, dead: int, still: str, *, dry_run: bool) -> None:
     """
     Print how many events were removed.
 

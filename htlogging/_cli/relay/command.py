@@ -243,5 +243,5 @@ def _forget(arguments: argparse.Namespace) -> int:
     dry_run = arguments.dry_run
     with _connected(arguments) as (client, location):
         waiting, dead = forget(client, location, user, dry_run=dry_run)
-    forgetting.tell(waiting, dead, _STILL, dry_run=dry_run)
+    forgetting.report(waiting, dead, _STILL, dry_run=dry_run)
     return 0

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 while lines.claim(MAX_BODY_EVENTS, MAX_BODY_BYTES):
                     pass
             else:
-                pump(settings, lines, lines.progress.note, lines.most)
+                pump(settings, lines, lines.progress.note, lines.request_limit)
         except KeyboardInterrupt:
             lines.progress.clear()
             say(f"{many(state.delivered, 'event')} sent{_hint(state)}")

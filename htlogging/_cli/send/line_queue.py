@@ -69,7 +69,7 @@ class LineQueue(StillThere):
         self.stopped: DeliveryError | None = None  # why no more is sent
         self.broken: Failed | None = None  # why no more is read
 
-    def most(self, count: int) -> int:
+    def request_limit(self, count: int) -> int:
         """Return the most events of a request: those of one second."""
         return count if self._rate is None else min(count, max(int(self._rate), 1))
 

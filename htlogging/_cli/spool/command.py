@@ -272,5 +272,5 @@ def _forget(arguments: argparse.Namespace) -> int:
     dry_run = arguments.dry_run
     with _opened(arguments, change=not dry_run) as view:
         waiting, dead = forget(view, user, dry_run=dry_run)
-    forgetting.tell(waiting, dead, _STILL, dry_run=dry_run)
+    forgetting.report(waiting, dead, _STILL, dry_run=dry_run)
     return 0
