@@ -5,15 +5,26 @@ from __future__ import annotations
 import http.client
 import inspect
 import queue
+import re
+import socket
 
 import pytest
 import requests
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.poolmanager
+from interrupted import TimeLimit, raise_in
 from script_runner import run
 
-from htlogging._delivery.connections import Connections, _Kept, _pool_class
+from htlogging._delivery.connections import (
+    Connections,
+    _Kept,
+    _Lines,
+    _pool_class,
+    _Response,
+    _Source,
+    _Timed,
+)
 
 
 class TestSeams:
@@ -42,6 +53,8 @@ class TestSeams:
         """An answer reads its status by one method."""
         source = inspect.getsource(http.client.HTTPResponse.begin)
         assert "self._read_status()" in source
+        made = inspect.getsource(http.client.HTTPResponse.__init__)
+        assert re.findall(r"\bsock\.\w+", made) == ["sock.makefile"]
 
 
 class TestWithoutSeams:
@@ -75,6 +88,30 @@ class TestWithoutSeams:
         adapter = requests.Session().get_adapter("https://a.example")
         pools = adapter.poolmanager.pool_classes_by_scheme
         assert pools["https"] is urllib3.connectionpool.HTTPSConnectionPool
+
+
+class TestInterrupted:
+    def test_half_made(self):
+        """An answer that is interrupted before it is complete leaves nothing behind."""
+        number, cut = 0, True
+        while cut:
+            number += 1
+            ours, theirs = socket.socketpair()
+            connections = Connections()
+            connections.timeout = 60
+            with ours, theirs:
+                theirs.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                end = raise_in(number, _Response, _Source, _Lines, _Timed)
+                try:
+                    answer = _Response(connections, ours)
+                    cut = False
+                except TimeLimit:
+                    pass
+                finally:
+                    end()
+        assert number > 10
+        with answer:
+            assert answer.fp
 
 
 class TestKept:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from unittest.mock import Mock
 
 import pytest
+from interrupted import TimeLimit, raise_in
 
 from htlogging import HtEventsFormatter, HtEventsHandler
 from htlogging._event import coercion, containers, libraries, origin
@@ -29,10 +30,6 @@ from htlogging.htevents import Client
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="no timers by signals here"
 )
-
-
-class TimeLimit(Exception):
-    """An application's own, as Celery's SoftTimeLimitExceeded is."""
 
 
 class Handler:
@@ -421,25 +418,6 @@ class TestBySignal:
         assert found == [None]
 
 
-def raise_in(function, number):
-    """Raise `TimeLimit` before this line that a function runs; return how to end that."""
-    before = sys.gettrace()
-
-    def trace(frame, event, _):
-        nonlocal number
-        if frame.f_code is not function.__code__:
-            return None
-        if event == "line":
-            number -= 1
-            if number == 0:
-                sys.settrace(before)
-                raise TimeLimit
-        return trace
-
-    sys.settrace(trace)
-    return lambda: sys.settrace(before)
-
-
 class Striking(dict):
     """An `extra` that is interrupted when it is looked at again, once logging has it."""
 
@@ -483,7 +461,7 @@ class TestNoting:
         """What is raised while a record of a call is made comes out of the call."""
         client = Client("KEY", host=collector.url)
         client.logger.addFilter(lambda _: True)  # so there is a record
-        end = raise_in(origin.note, 1)
+        end = raise_in(1, origin.note)
         try:
             with pytest.raises(TimeLimit):
                 client.track("user123", "interrupted")
@@ -497,7 +475,7 @@ class TestNoting:
         while cut:
             number += 1
             record = logging.makeLogRecord({"msg": "e", "ht_user_id": "u"})
-            end = raise_in(origin.note, number)
+            end = raise_in(number, origin.note)
             try:
                 origin.note(record, None, "e", {"ht_user_id": "u"}, {}, explicit=True)
                 cut = False

@@ -15,6 +15,7 @@ import time
 import weakref
 
 import pytest
+from interrupted import TimeLimit, raise_in
 from script_runner import HANG, until
 
 import htlogging
@@ -77,7 +78,7 @@ class TestLife:
         raise_on = ctypes.pythonapi.PyThreadState_SetAsyncExc
         for n in range(20):
             assert client.track("user", "e", {"n": n})[0]
-            for thread in set(senders()) - before:
+            for thread in filter(threading.Thread.is_alive, set(senders()) - before):
                 raise_on(ctypes.c_ulong(thread.ident), ctypes.py_object(raised))
             assert client.track("user", "e", {"n": n + 100})[0]
             until(lambda n=n: {n, n + 100} <= numbers(collector))
@@ -249,7 +250,7 @@ class TestStart:
         while cut:
             number += 1
             client = make(way)
-            end = raise_in(HtEventsHandler.enqueue, number)
+            end = raise_in(number, HtEventsHandler.enqueue)
             try:
                 client.track("user", "e", {"n": number})
                 cut = False
@@ -261,29 +262,6 @@ class TestStart:
                 accepted.add(number)
         assert len(accepted) > 3
         until(lambda: numbers(collector) == accepted)
-
-
-class TimeLimit(Exception):
-    """As Celery's and RQ's time limits: an ordinary exception."""
-
-
-def raise_in(function, number):
-    """Raise `TimeLimit` before this line that a function runs; return how to end that."""
-    before = sys.gettrace()
-
-    def trace(frame, event, _):
-        nonlocal number
-        if frame.f_code is not function.__code__:
-            return None
-        if event == "line":
-            number -= 1
-            if number == 0:
-                sys.settrace(before)
-                raise TimeLimit
-        return trace
-
-    sys.settrace(trace)
-    return lambda: sys.settrace(before)
 
 
 class TestIdle:

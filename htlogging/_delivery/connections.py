@@ -99,7 +99,7 @@ class Connections:
         """Register a new connection, and make it use our response class."""
         self._made.add(connection)
         if hasattr(connection, "response_class"):
-            connection.response_class = partial(_response, self)
+            connection.response_class = partial(_Response, self)
 
 
 class _Session(requests.Session):
@@ -176,6 +176,13 @@ class _Kept:
 
 
 class _Response(HTTPResponse):
+    fp: Any = None  # one that is interrupted before it has a file can be closed
+
+    def __init__(
+        self, connections: Connections, sock: socket.socket, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(_Source(sock, connections), *args, **kwargs)  # type: ignore[arg-type]
+
     def _read_status(self) -> tuple[str, int, str]:
         """
         Skip all interim answers; http.client skips only 100.
@@ -193,32 +200,41 @@ class _Response(HTTPResponse):
                 pass
 
 
-def _response(
-    connections: Connections, sock: socket.socket, *args: Any, **kwargs: Any
-) -> HTTPResponse:
-    response = _Response(sock, *args, **kwargs)
-    # Another kind of socket may have another kind of file, with a timeout of its own.
-    if isinstance(response.fp, io.BufferedReader):
-        raw = _Timed(response.fp.detach(), sock, connections.timeout)
-        response.fp = _Lines(raw, connections)
-    return response
+class _Source:
+    """A socket of which a response wants its file, and nothing else."""
+
+    def __init__(self, sock: socket.socket, connections: Connections) -> None:
+        self._sock = sock
+        self._connections = connections
+
+    def makefile(self, mode: str) -> Any:
+        """Return a file whose reading has a deadline."""
+        file = self._sock.makefile(mode)  # type: ignore[call-overload]
+        # Another kind of socket may have another kind of file, with a timeout of its own.
+        if not isinstance(file, io.BufferedReader):
+            return file
+        lines = _Lines(_Timed(file.detach(), self._sock, self._connections.timeout))
+        lines.connections = self._connections
+        return lines
 
 
 class _Lines(io.BufferedReader):
-    """An answer's bytes; at its end it checks whether more bytes follow."""
+    """
+    An answer's bytes; at its end it checks whether more bytes follow.
 
-    def __init__(self, raw: _Timed, connections: Connections) -> None:
-        super().__init__(raw)
-        self._timed = raw
-        self._connections = connections
+    It has no `__init__`: one that is interrupted there could not be closed.
+    """
+
+    raw: _Timed
+    connections: Connections | None = None
 
     def close(self) -> None:
-        if not self.closed:
-            self._timed.over = True  # so that peek reads only from the buffer
+        if self.connections is not None and not self.closed:
+            self.raw.over = True  # so that peek reads only from the buffer
             with suppress(Exception):
                 # Bytes that belong to no request: they would be taken for the next
                 # answer.
-                self._connections.unusual |= bool(self.peek(1))
+                self.connections.unusual |= bool(self.peek(1))
         super().close()
 
 
@@ -229,6 +245,8 @@ class _Timed(io.RawIOBase):
     The socket's own timeout begins anew with every byte: a server that sends one byte a
     second would keep the sending thread for ever.
     """
+
+    _raw: io.RawIOBase = None  # type: ignore[assignment]  # until it is made
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, timeout: float) -> None:
         self._raw = raw
@@ -260,5 +278,6 @@ class _Timed(io.RawIOBase):
             self._sock.settimeout(self._timeout)
 
     def close(self) -> None:
-        self._raw.close()
+        if self._raw is not None:
+            self._raw.close()
         super().close()
