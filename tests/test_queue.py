@@ -4,6 +4,7 @@ import signal
 import threading
 
 import pytest
+from queue_crowd import claimed_by_thread
 
 from htlogging._queue.base import Batch
 from htlogging._queue.memory import MemoryQueue
@@ -149,30 +150,7 @@ class TestPut:
     def test_many_threads_lose_nothing(self):
         """What threads put while others claim arrives once, each one's in order."""
         queue = MemoryQueue(100_000)
-        arrived, over = [], threading.Event()
-
-        def put(name):
-            for n in range(2_000):
-                assert queue.put(b"%d %d" % (name, n))
-
-        def claim():
-            while not over.is_set() or queue.backlog():
-                batch = queue.claim(7, MAX_BODY_BYTES)
-                if batch:
-                    arrived.extend(batch.events)
-                    queue.ack(batch)
-
-        putting = [threading.Thread(target=put, args=(n,)) for n in range(4)]
-        claiming = threading.Thread(target=claim)
-        for thread in (*putting, claiming):
-            thread.start()
-        for thread in putting:
-            thread.join(30)
-        over.set()
-        claiming.join(30)
-        pairs = [tuple(map(int, event.split())) for event in arrived]
-        for name in range(4):
-            assert [n for who, n in pairs if who == name] == list(range(2_000))
+        assert claimed_by_thread(queue, 2_000) == [[*range(2_000)]] * 4
         assert state_of(queue) == (8_000, 0)
 
     @pytest.mark.parametrize("max_size", SIZES)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import pytest
+from queue_crowd import claimed_by_thread
 from script_runner import HANG
 from spool_files import add_rows, row_of, sql
 
@@ -230,30 +231,7 @@ class TestPut:
 
     def test_many_threads_lose_nothing(self, queue):
         """What threads put while others claim comes once, each one's in order."""
-        found, over = [], threading.Event()
-
-        def put(name):
-            for n in range(300):
-                assert queue.put(b"%d %d" % (name, n))
-
-        def claim():
-            while not over.is_set() or queue.backlog():
-                batch = queue.claim(7, MAX_BODY_BYTES)
-                if batch:
-                    found.extend(batch.events)
-                    queue.ack(batch)
-
-        putting = [threading.Thread(target=put, args=(n,)) for n in range(4)]
-        claiming = threading.Thread(target=claim)
-        for thread in (*putting, claiming):
-            thread.start()
-        for thread in putting:
-            thread.join(HANG)
-        over.set()
-        claiming.join(HANG)
-        pairs = [tuple(map(int, event.split())) for event in found]
-        for name in range(4):
-            assert [n for who, n in pairs if who == name] == list(range(300))
+        assert claimed_by_thread(queue, 300) == [[*range(300)]] * 4
         assert state_of(queue) == (1_200, 0)
 
     @pytest.mark.skipif(
