@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from htlogging._checks import MAX_KEY
 from htlogging._delivery.exchange import body, room
-from htlogging._queue.base import Batch
+from htlogging._queue.claims import Batch
 from htlogging._queue.memory import MemoryQueue
 from htlogging._settings import (
     MAX_BODY_BYTES,

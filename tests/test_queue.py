@@ -6,7 +6,7 @@ import threading
 import pytest
 from queue_crowd import claimed_by_thread
 
-from htlogging._queue.base import Batch
+from htlogging._queue.claims import Batch
 from htlogging._queue.memory import MemoryQueue
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from htlogging.exceptions import DeliveryError

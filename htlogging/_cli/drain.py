@@ -13,7 +13,7 @@ from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.retry import is_of_one_event, may_pass
 from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
-from htlogging._queue.base import Batch
+from htlogging._queue.claims import Batch
 from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from htlogging._delivery.retry import Verdict
-    from htlogging._queue.base import Batch
+    from htlogging._queue.claims import Batch
     from htlogging.exceptions import DeliveryError
 
 # Answers of 5xx in a row after which a lone event lets others go first.

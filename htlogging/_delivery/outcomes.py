@@ -7,7 +7,7 @@ from collections import deque
 from htlogging._delivery.waits import Signal
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
-from htlogging._queue.base import fitting
+from htlogging._queue.claims import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from htlogging._stats import figures, reason_of
 from htlogging.exceptions import DeliveryError
@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from htlogging._queue.base import Batch, Claims, Holder
+    from htlogging._queue.base import Claims, Holder
+    from htlogging._queue.claims import Batch
     from htlogging._report import Report
     from htlogging._settings import Settings
     from htlogging._stats import Counters

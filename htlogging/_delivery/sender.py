@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.exchange import Answer, Transport
     from htlogging._delivery.outcomes import Outcomes
     from htlogging._delivery.waits import Time
-    from htlogging._queue.base import Batch
+    from htlogging._queue.claims import Batch
 
 # How often a batch may end in a fault of ours before it is given up.
 MAX_FAULTS = 10

@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._delivery.sender import Sender
     from htlogging._delivery.worker import Worker
-    from htlogging._queue.base import Batch, Holder
+    from htlogging._queue.base import Holder
+    from htlogging._queue.claims import Batch
 
 # Seconds after which a thread that has nothing to do ends, and closes its connection.
 IDLE_SECONDS = 5.0

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from htlogging._delivery.outcomes import Outcomes
     from htlogging._delivery.pacing import Pacing
     from htlogging._delivery.sender import Sender
-    from htlogging._queue.base import Batch, EventQueue, Holder
+    from htlogging._queue.base import EventQueue, Holder
+    from htlogging._queue.claims import Batch
     from htlogging._settings import Settings
 
 # Seconds after which a thread that waits for others looks whether they still live.

@@ -14,11 +14,12 @@ import threading
 import weakref
 
 from htlogging._process import fork, hosts
-from htlogging._process.clock import clock
+from htlogging._process.clock import clock, timeout_seconds
+from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Protocol
 
     class Closable(Protocol):
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         def sends(self) -> bool:
             """Whether sending is not turned off."""
 
-        def flush(self, timeout: float | None = None) -> bool:
+        def flush(self, timeout: float | None = None, *, check: bool = False) -> bool:
             """Wait until everything accepted so far is delivered or given up."""
 
         def close(self) -> None:
@@ -120,6 +121,26 @@ def close_all(handlers: Iterable[Closable] | None = None) -> None:
             handler.close()
     finally:
         _closing_all.began = before
+
+
+def flush_all(
+    handlers: Sequence[Closable], timeout: float | None, *, check: bool
+) -> bool:
+    """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
+    deadline = clock.monotonic() + timeout_seconds(timeout)
+    for handler in handlers[1:]:
+        _hurry(handler)
+    done = True
+    error: DeliveryError | None = None
+    for handler in handlers:
+        left = None if timeout is None else max(deadline - clock.monotonic(), 0.0)
+        try:
+            done = handler.flush(left, check=check) and done
+        except DeliveryError as exc:
+            error = error or exc
+    if error is not None:
+        raise error
+    return done
 
 
 def give_up_others(pipeline: Pipeline) -> None:

@@ -1,19 +1,104 @@
-"""Which batches are claimed, released and settled; all queues share this part."""
+"""Batches, and which are claimed, released and settled; all queues share this part."""
 
 from __future__ import annotations
 
 from htlogging._process import locks
-from htlogging._queue.base import Batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from htlogging._queue.base import Holder
 
     Key = tuple[int, int]  # a batch's source and its first event's number
-    Claim = tuple[Batch, Holder | None]  # a batch that is not settled, and its worker
+    Claim = tuple["Batch", Holder | None]  # a batch that is not settled, and its worker
+
+
+class Counts:
+    """
+    How many of a queue's events are delivered, failed and queued.
+
+    Args:
+        delivered: Events that were delivered.
+        failed: Events that were given up.
+        queued: Events that are not settled yet.
+        queued_bytes: Bytes of the queued events in memory.
+    """
+
+    __slots__ = ("delivered", "failed", "queued", "queued_bytes")
+
+    def __init__(
+        self, delivered: int, failed: int, queued: int, queued_bytes: int = 0
+    ) -> None:
+        self.delivered = delivered
+        self.failed = failed
+        self.queued = queued
+        self.queued_bytes = queued_bytes
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the sum of two queues' counts."""
+        return Counts(
+            self.delivered + other.delivered,
+            self.failed + other.failed,
+            self.queued + other.queued,
+            self.queued_bytes + other.queued_bytes,
+        )
+
+    @property
+    def accepted(self) -> int:
+        """How many events were accepted."""
+        return self.delivered + self.failed + self.queued
+
+
+class Batch:
+    """
+    Events taken from a queue, to be sent in a request and settled together.
+
+    Args:
+        events: The JSON of each, in the order accepted; not empty.
+        ids: The queue's number of each.
+        source: Which series the numbers belong to, if a queue has several.
+    """
+
+    __slots__ = ("events", "faults", "ids", "source", "was_released")
+
+    def __init__(
+        self, events: Sequence[bytes], ids: Sequence[int], source: int = 0
+    ) -> None:
+        self.events = events
+        self.ids = ids
+        self.source = source
+        self.faults = 0  # how often an error of this package interrupted sending it
+        self.was_released = False  # whoever claimed it first does not send it any more
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return its two halves, in order; it has two or more events."""
+        middle = len(self.events) // 2
+        return (
+            Batch(self.events[:middle], self.ids[:middle], self.source),
+            Batch(self.events[middle:], self.ids[middle:], self.source),
+        )
+
+
+def fitting(sizes: Iterable[int], max_bytes: float) -> int:
+    """
+    Return how many of the first events fit into a request; the first always does.
+
+    Args:
+        sizes: Bytes of each event.
+        max_bytes: The most bytes, with a comma for each event.
+    """
+    count = 0
+    for size in sizes:
+        max_bytes -= size + 1
+        if max_bytes < 0 and count:
+            break
+        count += 1
+    return count
 
 
 class State:

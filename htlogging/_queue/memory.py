@@ -9,8 +9,7 @@ from itertools import islice
 
 from htlogging._process import locks
 from htlogging._process.locks import do_anyway
-from htlogging._queue.base import Batch, Counts, fitting
-from htlogging._queue.claims import Claims, State
+from htlogging._queue.claims import Batch, Claims, Counts, State, fitting
 from htlogging._settings import (
     DEFAULTS,
     MAX_BODY_BYTES,

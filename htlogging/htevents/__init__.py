@@ -15,11 +15,12 @@ import sys
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._process.shutdown import close_all, living
+from htlogging._process.shutdown import close_all, flush_all, living
+from htlogging._process.threads import run_beside
+from htlogging._scopes.block import Block
 from htlogging._settings import DEFAULTS
 from htlogging._stats import Stats
 from htlogging.htevents._default_client import facade as _facade
-from htlogging.htevents._flushed import FlushedBlock, flush_all
 from htlogging.htevents._routing import nearest_handlers
 from htlogging.htevents.client import Client
 
@@ -157,7 +158,31 @@ def _living() -> list[HtEventsHandler]:
     return [*own, *(handler for handler in every if handler not in own)]
 
 
-def flushed(timeout: float | None = 5.0) -> FlushedBlock:
+class _FlushedBlock(Block):
+    """
+    Flush at the end of the block.
+
+    Args:
+        timeout: Seconds, as in `flush`.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+
+    def fresh(self) -> _FlushedBlock:
+        """Return a block that does the same."""
+        return _FlushedBlock(self._timeout)
+
+    def end(self) -> None:
+        """Flush."""
+        flush(self._timeout)
+
+    async def end_async(self) -> None:
+        """Flush on another thread, while the event loop keeps running."""
+        await run_beside(self.end)
+
+
+def flushed(timeout: float | None = 5.0) -> _FlushedBlock:
     """
     Flush when a `with` block or, as a decorator, each call ends.
 
@@ -177,11 +202,7 @@ def flushed(timeout: float | None = 5.0) -> FlushedBlock:
             f"timeout must be seconds or None, not {type(timeout).__name__}; as a "
             "decorator it is written @flushed()"
         )
-    return FlushedBlock(functools.partial(_flush_all, timeout))
-
-
-def _flush_all(timeout: float | None) -> None:
-    flush(timeout)
+    return _FlushedBlock(timeout)
 
 
 def __dir__() -> list[str]:

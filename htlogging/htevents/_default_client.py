@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from htlogging._delivery import pipeline  # noqa: F401  (not later: see below)
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._lines import no_effect
@@ -12,6 +13,10 @@ from htlogging._settings import DEFAULTS, check_names
 from htlogging.exceptions import InvalidSetting
 from htlogging.htevents._routing import nearest_handlers
 from htlogging.htevents.client import Client
+
+# `pipeline` is imported with the facade, though the first handler would do it: the facade
+# makes its handler with the first call, and by then the environment of a running process
+# may have been replaced.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,184 +1,173 @@
 """
 The signatures of the calls for type checkers: required arguments, and ids of many types.
 
-At run time each decorator here returns the method as it is.
+Nothing imports it at run time.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-    from typing import Any, Protocol, overload
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal, Protocol, overload
 
-    from htlogging.context import Id
-    from htlogging.types import (
-        AliasEvent,
-        GroupEvent,
-        IdentifyEvent,
-        PageEvent,
-        ScreenEvent,
-        TrackEvent,
-    )
+from htlogging.context import Id
+from htlogging.types import (
+    AliasEvent,
+    GroupEvent,
+    IdentifyEvent,
+    PageEvent,
+    ScreenEvent,
+    TrackEvent,
+)
 
-    Fields = Mapping[str, Any] | None
-    Method = Callable[..., Any]
+Fields = Mapping[str, Any] | None
+Method = Callable[..., Any]
 
-    class Identify(Protocol):
-        """What `identify` takes: the traits come second."""
 
-        def __call__(
-            self,
-            user_id: Id | None = None,
-            traits: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, IdentifyEvent]: ...
+class Identify(Protocol):
+    """What `identify` takes: the traits come second."""
 
-    class Track(Protocol):
-        """What `track` takes: the event's name is required."""
+    def __call__(
+        self,
+        user_id: Id | None = None,
+        traits: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, IdentifyEvent]: ...
 
-        @overload
-        def __call__(
-            self,
-            user_id: Id | None,
-            event: str,
-            properties: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, TrackEvent]: ...
-        @overload
-        def __call__(
-            self,
-            *,
-            event: str,
-            properties: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, TrackEvent]: ...
 
-    class Page(Protocol):
-        """What `page` takes."""
+class Track(Protocol):
+    """What `track` takes: the event's name is required."""
 
-        def __call__(
-            self,
-            user_id: Id | None = None,
-            category: str | None = None,
-            name: str | None = None,
-            properties: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, PageEvent]: ...
+    @overload
+    def __call__(
+        self,
+        user_id: Id | None,
+        event: str,
+        properties: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, TrackEvent]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        event: str,
+        properties: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, TrackEvent]: ...
 
-    class Screen(Protocol):
-        """What `screen` takes."""
 
-        def __call__(
-            self,
-            user_id: Id | None = None,
-            category: str | None = None,
-            name: str | None = None,
-            properties: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, ScreenEvent]: ...
+class Page(Protocol):
+    """What `page` takes."""
 
-    class Group(Protocol):
-        """What `group` takes: the group's id is required."""
+    def __call__(
+        self,
+        user_id: Id | None = None,
+        category: str | None = None,
+        name: str | None = None,
+        properties: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, PageEvent]: ...
 
-        @overload
-        def __call__(
-            self,
-            user_id: Id | None,
-            group_id: Id,
-            traits: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, GroupEvent]: ...
-        @overload
-        def __call__(
-            self,
-            *,
-            group_id: Id,
-            traits: Fields = None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            anonymous_id: Id | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, GroupEvent]: ...
 
-    class Alias(Protocol):
-        """What `alias` takes: the second id may be bound, if the first has its name."""
+class Screen(Protocol):
+    """What `screen` takes."""
 
-        @overload
-        def __call__(
-            self,
-            previous_id: Id,
-            user_id: Id | None,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, AliasEvent]: ...
-        @overload
-        def __call__(
-            self,
-            *,
-            previous_id: Id,
-            context: Fields = None,
-            timestamp: datetime | None = None,
-            integrations: Fields = None,
-            message_id: Id | None = None,
-        ) -> tuple[bool, AliasEvent]: ...
+    def __call__(
+        self,
+        user_id: Id | None = None,
+        category: str | None = None,
+        name: str | None = None,
+        properties: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, ScreenEvent]: ...
 
-    def identify(method: Method) -> Identify:
-        """Describe a method."""
-        raise NotImplementedError
 
-    def track(method: Method) -> Track:
-        """Describe a method."""
-        raise NotImplementedError
+class Group(Protocol):
+    """What `group` takes: the group's id is required."""
 
-    def page(method: Method) -> Page:
-        """Describe a method."""
-        raise NotImplementedError
+    @overload
+    def __call__(
+        self,
+        user_id: Id | None,
+        group_id: Id,
+        traits: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, GroupEvent]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        group_id: Id,
+        traits: Fields = None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        anonymous_id: Id | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, GroupEvent]: ...
 
-    def screen(method: Method) -> Screen:
-        """Describe a method."""
-        raise NotImplementedError
 
-    def group(method: Method) -> Group:
-        """Describe a method."""
-        raise NotImplementedError
+class Alias(Protocol):
+    """What `alias` takes: the second id may be bound, if the first has its name."""
 
-    def alias(method: Method) -> Alias:
-        """Describe a method."""
-        raise NotImplementedError
+    @overload
+    def __call__(
+        self,
+        previous_id: Id,
+        user_id: Id | None,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, AliasEvent]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        previous_id: Id,
+        context: Fields = None,
+        timestamp: datetime | None = None,
+        integrations: Fields = None,
+        message_id: Id | None = None,
+    ) -> tuple[bool, AliasEvent]: ...
 
-else:
 
-    def _same(method: object) -> object:
-        """Return the method: types are for checkers."""
-        return method
-
-    identify = track = page = screen = group = alias = _same
+@overload
+def signature(kind: Literal["identify"]) -> Callable[[Method], Identify]: ...
+@overload
+def signature(kind: Literal["track"]) -> Callable[[Method], Track]: ...
+@overload
+def signature(kind: Literal["page"]) -> Callable[[Method], Page]: ...
+@overload
+def signature(kind: Literal["screen"]) -> Callable[[Method], Screen]: ...
+@overload
+def signature(kind: Literal["group"]) -> Callable[[Method], Group]: ...
+@overload
+def signature(kind: Literal["alias"]) -> Callable[[Method], Alias]: ...
+def signature(kind: str) -> Callable[[Method], Any]:
+    """Return a decorator that gives a method the signature of a call."""
+    raise NotImplementedError

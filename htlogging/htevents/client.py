@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import logging
 
-from htlogging._delivery import pipeline  # noqa: F401  (not later: see below)
 from htlogging._event.builder import fields_of
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of
-from htlogging._process.shutdown import close_all
+from htlogging._process.shutdown import close_all, flush_all
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidEvent, InvalidSetting
-from htlogging.htevents import _direct, _recording, _signatures
-from htlogging.htevents._flushed import flush_all
+from htlogging.htevents import _calls
 from htlogging.htevents._routing import nearest_handlers, only_handler
-
-# `pipeline` is imported with the facade, though the first handler would do it: the facade
-# makes its handler with the first call, and by then the environment of a running process
-# may have been replaced.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +25,13 @@ if TYPE_CHECKING:
     from htlogging import types
     from htlogging._settings import ClientSettings
     from htlogging.context import Id
+    from htlogging.htevents._signatures import signature
+else:
+
+    def signature(_: object) -> object:
+        """Leave a method as it is: signatures are for type checkers."""
+        return lambda method: method
+
 
 __all__ = ["Client"]
 
@@ -103,7 +104,7 @@ class Client:
         name = getattr(getattr(self, "logger", None), "name", None)
         return f"<{type(self).__name__} on logger {name}>"
 
-    @_signatures.identify
+    @signature("identify")
     def identify(
         self,
         user_id: Id | None = None,
@@ -132,7 +133,7 @@ class Client:
             message_id,
         )
 
-    @_signatures.track
+    @signature("track")
     def track(
         self,
         user_id: Id | None = None,
@@ -162,7 +163,7 @@ class Client:
             message_id,
         )
 
-    @_signatures.page
+    @signature("page")
     def page(
         self,
         user_id: Id | None = None,
@@ -193,7 +194,7 @@ class Client:
             message_id,
         )
 
-    @_signatures.screen
+    @signature("screen")
     def screen(
         self,
         user_id: Id | None = None,
@@ -224,7 +225,7 @@ class Client:
             message_id,
         )
 
-    @_signatures.group
+    @signature("group")
     def group(
         self,
         user_id: Id | None = None,
@@ -254,7 +255,7 @@ class Client:
             message_id,
         )
 
-    @_signatures.alias
+    @signature("alias")
     def alias(
         self,
         previous_id: Id | None = None,
@@ -326,10 +327,10 @@ class Client:
             return self._log_record(fields_of(*given))
         try:
             limit = handler._settings.max_event_size  # noqa: SLF001  (a call takes 1 %)
-            event, encoded = _direct.make(given, limit)
+            event, encoded = _calls.make(given, limit)
         except InvalidEvent as exc:
             pipeline_of(handler).rejections.count(exc)
-            return _recording.refuse(exc, handler, self.logger)
+            return _calls.refuse(exc, handler, self.logger)
         except (RecursionError, MemoryError):
             # Too little stack or memory: the way by a record reports it. All else comes
             # from a signal handler that has interrupted this, and goes to the caller.
@@ -341,7 +342,7 @@ class Client:
         attached = self._attached()
         if attached:
             self._handlers = attached
-        return _recording.log(
+        return _calls.log(
             self.logger, fields, self._handlers, is_attached=bool(attached)
         )
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
-    from htlogging._queue.base import Batch
+    from htlogging._queue.claims import Batch
     from htlogging._queue.spool.erasure import User
     from htlogging._redis_location import Location
 

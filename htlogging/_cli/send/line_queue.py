@@ -12,7 +12,7 @@ from htlogging._cli.drain import Lookahead, StillThere, concerns_one
 from htlogging._cli.errors import Failed
 from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
 from htlogging._cli.terminal.console import Progress, many
-from htlogging._queue.base import Batch
+from htlogging._queue.claims import Batch
 from htlogging.exceptions import EventTooLarge
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from htlogging._queue.base import Batch
+    from htlogging._queue.claims import Batch
     from htlogging._queue.spool.admin import SpoolView
     from htlogging._settings import Settings
     from htlogging.exceptions import DeliveryError

@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 
 from htlogging._process import locks
-from htlogging._queue.base import Batch, fitting
+from htlogging._queue.claims import Batch, fitting
 from htlogging._queue.reasons import scrubbed
 from htlogging._queue.redis.entry import InvalidEntry, events
 

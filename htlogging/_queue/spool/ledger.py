@@ -6,8 +6,7 @@ import time
 from collections import Counter, deque
 
 from htlogging._process import locks
-from htlogging._queue.base import Batch, Counts
-from htlogging._queue.claims import Claims
+from htlogging._queue.claims import Batch, Claims, Counts
 from htlogging._queue.spool.change import Change
 from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import owner_of

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
-    from htlogging._queue.base import Batch, Eviction
+    from htlogging._queue.base import Eviction
+    from htlogging._queue.claims import Batch
     from htlogging._queue.spool.database import SpoolFile
     from htlogging._queue.spool.ledger import Ledger
     from htlogging._queue.spool.owner import Owner

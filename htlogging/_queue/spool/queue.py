@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from htlogging._queue.base import Batch, Counts, Eviction, Holder
+    from htlogging._queue.base import Eviction, Holder
+    from htlogging._queue.claims import Batch, Counts
     from htlogging._queue.spool.ledger import Mark
     from htlogging._report import Report
     from htlogging._settings import Settings

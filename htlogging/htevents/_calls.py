@@ -1,29 +1,60 @@
 """
-A call's record: the way if others may see it, such as a filter or another handler.
+The event of a call: without a record if only our handler would see one, else by a record.
 
-It says where the call is, and so does the line about a mistake in one.
+The record says where the call is, and so does the line about a mistake in one.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from logging import INFO
+from os import getpid
 
-from htlogging._event import filtering, origin
+from htlogging._event import builder, filtering, origin
+from htlogging._event.encoder import encode
 from htlogging._event.origin import Call
 from htlogging._event.record import to_event
 from htlogging._event.user_code import is_passing
 from htlogging._handler import pipeline_of
+from htlogging._process import fork
+from htlogging._scopes.bindings import current
 from htlogging.exceptions import InvalidEvent
 from htlogging.htevents._routing import handles_plainly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
     from typing import Any
 
     from htlogging._handler import HtEventsHandler
+
+
+def make(given: Sequence[Any], limit: int) -> tuple[dict[str, Any], bytes]:
+    """
+    Make an event, as a handler makes it of a record.
+
+    Args:
+        given: What the call gave, in the order of `builder.make`.
+        limit: The handler's `max_event_size`.
+
+    Returns:
+        The event, and its JSON.
+
+    Raises:
+        InvalidEvent: The fields do not make an event.
+    """
+    if getpid() != fork.pid:
+        fork.detect()
+    bound = current()
+    if bound:
+        fields = builder.fields_of(*given)
+        event = builder.build(fields, bound, None, time.time())
+    else:
+        event = builder.make({}, time.time(), given)
+    return event, encode(event, limit, built=True)
 
 
 def log(
