@@ -82,7 +82,7 @@ class HtEventsFormatter(JsonFormatter):
         if "asctime" in self._required_fields:
             record.asctime = self.formatTime(record, self.datefmt)
         own, bound, name = given(record)
-        fields = _Fields(bound)
+        fields = _Fields(bound, {k: own[k] for k in ("msg", "created") if k in own})
         self.add_fields(fields, _View(record, own, self._required_fields), {})
         # python-json-logger hides some of these; an event's own are of any name.
         fields.update(
@@ -106,9 +106,10 @@ class HtEventsFormatter(JsonFormatter):
         fork.detect()  # before a message id is made
         name = log_data.pop("msg", "")
         created = log_data.pop("created", 0.0)
-        bound = getattr(log_data, "bound", None)
-        if bound is None:  # a subclass made another dict
-            bound = current()
+        bound = current()
+        if isinstance(log_data, _Fields):  # else a subclass made another dict
+            bound = log_data.bound
+            log_data.update(log_data.alike)
         return builder.build(log_data, bound, name, created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
@@ -120,11 +121,18 @@ class HtEventsFormatter(JsonFormatter):
 
 
 class _Fields(dict[str, Any]):
-    """The fields of a record, and what was bound where it was made."""
+    """
+    The fields of a record.
 
-    def __init__(self, bound: Mapping[str, Any]) -> None:
+    Args:
+        bound: What was bound where it was made.
+        alike: Fields of a dict message that have the name of an attribute that is used.
+    """
+
+    def __init__(self, bound: Mapping[str, Any], alike: Mapping[str, Any]) -> None:
         super().__init__()
         self.bound = bound
+        self.alike = alike
 
 
 class _View(logging.LogRecord):

@@ -705,6 +705,16 @@ class TestMessages:
         assert (first["event"], first["properties"]) == ("a", {"name": "Ada", "b": 2})
         assert (second["type"], second["traits"]) == ("identify", {"c": 3})
 
+    def test_names_of_attributes(self, make, attach, sent):
+        """Fields of a dict may have any name; a formatter's event is the same."""
+        fields = dict.fromkeys((*vars(logging.makeLogRecord({})), "message"), 1)
+        stream = io.StringIO()
+        logger = attach("htevents", make(), formatted_to(stream, HtEventsFormatter()))
+        logger.info({"event": "a", "ht_user_id": "u", **fields})
+        (event,) = sent()
+        assert event["properties"] == fields
+        assert json.loads(stream.getvalue()) == event
+
     @pytest.mark.parametrize(
         "message", [{"ht_user_id": "u"}, {"ht_user_id": "u", "event": 5}, ["a"], 5]
     )

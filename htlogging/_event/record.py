@@ -113,8 +113,6 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
             name = str(name).partition("\n")[0].rstrip("\r")
     if known.message_id is not None and own.get("ht_message_id") is None:
         own["ht_message_id"] = known.message_id
-    if "taskName" in own:
-        del own["taskName"]  # before Python 3.12 `extra` accepts it
     return own, known.bound, name
 
 
