@@ -342,12 +342,15 @@ class TestCommands:
 
 class TestModules:
     def test_named_modules_exist(self):
-        """The modules that the page names are there."""
+        """The modules and folders that the page names are there."""
         page = PAGES["architecture"]
         names = set(re.findall(r"(?<![/\w])(?!tests/)(?:\w+/)*\w+\.py\b", page))
         package = Path(_settings.__file__).parent
         missing = {n for n in names if not (package / n).is_file()}
+        folders = re.findall(r"`((?!tests/)(?:\w+/)+)`", page)
+        missing |= {n for n in folders if not (package / n).is_dir()}
         assert len(names) > 20
+        assert len(folders) > 10
         assert not missing
 
 
