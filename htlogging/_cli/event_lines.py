@@ -48,11 +48,9 @@ _FIELDS = {
 
 # A field of some types only → these types; in an event of another type it would be lost.
 _OWN = {
-    "ht_event": ("track",),
-    "ht_category": ("page", "screen"),
-    "ht_name": ("page", "screen"),
-    "ht_group_id": ("group",),
-    "ht_previous_id": ("alias",),
+    field: [kind for kind, others in builder.OWN.items() if field in others]
+    for own in builder.OWN.values()
+    for field in own
 }
 
 # ISO 8601: a date; with a time; with a fraction and an offset.

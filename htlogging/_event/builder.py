@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Type → the name of its dict.
-_BODY = {
+BODY = {
     "track": "properties",
     "identify": "traits",
     "page": "properties",
@@ -37,7 +37,7 @@ _BODY = {
 }
 
 # Type → its own fields, besides those that all types have.
-_OWN: dict[str, tuple[str, ...]] = {
+OWN: dict[str, tuple[str, ...]] = {
     "track": ("ht_event",),
     "identify": (),
     "page": ("ht_category", "ht_name"),
@@ -56,7 +56,7 @@ FIELDS = frozenset(
 _BODIES = ("ht_properties", "ht_traits")
 
 # Fields of other types of event; they are left out.
-_OTHER = frozenset(name for names in _OWN.values() for name in names)
+_OTHER = frozenset(name for names in OWN.values() for name in names)
 
 # Fields that most records do not have.
 _RARE = FIELDS - {"ht_type", "ht_event", "ht_user_id", "ht_message_id"}
@@ -90,9 +90,9 @@ def build(
         kind = "track"
     else:
         kind = as_text(kind)
-        if kind not in _BODY:
-            raise InvalidEvent(f"ht_type must be one of these: {', '.join(_BODY)}")
-    special = [take(field, None) for field in _OWN[kind]]
+        if kind not in BODY:
+            raise InvalidEvent(f"ht_type must be one of these: {', '.join(BODY)}")
+    special = [take(field, None) for field in OWN[kind]]
     if kind == "track" and special[0] is None:
         special[0] = name
     user_id = take("ht_user_id", None)
@@ -132,7 +132,7 @@ def make(  # noqa: C901
         extras: Merged under its properties or traits; the dict becomes the event's.
         created: As in `build`.
         given: What a call gave: the event's type, a sequence of the fields that only this
-            type has (`_OWN`), and its user id, anonymous id, properties or traits,
+            type has (`OWN`), and its user id, anonymous id, properties or traits,
             context, timestamp, integrations and message id; `None` means not given.
     """
     (
@@ -195,7 +195,7 @@ def make(  # noqa: C901
     else:
         event["userId"] = user_id
         event["anonymousId"] = anonymous_id
-        name = _BODY[kind]
+        name = BODY[kind]
         if name is not None:
             event[name] = extras
         event["context"] = context
@@ -225,10 +225,10 @@ def _head(kind: str, special: Sequence[Any]) -> dict[str, Any]:
 def fields_of(kind: str, special: Sequence[Any], *common: Any) -> dict[str, Any]:
     """Return what a call gave, in the order of `make`, as the fields of `build`."""
     names = (
-        *("ht_user_id", "ht_anonymous_id", f"ht_{_BODY[kind]}"),
+        *("ht_user_id", "ht_anonymous_id", f"ht_{BODY[kind]}"),
         *("ht_context", "ht_timestamp", "ht_integrations", "ht_message_id"),
     )
-    own = zip(_OWN[kind], special, strict=True)
+    own = zip(OWN[kind], special, strict=True)
     fields = {"ht_type": kind, **dict(own), **dict(zip(names, common, strict=True))}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -240,7 +240,7 @@ def _over(bound: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     Dicts are merged. The bound dict of the body lies below all of the call's extras.
     """
     kind = own.get("ht_type") or bound.get("ht_type") or "track"
-    body = _BODY.get(kind) if isinstance(kind, str) else None
+    body = BODY.get(kind) if isinstance(kind, str) else None
     fields = {k: v for k, v in bound.items() if k not in _BODIES}
     if body is not None:
         fields.update(as_dict(bound.get(f"ht_{body}"), f"ht_{body}"))
@@ -257,7 +257,7 @@ def _over(bound: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _take_body(fields: dict[str, Any], kind: str) -> Any:
     """Remove and return the body's dict; remove the fields of other types."""
     own: Any = None
-    body = _BODY[kind]
+    body = BODY[kind]
     for name in _BODIES:
         value = fields.pop(name, None)
         if value is None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+from htlogging._settings import MAX_BODY_EVENTS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-# Events in one request; the receiver answers 200 and loses those over the limit.
-MAX_REQUEST_EVENTS = 2_500
 
 # Type → the fields that it must have, besides an id.
 REQUIRED = {
@@ -80,9 +79,9 @@ def request_problems(
     found = []
     if not count:
         found.append("the batch is empty")
-    if count > MAX_REQUEST_EVENTS:
-        lost = count - MAX_REQUEST_EVENTS
-        found.append(f"{lost:,} events over {MAX_REQUEST_EVENTS:,} were lost")
+    if count > MAX_BODY_EVENTS:
+        lost = count - MAX_BODY_EVENTS
+        found.append(f"{lost:,} events over {MAX_BODY_EVENTS:,} were lost")
     if not is_time(sent_at):
         found.append("sentAt must be ISO 8601 with an offset")
     if (content_type or "").partition(";")[0].strip().lower() != "application/json":

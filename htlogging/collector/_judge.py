@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from htlogging._event import validation
+from htlogging._settings import MAX_BODY_EVENTS
 from htlogging.collector import _guard, _protocol
 from htlogging.collector._messages import Problem, Reply, Request, answer_body
 
@@ -95,7 +96,7 @@ def _read(
     if tokens and not tokens.knows(headers.get("Authorization")):
         raise _protocol.Refused(401, "unauthorized", "the token is not valid")
     events = _protocol.events(kind, said, request.body)
-    request.events = events[: validation.MAX_REQUEST_EVENTS]
+    request.events = events[:MAX_BODY_EVENTS]
     sent_at = said.get("sentAt")
     request.sent_at = sent_at if isinstance(sent_at, str) else None
     texts = validation.request_problems(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from htlogging._event.builder import BODY
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +41,7 @@ class Vocabulary:
         if not isinstance(name, str) or not name:
             return []
         found = self._about_name(name) if kind == "track" else []
-        fields = event.get("traits" if kind in ("identify", "group") else "properties")
+        fields = event.get(BODY.get(str(kind)) or "properties")
         if isinstance(fields, dict):
             found += self._about_types(name, fields)
         return found

@@ -6,7 +6,7 @@ import ast
 import os
 import re
 
-from htlogging._event.builder import FIELDS, near
+from htlogging._event.builder import BODY, FIELDS, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ METHODS = {
 # Functions that take fields by name.
 _BINDERS = ("bind", "bound", "scope", "unbind", "new")
 
-_CALLS = ("identify", "track", "page", "screen", "group", "alias")
+_CALLS = frozenset(BODY)
 
 # A name that looks like one of ours, however it is written.
 _LIKE = re.compile(r"ht[_-][\w-]+", re.IGNORECASE)

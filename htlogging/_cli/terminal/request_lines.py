@@ -12,6 +12,7 @@ import re
 import unicodedata
 from datetime import datetime
 
+from htlogging._event.builder import BODY
 from htlogging.collector._messages import reason
 
 TYPE_CHECKING = False
@@ -106,7 +107,7 @@ def _event(event: dict[str, Any], clock: str) -> Iterator[_Piece]:
     yield who(event), ""
     names = (event.get(name) for name in ("category", "event", "name", "groupId"))
     yield " / ".join(as_text(name) for name in names if name is not None), "name"
-    fields = event.get("traits" if kind in ("identify", "group") else "properties")
+    fields = event.get(BODY.get(kind) or "properties")
     if fields:
         yield as_text(fields), ""
 
