@@ -21,9 +21,12 @@ from unittest.mock import Mock
 import pytest
 from interrupted import TimeLimit, raise_in
 
+import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler
 from htlogging._event import coercion, containers, libraries, origin
 from htlogging._process.interruption import RAISE, by_signal, by_thread
+from htlogging._scopes import bindings
+from htlogging._scopes.bindings import BoundBlock, ScopeBlock
 from htlogging.collector import Reply
 from htlogging.htevents import Client
 
@@ -486,3 +489,41 @@ class TestNoting:
             assert handler.handle(record)
         assert number > 10
         assert handler.stats.rejected == 0
+
+
+class TestBlocks:
+    @pytest.mark.parametrize("make", [htlogging.bound, htlogging.scope])
+    @pytest.mark.parametrize("way", ["with", "function", "generator"])
+    def test_leaves_nothing_bound(self, make, way):
+        """Wherever a block is cut short, its fields do not stay for what comes next."""
+
+        def use():
+            if way == "with":
+                with make(ht_user_id="user123"):
+                    pass
+            elif way == "function":
+                make(ht_user_id="user123")(lambda: None)()
+            else:
+                list(make(ht_user_id="user123")(generate)())
+
+        number, cut = 0, True
+        while cut:
+            number += 1
+            end = raise_in(
+                number, bindings._set, bindings._reset, BoundBlock, ScopeBlock
+            )
+            try:
+                use()
+                cut = False
+            except TimeLimit:
+                pass
+            finally:
+                end()
+            assert htlogging.get() == {}
+        assert number > 10
+
+
+def generate():
+    """Yield two values."""
+    yield 1
+    yield 2

@@ -211,17 +211,20 @@ class ScopeBlock(Block):
         """Run in the scope from here on."""
         if self._scope is None:
             self._scope = Scope(*self._given)
-        self._token = _bound.set(self._scope)
+        self._token = _set(self._scope)
 
     def pause(self) -> None:
         """Run outside it again."""
         _reset(self._token)
+        self._token = None
 
     def end(self) -> None:
         """End the scope, for all threads and tasks."""
-        scope, self._scope = self._scope, None
-        if scope is not None:
-            scope.end()
+        if self._token is not None:
+            self.pause()
+        if self._scope is not None:
+            self._scope.end()
+            self._scope = None
 
 
 class BoundBlock(Block):
@@ -254,24 +257,38 @@ class BoundBlock(Block):
             else:
                 others = below.fields if isinstance(below, _Above) else _NOTHING
                 self._inside = _Above(scope, merged(others, self._fields))
-        self._token = _bound.set(self._inside)
+        self._token = _set(self._inside)
 
     def pause(self) -> None:
         """Remove the fields again."""
         self._inside = _bound.get()  # type: ignore[assignment]
         _reset(self._token)
+        self._token = None
 
     def end(self) -> None:
         """Forget what was bound inside."""
+        if self._token is not None:
+            self.pause()
         self._below = _UNBEGUN
+
+
+def _set(value: Fields | Scope | _Above | None) -> Token[Any]:
+    before = _bound.get()
+    try:
+        return _bound.set(value)
+    except BaseException:  # a signal handler's; the token is lost
+        _bound.set(before)
+        raise
 
 
 def _reset(token: Token[Any] | None) -> None:
     if token is not None:
-        # No `suppress`: this runs four times a request, and it costs 0.4 us each.
-        try:  # noqa: SIM105
+        try:
             _bound.reset(token)
-        except ValueError:
+        except (ValueError, RuntimeError) as exc:
             # A generator may be closed in another context than it began in (a web
-            # framework's dependency with `yield`); nothing was bound there.
-            pass
+            # framework's dependency with `yield`): nothing was bound there. Or `pause` was
+            # cut short after this. What a signal handler raises has a frame of its own.
+            trace = exc.__traceback__
+            if trace is None or trace.tb_next is not None:
+                raise

@@ -36,13 +36,18 @@ class Block:
         raise NotImplementedError
 
     def resume(self) -> None:
-        """Begin, or continue after `pause`."""
+        """Begin, or continue after `pause`; call it in the `try` that ends by `pause`."""
 
     def pause(self) -> None:
-        """Restore what was there before `resume`."""
+        """Restore what was there before `resume`; nothing, if that was not called."""
 
     def end(self) -> None:
-        """End for good, after the last `pause`."""
+        """
+        End for good, after the last `pause`.
+
+        Restore what was there, if that was cut short: a signal handler may raise
+        anywhere, and must not leave the fields of one task to the next.
+        """
 
     async def end_async(self) -> None:
         """Do what `end` does, without blocking the event loop."""
@@ -54,8 +59,13 @@ class Block:
                 f"this {type(self).__name__} block is in use already: make one for "
                 "each `with`"
             )
-        self._active = True
-        self.resume()
+        try:
+            self._active = True
+            self.resume()
+        except BaseException:
+            self._active = False
+            self.pause()
+            raise
 
     def __exit__(
         self,
@@ -63,8 +73,8 @@ class Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._active = False
         try:
+            self._active = False
             self.pause()
         finally:
             self.end()
@@ -113,8 +123,8 @@ class Block:
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             block = self.fresh()
             closed = False
-            block.resume()
             try:
+                block.resume()
                 return await function(*args, **kwargs)
             except (
                 GeneratorExit
@@ -149,8 +159,8 @@ class Block:
             step = first_step(generator)
             try:
                 while True:
-                    block.resume()
                     try:
+                        block.resume()
                         item = await step
                     except StopAsyncIteration:
                         return
@@ -159,8 +169,8 @@ class Block:
                     try:
                         step = generator.asend((yield item))
                     except GeneratorExit:
-                        block.resume()
                         try:
+                            block.resume()
                             await generator.aclose()
                         finally:
                             block.pause()
@@ -194,8 +204,8 @@ def _steps(
     """Run a generator; the block is active while the generator's own code runs."""
     value, error = None, None
     while True:
-        block.resume()
         try:
+            block.resume()
             item = generator.send(value) if error is None else generator.throw(error)
         except StopIteration as stop:
             return stop.value
@@ -205,8 +215,8 @@ def _steps(
         try:
             value = yield item
         except GeneratorExit:
-            block.resume()
             try:
+                block.resume()
                 generator.close()
             finally:
                 block.pause()

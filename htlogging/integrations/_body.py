@@ -26,8 +26,8 @@ class ScopedBody:
         return self
 
     def __next__(self) -> bytes:
-        self._block.resume()
         try:
+            self._block.resume()
             if self._parts is None:
                 self._parts = iter(self._body)
             return next(self._parts)
@@ -43,8 +43,8 @@ class ScopedBody:
     def close(self) -> None:
         """Close the application's body; events that this causes belong to the request."""
         close = getattr(self._body, "close", None)
-        self._block.resume()
         try:
+            self._block.resume()
             if close is not None:
                 close()
         finally:
@@ -72,8 +72,8 @@ class AsyncScopedBody:
         step = first_step(parts)
         try:
             while True:
-                block.resume()
                 try:
+                    block.resume()
                     part = await step
                 except StopAsyncIteration:
                     return
@@ -83,8 +83,8 @@ class AsyncScopedBody:
                 step = parts.__anext__()
         finally:
             if isinstance(parts, AsyncGeneratorType):
-                block.resume()
                 try:
+                    block.resume()
                     await parts.aclose()
                 finally:
                     block.pause()

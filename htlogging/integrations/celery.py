@@ -76,8 +76,8 @@ def _begin(task: Any, **_: object) -> None:
         if request.is_eager
         else _propagation.job(getattr(request, _propagation.NAME, None))
     )
-    block.resume()
     setattr(request, _BLOCK, block)
+    block.resume()
 
 
 def _end(task: Any, **_: object) -> None:

@@ -78,8 +78,8 @@ class HtEventsMiddleware:
             return answer
         block = self._block(request)
         response = None
-        block.resume()
         try:
+            block.resume()
             response = self.get_response(request)
         finally:
             block.pause()
@@ -92,8 +92,8 @@ class HtEventsMiddleware:
             return answer
         block = self._block(request)
         response = None
-        block.resume()
         try:
+            block.resume()
             response = await self.get_response(request)
         finally:
             block.pause()
@@ -199,8 +199,8 @@ def _end_with(response: Any, block: ScopeBlock) -> None:
 
 def _within(block: ScopeBlock, function: Callable[[], object]) -> Callable[[], None]:
     def call() -> None:
-        block.resume()
         try:
+            block.resume()
             function()
         finally:
             block.pause()

@@ -49,8 +49,8 @@ class HtEventsMiddleware(Middleware):
     def before_process_message(self, broker: Any, message: Any) -> None:  # noqa: ARG002
         """Begin the scope."""
         block = _propagation.job(message.options.get(_propagation.NAME))
-        block.resume()
         self._running.block = block
+        block.resume()
 
     def after_process_message(
         self,

@@ -54,8 +54,8 @@ class HtEventsMiddleware(TaskiqMiddleware):
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """Begin the scope."""
         block = _propagation.job(message.labels.get(_propagation.NAME))
-        block.resume()
         _running.set((*_running.get(), block))
+        block.resume()
         return message
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002

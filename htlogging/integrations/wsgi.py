@@ -69,8 +69,8 @@ class HtEventsMiddleware:
             return self.app(environ, start_response)
         visit = environ[VISIT] = Visit(request, options, environ)
         block = ScopeBlock({}, visit)
-        block.resume()
         try:
+            block.resume()
             body = self.app(environ, start_response)
         except BaseException:
             block.pause()
