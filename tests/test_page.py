@@ -11,8 +11,9 @@ import pytest
 import requests
 from script_runner import HANG
 
-from htlogging.collector import Collector, _http
+from htlogging.collector import Collector
 from htlogging.collector._log import MAX_EVENTS, MAX_REQUESTS
+from htlogging.collector._server import Server
 from htlogging.collector._vocabulary import Vocabulary, table_of
 
 NOW = "2024-03-12T09:30:00.123+00:00"
@@ -496,7 +497,7 @@ class TestConnections:
 
         def start(**limits):
             # No request comes, so nothing is asked for an answer.
-            server = _http.Server(0, None, None, None, **limits)
+            server = Server(0, None, None, None, **limits)
             servers.append(server)
             threading.Thread(target=server.serve).start()
             return lambda: socket.create_connection(server.server_address, HANG)

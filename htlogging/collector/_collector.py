@@ -9,7 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from htlogging._process import fork
-from htlogging.collector import _guard, _http
+from htlogging.collector import _guard
 from htlogging.collector._faults import Dial
 from htlogging.collector._judge import judge, request_of
 from htlogging.collector._log import Log
@@ -22,6 +22,7 @@ from htlogging.collector._messages import (
     merge,
 )
 from htlogging.collector._page import Page
+from htlogging.collector._server import Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Collector:
         self._tokens = tokens
         self._write_key = write_key
         self._on_request = on_request
-        self._server: _http.Server | None = None
+        self._server: Server | None = None
         self._log = Log(keep or None)
         self._dial = Dial()
         self._page = Page(self._log, self._dial, self._opened)
@@ -98,7 +99,7 @@ class Collector:
             RuntimeError: No thread can be started. It does not listen then.
         """
         if self._server is None:
-            server = _http.Server(self._port, self._scripted, self._receive, self._page)
+            server = Server(self._port, self._scripted, self._receive, self._page)
             self._log.open()
             self._server = server
             self._port = server.server_port
