@@ -146,7 +146,9 @@ class Pipeline:
             if pipeline is not None:
                 pipeline.on_idle()
 
-        worker = Worker(settings, self.queue, self.outcomes, make_transport, on_idle)
+        worker = Worker(
+            settings, self.queue, self.outcomes, make_transport, on_idle=on_idle
+        )
         # Weak: a worker that is not used any more goes away at once.
         found = weakref.ref(worker)
         return worker

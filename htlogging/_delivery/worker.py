@@ -67,6 +67,7 @@ class Worker:
         queue: EventQueue,
         outcomes: Outcomes,
         make_transport: Callable[[], Transport],
+        *,
         on_idle: Callable[[], object] = int,
     ) -> None:
         self._settings = settings

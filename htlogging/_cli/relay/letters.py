@@ -88,7 +88,7 @@ def forget(
         bodies, kept = _without(found, user)
         waiting += len(bodies) - len(kept)
         if not dry_run and len(kept) < len(bodies):
-            _replace(client, location.stream, name, found, kept)
+            _replace(client, location.stream, (name, found), kept)
     gone = [
         name
         for name, letter in pages(client, location.dead, _PAGE_OF_LETTERS)
@@ -110,9 +110,13 @@ def _without(found: dict[bytes, bytes], user: User) -> tuple[list[bytes], list[b
 
 
 def _replace(
-    client: Any, stream: str, name: bytes, found: dict[bytes, bytes], kept: list[bytes]
+    client: Any,
+    stream: str,
+    entry: tuple[bytes, dict[bytes, bytes]],
+    kept: list[bytes],
 ) -> None:
-    """Put an entry with other events in the place of one, in one step."""
+    """Put an entry with these events in the place of one, in one step."""
+    name, found = entry
     pipeline = client.pipeline(transaction=True)
     if kept:
         compress = found.get(b"enc") == b"gzip"

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with closing(Input(arguments.file)) as source, closing(Occurrences()) as seen:
         state = State(None if arguments.dry_run else _state_path(arguments))
-        lines = LineQueue(source, seen, state, settings, arguments.rate)
+        lines = LineQueue(source, seen, state, settings, rate=arguments.rate)
         try:
             _begin(arguments, lines)
             if arguments.dry_run:

@@ -52,6 +52,7 @@ class LineQueue(StillThere):
         seen: Occurrences,
         state: State,
         settings: Settings,
+        *,
         rate: float | None,
     ) -> None:
         self._source = source

@@ -83,7 +83,12 @@ class Maintenance:
         self.no_writes = Outage()
         self.lines: dict[str, str] = {}  # by kind, not yet told
         self._repair = Repair(
-            file, ledger, taking, self.no_reads, self.no_writes, self.lines
+            file,
+            ledger,
+            taking,
+            no_reads=self.no_reads,
+            no_writes=self.no_writes,
+            lines=self.lines,
         )
         self.move_out = self._repair.move_out
         self.has_more = False  # owners to be adopted

@@ -35,11 +35,12 @@ class Repair:
         lines: Where lines go, by kind, until they are told.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(  # noqa: PLR0913
         self,
         file: SpoolFile,
         ledger: Ledger,
         taking: threading.RLock,
+        *,
         no_reads: Outage,
         no_writes: Outage,
         lines: dict[str, str],
