@@ -1,7 +1,7 @@
 """
 Locks that are waited for with a limit, and that no signal handler leaves locked.
 
-`holds_logging` and `kept` are about logging's own lock, which `dictConfig` holds.
+`of_logging`, `holds_logging` and `kept` are about logging's own lock, which `dictConfig` holds.
 """
 
 from __future__ import annotations
@@ -151,9 +151,14 @@ class AroundFork:
         self._had = {}
 
 
+def of_logging() -> Any:
+    """Return logging's own lock: a private name, which every version has had."""
+    return logging._lock  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 def holds_logging() -> bool:
     """Return whether this thread holds logging's own lock, as `dictConfig` does."""
-    return is_mine(logging._lock)  # type: ignore[attr-defined]  # noqa: SLF001
+    return is_mine(of_logging())
 
 
 def kept(call: Callable[[], object]) -> None:
@@ -170,4 +175,4 @@ def kept(call: Callable[[], object]) -> None:
         call()
     finally:
         while holds_logging():
-            logging._lock.release()  # type: ignore[attr-defined]  # noqa: SLF001
+            of_logging().release()

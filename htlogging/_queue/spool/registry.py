@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from htlogging._process import fork
-from htlogging._process.locks import AroundFork
+from htlogging._process.locks import AroundFork, of_logging
 from htlogging._queue.spool import connections
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import identity
@@ -31,7 +30,7 @@ def shared(path: str) -> SpoolFile:
 # in reverse order. Who holds them may want the next ones (an import makes a logger, a
 # handler made by dictConfig may write an event); taken the other way round, the two would
 # wait for each other.
-_logging = AroundFork(lambda: logging._lock)  # type: ignore[attr-defined]  # noqa: SLF001
+_logging = AroundFork(of_logging)
 
 
 def _before_fork() -> None:
