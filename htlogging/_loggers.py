@@ -8,7 +8,7 @@ from logging.handlers import QueueHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # The logger of the facade. Other names may be alike on purpose: `order` and `orders`.
 NAME = "htevents"
@@ -60,7 +60,13 @@ def reached_twice(
 def _reached(logger: logging.Logger) -> Iterator[logging.Handler]:
     for handler in handlers(logger):
         yield handler
-        # From CPython 3.12 on a QueueHandler of dictConfig knows who reads its queue.
+        yield from behind_queues([handler])
+
+
+def behind_queues(each: Iterable[logging.Handler]) -> Iterator[logging.Handler]:
+    """Yield the handlers that read the queues of others, where these know of them."""
+    for handler in each:
+        # From CPython 3.12 on, those of `dictConfig` do.
         yield from getattr(getattr(handler, "listener", None), "handlers", ())
 
 

@@ -396,3 +396,37 @@ class TestReconfiguration:
         )
         assert [e["event"] for e in collector.events] == ["a", "b"]
         assert len(collector.requests) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="dictConfig makes no listener")
+class TestListeners:
+    def test_handler_behind_a_queue(self, collector):
+        """The facade uses it and adds none; a client's events are not its own."""
+        out, err = run(
+            """
+            from htlogging import htevents
+            from htlogging.htevents import Client
+
+            logging.config.dictConfig({
+                "version": 1,
+                "handlers": {
+                    "ht": {"()": "htlogging.HtEventsHandler", "write_key": "K", "host": url},
+                    "queue": {"class": "logging.handlers.QueueHandler", "handlers": ["ht"]},
+                },
+                "loggers": {"htevents": {"handlers": ["queue"], "level": "INFO"}},
+            })
+            log = logging.getLogger("htevents")
+            (before,) = log.handlers
+            before.listener.start()
+            log.info("a", extra={"ht_user_id": "u"})
+            print(htevents.track("u", "b")[0])
+            log.info("c", extra={"ht_user_id": "u"})
+            print(Client("OTHER", send=False).track("u", "d")[0])
+            before.listener.stop()
+            print(log.handlers == [before], htevents.flush(30), htevents.stats.accepted)
+            """,
+            collector.url,
+        )
+        assert out.split() == ["True", "True", "True", "True", "3"]
+        assert sorted(event["event"] for event in collector.events) == ["a", "b", "c"]
+        assert "reach two handlers" not in err

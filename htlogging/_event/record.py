@@ -237,7 +237,8 @@ def is_event(
                 or (len(record.__dict__) == known.size and not is_ours(record))
             ):
                 return True
-        elif origin.call_of(record) is call:
+        elif record.name != LOGGER or origin.call_of(record) is call:
+            # A client's is only its handlers', also when it comes through a queue.
             return handler in call.handlers
     if is_ours(record):
         return False

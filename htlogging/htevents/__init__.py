@@ -148,7 +148,7 @@ def shutdown() -> None:
 
 
 def _nearest() -> list[HtEventsHandler]:
-    return nearest_handlers(logging.getLogger(LOGGER), logging.root)
+    return nearest_handlers(logging.getLogger(LOGGER), logging.root)[0]
 
 
 def _living() -> list[HtEventsHandler]:

@@ -103,11 +103,12 @@ def _hand_round(
     if isinstance(passed, logging.LogRecord) and passed is not record:
         filtering.follow(record, passed)
         record = passed
-    logger.callHandlers(record)
+    # First, because another thread may take it from a queue.
     if not is_attached:
         for handler in handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
+    logger.callHandlers(record)
 
 
 def _filter(

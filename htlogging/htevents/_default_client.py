@@ -151,7 +151,7 @@ class _DefaultClient(Client):
         self._fresh = self._facade.make_handler()
         return self._fresh
 
-    def _attached(self) -> list[HtEventsHandler]:
+    def _reached(self) -> tuple[list[HtEventsHandler], bool]:
         # Without the earlier client's handler, which is removed when this one begins.
         made = self._facade.handler
         before = None if made is self._fresh else made

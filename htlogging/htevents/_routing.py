@@ -8,6 +8,7 @@ from logging import INFO, Filterer, Logger, LogRecord
 from htlogging._event import filtering, make_record
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._loggers import behind_queues
 
 # A tool that replaces one of these, for all loggers, for its own class or for one logger,
 # wants to see every record.
@@ -95,16 +96,32 @@ def handles_plainly(logger: Logger) -> bool:
 
 def nearest_handlers(
     first: Logger, top: Logger, but: HtEventsHandler | None = None
-) -> list[HtEventsHandler]:
-    """Return our handlers but one that a logger's records reach first, up to the top."""
+) -> tuple[list[HtEventsHandler], bool]:
+    """
+    Return our handlers that a logger's records reach first, on the way up to the top.
+
+    Without one it is those behind a queue, if the queue's handler knows them.
+
+    Args:
+        first: The logger.
+        top: The last logger on the way.
+        but: A handler that is left out.
+
+    Returns:
+        The handlers, and whether they get the records by themselves.
+    """
+    queued: list[HtEventsHandler] = []
     logger: Logger | None = first
     while logger is not None:
         found = [h for h in logger.handlers if isinstance(h, HtEventsHandler)]
         if but in found:
             found.remove(but)
         if found:
-            return found
+            return found, True
+        if logger.handlers and not queued:
+            behind = behind_queues(logger.handlers)
+            queued = [h for h in behind if isinstance(h, HtEventsHandler)]
         if logger is top or not logger.propagate:
             break
         logger = logger.parent
-    return []
+    return queued, False

@@ -93,9 +93,9 @@ class Client:
         self._top = top
         # The handlers as last seen: a reconfiguration may remove them, and no event may
         # be lost by that. Replaced as a whole, by any thread.
-        self._handlers = self._attached() or [make_handler()]
+        self._handlers = self._reached()[0] or [make_handler()]
 
-    def _attached(self) -> list[HtEventsHandler]:
+    def _reached(self) -> tuple[list[HtEventsHandler], bool]:
         """Return the nearest of our handlers that the logger's records reach."""
         return nearest_handlers(self.logger, self._top)
 
@@ -312,7 +312,7 @@ class Client:
         return self._now()[0].host
 
     def _now(self) -> list[HtEventsHandler]:
-        self._handlers = self._attached() or self._handlers
+        self._handlers = self._reached()[0] or self._handlers
         return self._handlers
 
     def _log(self, *given: Any) -> tuple[bool, Any]:
@@ -339,12 +339,10 @@ class Client:
         return handler.enqueue(encoded), event
 
     def _log_record(self, fields: dict[str, Any]) -> tuple[bool, Any]:
-        attached = self._attached()
-        if attached:
-            self._handlers = attached
-        return _calls.log(
-            self.logger, fields, self._handlers, is_attached=bool(attached)
-        )
+        reached, is_attached = self._reached()
+        if reached:
+            self._handlers = reached
+        return _calls.log(self.logger, fields, self._handlers, is_attached=is_attached)
 
 
 Client.__doc__ = with_settings(Client.__doc__)
