@@ -110,7 +110,8 @@ class HtEventsFormatter(JsonFormatter):
         if isinstance(log_data, _Fields):  # else a subclass made another dict
             bound = log_data.bound
             log_data.update(log_data.alike)
-        return builder.build(log_data, bound, name, created)
+        # An exact dict: the encoder would convert all values in Python, in 30 us.
+        return builder.build(dict(log_data), bound, name, created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return an event as compact JSON, every value made valid."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import io
+import logging
 import sys
 import threading
 import tracemalloc
@@ -10,6 +12,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from htlogging import HtEventsFormatter
 from htlogging._event import encoder as json_encoder
 from htlogging.htevents import Client
 
@@ -83,6 +86,17 @@ class TestCalls:
         count = calls_of(lambda: log.info("Order completed", extra=extra))
         assert client.stats.accepted == 2
         assert count <= 165
+
+    def test_formatter(self):
+        """A record that is formatted is 260 function calls."""
+        log = logging.Logger("shop")  # noqa: LOG001  (not kept)
+        lines = io.StringIO()
+        log.addHandler(logging.StreamHandler(lines))
+        log.handlers[0].setFormatter(HtEventsFormatter())
+        extra = {"ht_user_id": "user", **PROPERTIES}
+        count = calls_of(lambda: log.info("Order completed", extra=extra))
+        assert len(lines.getvalue().splitlines()) == 2
+        assert count <= 300
 
 
 @pytest.mark.slow
