@@ -875,6 +875,22 @@ class TestPassedOver:
         assert last.stream.getvalue() == "shown\n"
         assert other.stream.getvalue() == "event\nnot shown\n"[6:]
 
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no QueueHandler.listener")
+    def test_last_resort_behind_a_queue(self, make, attach, monkeypatch):
+        """Where `dictConfig` has put a queue before ours, too."""
+        last = logging.StreamHandler(io.StringIO())
+        last.setLevel(logging.WARNING)
+        monkeypatch.setattr(logging, "lastResort", last)
+        before = logging.handlers.QueueHandler(queue.SimpleQueue())
+        ours = (make(), make())
+        before.listener = logging.handlers.QueueListener(before.queue, *ours)
+        attach("app", before)
+        before.listener.start()
+        logging.getLogger("app.orders").error("shown %s", 1)
+        logging.getLogger("app.orders").error("event", extra={"ht_user_id": "u"})
+        before.listener.stop()
+        assert last.stream.getvalue() == "shown 1\n"
+
 
 class TestRespected:
     """Whoever watches records sees the facade's."""

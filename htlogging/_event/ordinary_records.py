@@ -11,7 +11,7 @@ from htlogging._event.foreign_records import BARE
 from htlogging._event.record import is_ours, logger_of
 from htlogging._event.rendered_fields import seems_rendered
 from htlogging._lines import where
-from htlogging._loggers import handlers
+from htlogging._loggers import behind_queues, handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def to_last_resort(
     last = logging.lastResort
     if last is None or record.levelno < last.level:
         return
-    found = list(handlers(logger_of(record, known)))
+    found = []
+    for each in handlers(logger_of(record, known)):
+        found += list(behind_queues([each])) or [each]
     if not all(getattr(each, "makes_events", False) for each in found):
         return
     called = (each for each in found if record.levelno >= each.level)
