@@ -933,6 +933,28 @@ class TestRespected:
         assert called.count(logger) == 2
         assert [event["event"] for event in sent()] == ["a", "b"]
 
+    @pytest.mark.parametrize("name", ["htevents", "app"])
+    def test_patched_by_a_descriptor(self, make, attach, sent, monkeypatch, name):
+        """As `wrapt` does it: the method is another object each time."""
+
+        class Wrapped:
+            def __get__(self, logger, kind=None):
+                return lambda *about: before(
+                    *about if logger is None else (logger, *about)
+                )
+
+        def mark(self, record):
+            record.mark = 1
+            call_handlers(self, record)
+
+        before, call_handlers = logging.Logger.filter, logging.Logger.callHandlers
+        logger = attach(name, make())
+        monkeypatch.setattr(logging.Logger, "filter", Wrapped())
+        monkeypatch.setattr(logging.Logger, "callHandlers", mark)
+        logger.info("a", extra={"ht_user_id": "u"})
+        monkeypatch.undo()
+        assert [event["properties"] for event in sent()] == [{}]
+
     def test_logger_class(self, make, attach, sent):
         """So is a class of its own; what it does to a record is not lost."""
         seen = []

@@ -35,6 +35,9 @@ _UNUSUAL = frozenset({"extra", "taskName"})
 # events.
 _NEVER = ("htlogging", "requests", "urllib3")
 
+# The classes of loggers that filter as logging does.
+_CLASSES = (logging.Logger, logging.RootLogger)
+
 
 class NotAnEvent(HtLoggingError, TypeError):
     """What a formatter returned is no event. The text names only types."""
@@ -148,9 +151,14 @@ def _add_later(own: dict[Any, Any], now: dict[Any, Any], known: Origin) -> None:
 def _overrides_filter(known: Origin) -> bool:
     """Return whether the record's logger has a method of its own that filters."""
     logger = known.logger
-    return logger is not None and (
-        type(logger).filter is not logging.Logger.filter or "filter" in logger.__dict__
-    )
+    if logger is None:
+        return False
+    if type(logger) in _CLASSES:
+        return "filter" in logger.__dict__
+    # Not by comparing methods: those that `wrapt` has wrapped are others each time.
+    kinds = type(logger).__mro__
+    above = kinds[: kinds.index(logging.Logger)]
+    return any("filter" in each.__dict__ for each in (logger, *above))
 
 
 def _is_preceded(known: Origin) -> bool:
