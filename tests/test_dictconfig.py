@@ -335,6 +335,33 @@ class TestReconfiguration:
         got = [(r.write_key, e["event"]) for r in collector.requests for e in r.events]
         assert sorted(got) == [(f"KEY{n}", f"event {n}") for n in range(3)]
 
+    def test_many_times(self, collector):
+        """Handlers that were replaced go away, once their events are sent."""
+        out, err = run(
+            """
+            import gc, time, weakref
+            from htlogging import htevents
+
+            made = []
+            for n in range(5):
+                log = configure(write_key="KEY", host=url, logger="shop")
+                made += map(weakref.ref, log.handlers)
+                log.info("e", extra={"ht_user_id": "u"})
+                htevents.write_key, htevents.host = "KEY", url
+                htevents.default_client = None
+                htevents.track("u", "e")
+                made += map(weakref.ref, logging.getLogger("htevents").handlers)
+            end = time.monotonic() + 30
+            while sum(one() is not None for one in made) > 2:
+                assert time.monotonic() < end, [one() for one in made]
+                time.sleep(0.01)
+                gc.collect()
+            """,
+            collector.url,
+        )
+        assert (out, err) == ("", "")
+        assert len(collector.events) == 10
+
     def test_with_a_slow_server(self, collector, tmp_path):
         """It does not wait for a sender that waits for an answer; nothing is lost."""
         configured = tmp_path / "configured"

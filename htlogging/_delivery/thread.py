@@ -88,7 +88,9 @@ class SendingThread:
             pass  # not even begun, for want of memory: the last line begins anew
         # Whoever waits for this thread looks again.
         worker.outcomes.settled.notify_all()
-        if worker.ending.at is None and worker.queue.backlog():
+        if worker.ending.at is not None:
+            self._report_if_idle()
+        elif worker.queue.backlog():
             # A caller may have seen the lock still held, too.
             worker.wake()
 
@@ -211,8 +213,7 @@ class SendingThread:
     def _idle(self, sender: Sender) -> bool:
         """Wait for the first event; `False`: there was none for a while."""
         worker = self._worker
-        if not worker.queue.counts().queued:
-            worker.on_idle()
+        self._report_if_idle()
         began = clock.monotonic()
         every = worker.queue.maintain_every
         if self._listen(1, every or IDLE_SECONDS, sender):
@@ -228,6 +229,10 @@ class SendingThread:
         # From now on callers start a thread; what came before this line is seen.
         worker.wake_when = (1, locks.lock())
         return bool(worker.queue.backlog())
+
+    def _report_if_idle(self) -> None:
+        if not self._worker.queue.counts().queued:
+            self._worker.on_idle()
 
     def _listen(self, wake_at: int, seconds: float, sender: Sender) -> bool:
         """Wait for a call: this many events are there, or another change."""

@@ -65,8 +65,9 @@ class Facade:
                     # used; `setdefault` is a single step.
                     slot, fresh = self._slot, _DefaultClient(self)
                     client = slot.setdefault("client", fresh)
-                    self._module["default_client"] = client
+                    # Before it is seen: if this is cut short, the next call repeats it.
                     client.begin()
+                    self._module["default_client"] = client
                     if client is not fresh:
                         fresh.drop()
             self._report_late()
@@ -112,12 +113,13 @@ class Facade:
     def replace_handler(self, handler: HtEventsHandler | None) -> None:
         """Put a handler on the logger in place of the one that was made before."""
         logger = logging.getLogger(LOGGER)
-        before, self.handler = self.handler, handler
+        before = self.handler
+        if handler is not None:
+            logger.addHandler(handler)
         if before is not None and before is not handler:
             logger.removeHandler(before)
             pipeline_of(before).stop_when_sent()
-        if handler is not None:
-            logger.addHandler(handler)
+        self.handler = handler
 
     def _report_late(self) -> None:
         """Report settings that were changed after the client had read them."""
