@@ -54,8 +54,11 @@ def client():
         "KEY", host="http://127.0.0.1:1", upload_interval=3600, max_queue_size=30_000
     )
     client.logger.propagate = False  # to pytest's handlers
-    yield client
     (handler,) = client.logger.handlers
+    held = threading.Lock()
+    held.acquire()
+    handler._pipeline.worker.wake_when = (sys.maxsize, held)  # no thread is started
+    yield client
     handler.queue.abandon()
     client.join()
 
@@ -104,9 +107,6 @@ class TestMemory:
     def test_queued_event(self, client):
         """A queued event takes its bytes and little more, whatever encoded it."""
         (handler,) = client.logger.handlers
-        held = threading.Lock()
-        held.acquire()
-        handler._pipeline.worker.wake_when = (sys.maxsize, held)  # nobody sends
         for _ in range(500):
             client.track("user", "Order completed", PROPERTIES)
         gc.collect()

@@ -223,6 +223,23 @@ class TestJsonLoggerOptions:
         formatter = HtEventsFormatter(reserved_attrs=[*RESERVED_ATTRS, "request"])
         assert formatted(formatter=formatter, request=1, n=2)["properties"] == {"n": 2}
 
+    def test_fewer_reserved_attrs(self):
+        """A record's attribute that is not reserved is a property."""
+        formatter = HtEventsFormatter(reserved_attrs=["msg", "created"])
+        properties = formatted(formatter=formatter, n=2)["properties"]
+        assert properties.items() >= {"lineno": 0, "n": 2}.items()
+
+    def test_add_fields(self):
+        """A subclass's `add_fields` is given the record's attributes and its extras."""
+
+        class Levelled(HtEventsFormatter):
+            def add_fields(self, log_data, record, message_dict):
+                super().add_fields(log_data, record, message_dict)
+                log_data["names"] = [n for n in ("levelname", "n") if n in vars(record)]
+
+        properties = formatted(formatter=Levelled(), n=2)["properties"]
+        assert properties == {"n": 2, "names": ["levelname", "n"]}
+
     def test_prefix(self):
         """A prefix stands before the JSON."""
         text = HtEventsFormatter(prefix="EVENT ").format(record())
