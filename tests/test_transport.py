@@ -577,9 +577,12 @@ class TestProxies:
             post(transport)
         assert settings.proxies == {"https": "http://p:1"}
 
-    @pytest.mark.parametrize("exempt", ["127.0.0.1", ".example,127.0.0.0/8", "*"])
+    @pytest.mark.parametrize(
+        "exempt", ["127.0.0.1", ".example,127.0.0.0/8", "*", "example, 127.0.0.1:PORT"]
+    )
     def test_no_proxy(self, server, exempt):
         """`no_proxy` among the proxies exempts its hosts from all of them."""
+        exempt = exempt.replace("PORT", server.url.rpartition(":")[2])
         proxies = {"http": "http://127.0.0.1:1", "no_proxy": exempt}
         with contextlib.closing(make(server.url, proxies=proxies)) as transport:
             assert post(transport).status == 200

@@ -71,9 +71,13 @@ def _given(url: str, proxies: Mapping[str, str] | None) -> dict[str, str]:
     # A copy, because requests adds the environment's proxies to it.
     given = dict(proxies or {})
     exempt = given.get("no_proxy")
-    # requests itself exempts a host from the environment's proxies alone.
-    if exempt and should_bypass_proxies(url, exempt):
-        return {"no_proxy": exempt}
+    # requests itself exempts a host from the environment's proxies alone, and knows no
+    # address with a port.
+    if exempt and (
+        should_bypass_proxies(url, exempt)
+        or urlsplit(url).netloc in exempt.replace(" ", "").split(",")
+    ):
+        return {"no_proxy": "*"}
     return given
 
 
