@@ -538,8 +538,7 @@ class TestStateFile:
             b'{"version":1,"lines":1,"sha256":7,"delivered":0,"invalid":0,"refused":0}',
             b'{"version":1,"lines":1,"sha256":"","delivered":"x","invalid":0,"refused":0}',
             b'{"version":1,"lines":1,"sha256":"","delivered":1,"invalid":1,"refused":0}',
-            b'{"version":1,"lines":1,"sha256":"","delivered":1,"invalid":0,"refused":0,'
-            b'"x":0}',
+            b'{"version":1,"lines":1,"sha256":"","delivered":1,"invalid":0,"refused":0,"x":0}',
         ],
     )
     def test_malformed(self, file, collector, tmp_path, text):
