@@ -114,6 +114,16 @@ class TestCheck:
         assert "link of another user" in refused
 
     @needs_root
+    def test_below_somebody_elses_link(self, tmp_path):
+        """So is one of a folder, however far above."""
+        (tmp_path / "data" / "more").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        location.check_link(str(tmp_path / "link" / "more" / "spool"))
+        os.chown(tmp_path / "link", NOBODY, NOBODY, follow_symlinks=False)
+        refused = refuse(tmp_path / "link" / "more" / "spool", location.check_link)
+        assert "below one" in refused
+
+    @needs_root
     def test_folder_that_cannot_be_looked_into(self, tmp_path):
         """What cannot be looked at is refused, as no crash."""
         script = """
@@ -135,7 +145,7 @@ class TestCheck:
             check=True,
             timeout=60,
         )
-        assert ended.stdout == "spool cannot be used: Permission denied\n"
+        assert ended.stdout == "Permission denied\n"
 
 
 class TestMake:

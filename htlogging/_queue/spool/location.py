@@ -52,15 +52,19 @@ def _check_shared(folder: str) -> None:
 
 def check_link(path: str) -> None:
     """
-    Refuse a link of another user, who could change where it leads.
+    Refuse a link of another user, who could change where it leads: the file's, or a folder's.
 
     Raises:
-        InvalidSetting: It is one.
+        InvalidSetting: One is such a link.
     """
-    with suppress(OSError):
-        found = os.lstat(path)
-        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
-            raise InvalidSetting("spool is a link of another user; choose another path")
+    while path != os.path.dirname(path):
+        with suppress(OSError):
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
+                raise InvalidSetting(
+                    "spool is a link of another user, or below one; choose another path"
+                )
+        path = os.path.dirname(path)
 
 
 def make_folder(path: str) -> None:
@@ -98,7 +102,7 @@ def check_owner(path: str) -> None:
         except FileNotFoundError:
             continue
         except OSError as exc:
-            raise InvalidSetting(f"spool cannot be used: {exc.strerror}") from None
+            raise InvalidSetting(exc.strerror) from None
         if not stat.S_ISREG(found.st_mode):
             raise InvalidSetting(
                 f"spool{suffix} must be a file, or a path that does not exist yet"
