@@ -286,12 +286,12 @@ class TestPut:
         """An event of a signal handler within `put` has the earlier number."""
         insert, claimed = statements.insert, []
 
-        def interrupted(connection, number, body):
+        def interrupted(connection, number, body, at):
             if body == b"outer":
                 monkeypatch.setattr(statements, "insert", insert)
                 assert queue.put(b"inner")
                 claimed.append(queue.claim(*ALL).events)
-            insert(connection, number, body)
+            insert(connection, number, body, at)
 
         monkeypatch.setattr(statements, "insert", interrupted)
         queue.put(b"outer")
@@ -743,6 +743,29 @@ class TestBounds:
         assert queue.ack(batch)
         assert sum(map(len, drain(queue))) == 19
         assert caplog.text.count("the system's clock was set by +86400 s") == 1
+
+    @pytest.mark.parametrize("in_a_process_of_its_own", [False, True])
+    def test_clock_that_is_behind(
+        self, make, evicted, monkeypatch, path, in_a_process_of_its_own
+    ):
+        """What is logged while the clock is behind is not too old when it is right again."""
+        make(spool_max_age=100).put(b"first")
+        make(spool_max_age=100).maintain(at_once=True)
+        if in_a_process_of_its_own:
+            registry.shared(path).reopen()
+            registry._files.clear()
+        wall = time.time
+        monkeypatch.setattr("time.time", lambda: wall() - 86_400)
+        queue = make(spool_max_age=100)
+        for n in range(20):
+            queue.put(b"%d" % n)
+        refused = queue.claim_new(b"refused")
+        assert queue.bury(refused, REFUSED)
+        monkeypatch.setattr("time.time", wall)
+        queue.maintain(at_once=True)
+        assert not evicted
+        assert {b"%d" % n for n in range(20)} <= {e for b in drain(queue) for e in b}
+        assert rows(path, "SELECT body FROM dead") == [b"refused"]
 
     def test_reader_in_the_way(self, make, path, evicted):
         """SQLite's log counts, which a reader of another process makes grow."""

@@ -48,6 +48,35 @@ class TestClock:
         assert clock.now() == times.wall
         assert clock.jump == 0
 
+    @pytest.mark.parametrize(("jump", "later"), [(DAY, DAY), (-DAY, 0)])
+    def test_time_for_what_is_written(self, times, clock, jump, later):
+        """The later one of the two, so that nothing is ever older than it is."""
+        right = times.wall
+        times.wall += jump
+        assert clock.time() == right + later
+        times.pass_by(5)
+        assert clock.time() == right + later + 5
+
+    def test_seen_before_it_is_used(self, times):
+        """What the file says of this boot is believed from the beginning."""
+        right = times.wall
+        times.wall = 0.0
+        clock = Clock(lambda: times.wall, lambda: times.steady, "boot")
+        clock.see((b"boot", right - times.steady))
+        assert clock.time() == right
+        clock.see((b"another", 0.0))
+        clock.see(None)
+        assert clock.time() == right
+
+    def test_differs(self, times, clock):
+        """The file is written when it says something else, and only then."""
+        assert clock.differs(None)
+        assert clock.differs((b"another", clock.note[1]))
+        assert not clock.differs((b"boot", clock.note[1]))
+        times.wall += 2
+        clock.now()
+        assert clock.differs((b"boot", clock.note[1] - 2))
+
     def test_waited_out(self, times, clock):
         """A time that stands for an hour is the right one."""
         times.wall += DAY

@@ -23,7 +23,8 @@ class Clock:
 
     Within a boot of the machine the two go side by side. The moment at which the boot
     began, by the system's clock, is noted in the file; when it is another one, the
-    clock was set. A new boot has nothing to compare with, and is believed.
+    clock was set. A new boot has nothing to compare with, and is believed. Each operation on
+    an attribute is atomic, and any thread may look.
 
     Args:
         wall: Seconds since 1970.
@@ -54,9 +55,7 @@ class Clock:
         Args:
             noted: What the file says, if it does: the boot, and when that began.
         """
-        if noted is not None and noted[0] == self._boot.encode():
-            # From the first process of this boot that looked.
-            self.note = self._boot, noted[1]
+        self.see(noted)
         started = self._started()
         self.jump = started - self.note[1]
         if abs(self.jump) > TOLERANCE and not self._has_stood(started):
@@ -65,6 +64,25 @@ class Clock:
         self._standing = None
         self.note = self._boot, started
         return self._wall()
+
+    def see(self, noted: tuple[bytes, float] | None) -> None:
+        """Believe what the file says of this boot: it is from the first process that looked."""
+        if noted is not None and noted[0] == self._boot.encode():
+            self.note = self._boot, noted[1]
+
+    def differs(self, noted: tuple[bytes, float] | None) -> bool:
+        """Return whether `note` says something else than the file, by a second or more."""
+        boot, started = self.note
+        same = noted is not None and noted[0] == boot.encode()
+        return not same or noted is None or abs(noted[1] - started) >= 1
+
+    def time(self) -> float:
+        """
+        Return the time for what is written: the believed one, or the clock's if that is later.
+
+        Whichever turns out to be right, nothing seems older than it is.
+        """
+        return max(self._wall(), self.note[1] + self._steady())
 
     def _has_stood(self, started: float) -> bool:
         now = self._steady()

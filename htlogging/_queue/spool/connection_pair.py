@@ -165,16 +165,18 @@ class ConnectionPair:
                     if pair is not None:
                         return work(pair[1], *args, **options)
 
-    def insert(self, event: int, body: bytes) -> None:
+    def insert(self, event: int, body: bytes, at: float | None = None) -> None:
         """
         Write an event, with `writing` held; it is on disk when this returns.
+
+        Args: as `statements.insert`.
 
         Raises:
             sqlite3.IntegrityError: The id is taken.
             SpoolUnavailable: It cannot be written.
         """
         try:
-            statements.insert(self._to_write(nested=True), event, body)
+            statements.insert(self._to_write(nested=True), event, body, at)
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as exc:

@@ -16,7 +16,8 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 
-from htlogging._queue.spool import location, statements
+from htlogging._queue.spool import location, pragmas, statements
+from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.connection_pair import ConnectionPair
 from htlogging._queue.spool.lockfile import FIRST_OWNER
 from htlogging._queue.spool.schema import MAX_OWNER, SpoolUnavailable, Translated
@@ -60,6 +61,23 @@ class SpoolFile(ConnectionPair):
         self._users: weakref.WeakKeyDictionary[object, Hashable] = (
             weakref.WeakKeyDictionary()
         )
+        self.clock: Clock | None = None  # where a queue counts age
+
+    def watch_clock(self) -> Clock:
+        """Have what is written carry a time that age can be counted from."""
+        if self.clock is None:
+            self.clock = Clock()
+        return self.clock
+
+    def time(self) -> float | None:
+        """Return the time for what is written; `None`: the system's will do."""
+        return None if self.clock is None else self.clock.time()
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        super()._set_up(connection)
+        if self.clock is not None:
+            # Before an event is written: this process may have begun with a wrong clock.
+            self.clock.see(statements.clock(connection))
 
     def register(self, user: object, destination: Hashable) -> None:
         """
@@ -227,7 +245,7 @@ class SpoolFile(ConnectionPair):
 
     def used_bytes(self) -> int:
         """Return the bytes that its files take, those of free pages aside."""
-        used: int = self.read(statements.used_bytes)
+        used: int = self.read(pragmas.used_bytes)
         return used + self.log_bytes()
 
     def log_bytes(self) -> int:
@@ -241,7 +259,7 @@ class SpoolFile(ConnectionPair):
         Args:
             rounds: How often to give back a megabyte, with a pause for callers between.
         """
-        while rounds and self.write(statements.give_back, _SOME_PAGES):
+        while rounds and self.write(pragmas.give_back, _SOME_PAGES):
             rounds -= 1
         self.checkpoint()
 
@@ -255,11 +273,11 @@ class SpoolFile(ConnectionPair):
         # If not, there is no harm: events can be written all the same.
         with suppress(SpoolUnavailable):
             # Here callers write meanwhile.
-            self.read(statements.copy_log)
+            self.read(pragmas.copy_log)
             # Not within the other: a signal handler may read while its thread writes.
             # Callers wait while what they wrote meanwhile is copied, and for the file's
             # sync: 3 ms here. The log begins anew only when all of it was copied.
-            self.write(statements.copy_log)
+            self.write(pragmas.copy_log)
 
     def empty_log(self) -> None:
         """Copy the log and cut it to nothing, unless another process reads."""
@@ -275,4 +293,4 @@ class SpoolFile(ConnectionPair):
 
 
 def _empty_log(connection: sqlite3.Connection) -> None:
-    statements.copy_log(connection, "TRUNCATE")
+    pragmas.copy_log(connection, "TRUNCATE")

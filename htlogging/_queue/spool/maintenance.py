@@ -78,7 +78,7 @@ class Maintenance:
         self._max_bytes, self._max_age = max_bytes, max_age
         self._step = min(self._max_bytes // SHARE, 2**20)
         self._grown = 0  # bytes since the last look at the size; a hint
-        self.clock = Clock()
+        self._clock = None if max_age is None else file.watch_clock()
         self.no_reads = Outage()
         self.no_writes = Outage()
         self.lines: dict[str, str] = {}  # by kind, not yet told
@@ -128,7 +128,7 @@ class Maintenance:
             if failure is None:
                 self._file.change(statements.delete, ids)
             else:
-                self._file.change(statements.bury, ids, failure)
+                self._file.change(statements.bury, ids, failure, self._file.time())
             with suppress(IndexError, ValueError):
                 self._gone.remove(first)
 
@@ -228,44 +228,49 @@ class Maintenance:
             self._ledger.evict(found.ids, found.events, TOO_LARGE)
         return True
 
-    def _expire(self, max_age: float) -> None:
-        now = self.clock.now(self._file.read(statements.clock))
+    def _expire(self, max_age: float, clock: Clock) -> None:
+        noted = self._file.read(statements.clock)
+        now = clock.now(noted)
         if now is None:
             self.lines["clock"] = (
-                f"the system's clock was set by {self.clock.jump:+.0f} s: no event is "
+                f"the system's clock was set by {clock.jump:+.0f} s: no event is "
                 "too old until it has been set back, or has stood for an hour"
             )
             return
-        self._file.write(statements.set_clock, *self.clock.note)
+        if clock.differs(noted):
+            self._file.write(statements.set_clock, *clock.note)
         for owner in self._ledger.owners():
-            while self._expire_some(owner, now - max_age):
+            while self._expire_some(owner, now, max_age):
                 pass
         while self._file.write(statements.drop_dead, _SOME, now - max_age):
             pass
 
-    def _expire_some(self, owner: Owner, before: float) -> bool:
+    def _expire_some(self, owner: Owner, now: float, max_age: float) -> bool:
         with self._taking:
             found = self._file.read(
-                statements.page, *owner.ids(), max_bytes=self._step, before=before
+                statements.page,
+                *owner.ids(),
+                max_bytes=self._step,
+                before=now - max_age,
             )
             if not found.ids:
                 return False
             why = DeliveryError(None, "spool", TOO_OLD, 0)
             # It stays as a dead letter for a while, in case the clock was wrong.
             self._note_settled(found.ids)
-            self._file.change(statements.bury, found.ids, why)
+            self._file.change(statements.bury, found.ids, why, now)
             self._ledger.evict(found.ids, found.events, TOO_OLD)
         return True
 
     def is_overdue(self, batch: Batch) -> bool:
         """Return whether all events of a claimed batch are too old by now."""
-        if self._max_age is None:
+        if self._max_age is None or self._clock is None:
             return False
         try:
             at = self._file.read(statements.written_at, batch.ids[-1])
-            now = self.clock.now()
         except SpoolUnavailable:
             return False
+        now = self._clock.now()
         return now is not None and at < now - self._max_age
 
     def run(self, *, adopt: bool) -> None:
@@ -327,8 +332,8 @@ class Maintenance:
     def _work(self) -> None:
         self._repair.write_rescued()
         self._remove_gone()
-        if self._max_age is not None:
-            self._expire(self._max_age)
+        if self._max_age is not None and self._clock is not None:
+            self._expire(self._max_age, self._clock)
         self._shrink(math.inf)
         idle = not self._ledger.waiting()
         self._file.tidy(_IDLE_ROUNDS if idle else _BUSY_ROUNDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from htlogging._queue.spool import salvage, statements
+from htlogging._queue.spool import pragmas, salvage, statements
 from htlogging._queue.spool.rows import row_for
 from htlogging._queue.spool.schema import SpoolUnavailable
 
@@ -136,7 +136,7 @@ class Repair:
         """Look for damage; whoever used the file may have died with the disk."""
         if not self._was_checked:
             if self._file.read(statements.next_owner, 0) is not None and (
-                complaint := self._file.read(statements.complaints)
+                complaint := self._file.read(pragmas.complaints)
             ):
                 raise SpoolUnavailable(complaint, damaged=True)
             self._was_checked = True

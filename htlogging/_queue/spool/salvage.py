@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack, closing, suppress
 from typing import NamedTuple
 
-from htlogging._queue.spool import connections, location, schema, statements
+from htlogging._queue.spool import connections, location, pragmas, schema, statements
 from htlogging._queue.spool.rows import Letter, Row
 from htlogging.exceptions import InvalidSetting
 
@@ -71,7 +71,7 @@ def salvage(path: str, readers: Sequence[sqlite3.Connection]) -> Found:
                 events.write(writer, reader)
                 letters.write(writer, reader)
         writer.execute("COMMIT")
-        statements.copy_log(writer, "TRUNCATE")
+        pragmas.copy_log(writer, "TRUNCATE")
     kept = keep(path)
     os.rename(new, path)
     remove(new)

@@ -35,14 +35,17 @@ _PAGE_ROWS = 200
 _COLUMNS = {"events": ", ".join(Row._fields), "dead": ", ".join(Letter._fields)}
 
 
-def insert(connection: sqlite3.Connection, event: int, body: bytes) -> None:
+def insert(
+    connection: sqlite3.Connection, event: int, body: bytes, at: float | None = None
+) -> None:
     """
-    Write an event; it is on disk when this returns.
+    Write an event, as of a time (`None`: now); it is on disk when this returns.
 
     Raises:
         sqlite3.IntegrityError: The id is taken; nothing was written.
     """
-    values = (event, time.time(), checksum_of(event, body), body)
+    now = time.time() if at is None else at
+    values = (event, now, checksum_of(event, body), body)
     connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", values)
 
 
@@ -123,21 +126,25 @@ def delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
 
 
 def bury(
-    connection: sqlite3.Connection, ids: Sequence[int], failure: DeliveryError
+    connection: sqlite3.Connection,
+    ids: Sequence[int],
+    failure: DeliveryError,
+    at: float | None = None,
 ) -> None:
-    """Make dead letters of events."""
+    """Make dead letters of events, as of a time; `None`: now."""
     query = (
         "INSERT INTO dead (at, failed_at, status, code, message, tries, event, crc,"
         " body) SELECT at, ?, ?, ?, ?, ?, id, crc, body FROM events"
         " WHERE id BETWEEN ? AND ? ORDER BY id"
     )
-    why = _why(failure)
+    why = _why(failure, at)
     connection.executemany(query, [(*why, *run) for run in runs(ids)])
     delete(connection, ids)
 
 
-def _why(failure: DeliveryError) -> tuple[Any, ...]:
-    return time.time(), failure.status, failure.code, failure.message, failure.tries
+def _why(failure: DeliveryError, at: float | None = None) -> tuple[Any, ...]:
+    now = time.time() if at is None else at
+    return now, failure.status, failure.code, failure.message, failure.tries
 
 
 def set_aside(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
@@ -164,36 +171,6 @@ def drop_dead(
         if gone := connection.execute(query, (before, count)).rowcount:
             return gone
     return 0
-
-
-def used_bytes(connection: sqlite3.Connection) -> int:
-    """Return the bytes of the pages in use, not all full."""
-    ((used,),) = connection.execute(
-        "SELECT (page_count - freelist_count) * page_size"
-        " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-    )
-    return int(used)
-
-
-def give_back(connection: sqlite3.Connection, pages: int) -> bool:
-    """Give free pages back to the system; return whether there were any."""
-    if not connection.execute("PRAGMA freelist_count").fetchone()[0]:
-        return False
-    # Not `execute`: it would stop after the first page, which SQLite returns as a row
-    # without columns.
-    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
-    return True
-
-
-def copy_log(connection: sqlite3.Connection, how: str = "PASSIVE") -> bool:
-    """Copy the log into the file; return whether that was possible."""
-    return not connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0]
-
-
-def complaints(connection: sqlite3.Connection) -> str:
-    """Return what SQLite finds wrong with the file's structure; empty: nothing."""
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    return "" if found == b"ok" else "its structure is damaged"
 
 
 def clock(connection: sqlite3.Connection) -> tuple[bytes, float] | None:

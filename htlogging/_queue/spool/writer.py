@@ -84,7 +84,7 @@ class Writer:
             # the order of commits, and a reader misses none.
             seq = owner.last + 1
             try:
-                self._file.insert(id_of(owner.number, seq), event)
+                self._file.insert(id_of(owner.number, seq), event, self._file.time())
             except sqlite3.IntegrityError as exc:
                 last = self._file.write(statements.last_of, owner.number)
                 owner.last = max(owner.last, last)
