@@ -134,6 +134,7 @@ class TestCollect:
             assert out.startswith("0 events taken in")
             assert (err, status) == ("", 0)
 
+    @pytest.mark.once
     def test_json(self):
         """With --json stdout has events alone, one a line, as they were sent."""
         with collecting("--json") as process:
@@ -158,6 +159,7 @@ class TestCollect:
                 "3 events taken in, 1 with problems; 1 request refused\n"
             )
 
+    @pytest.mark.once
     def test_single_event_as_json(self):
         """An event of its own endpoint is printed with its type, without the key."""
         with collecting("--json") as process:
@@ -166,6 +168,7 @@ class TestCollect:
             requests.post(f"{url}/v1/identify", json=body, timeout=HANG)
             assert json.loads(process.line()) == {"type": "identify", "userId": "u"}
 
+    @pytest.mark.once
     def test_write_key(self):
         """Another key is refused, and no key is ever printed."""
         with collecting("--write-key", "SECRET") as process:
@@ -180,6 +183,7 @@ class TestCollect:
             assert "SECRET" not in first + out
 
     @pytest.mark.parametrize("arguments", [(), ("--json",)])
+    @pytest.mark.once
     def test_terminal_escapes(self, arguments):
         """No control character of an event reaches the output, wherever it was."""
         nasty = "\x1b[2J\x07\x9b31m\r\n\u202ex"
@@ -192,6 +196,7 @@ class TestCollect:
         assert status == 0
         assert not [c for c in out + err if c != "\n" and not c.isprintable()]
 
+    @pytest.mark.once
     def test_ascii_output(self):
         """A name that the output's encoding lacks is escaped."""
         with collecting(PYTHONIOENCODING="ascii") as process:
@@ -208,6 +213,7 @@ class TestCollect:
         assert ended.err.startswith(f"cannot listen on port {port}: ")
         assert ended.err.count("\n") == 1
 
+    @pytest.mark.once
     def test_reader_that_goes(self):
         """When nobody reads its output any more, it ends by itself, and well."""
         with collecting() as process:
@@ -219,6 +225,7 @@ class TestCollect:
             assert process.popen.stderr.read() == b""
 
     @pytest.mark.parametrize("arguments", [(), ("--json",)])
+    @pytest.mark.once
     def test_deep_nesting(self, arguments, tmp_path):
         """An event at the edge of what can be parsed is answered, and shown somehow."""
         path = tmp_path / "out"
@@ -246,6 +253,7 @@ class TestCollect:
         raise TimeoutError
 
 
+@pytest.mark.once
 class TestPage:
     def test_has_all_requests(self):
         """The page of `collect` has the requests that came, not the last one alone."""
@@ -283,6 +291,7 @@ class TestArguments:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.once
 class TestTerminal:
     def read(self, **environ):
         """Return what a terminal of 60 columns is sent about a long event."""

@@ -227,6 +227,7 @@ class TestRealEvents:
         assert stats["rejected"] == len(refused)
         assert stats["delivered"] == stats["accepted"] == len(calls) - len(refused)
 
+    @pytest.mark.once
     def test_through_plain_logging(self, collector, name):
         """The same through `extra=`; the others go to `handleError`."""
         calls = calls_of(name)

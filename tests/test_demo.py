@@ -19,6 +19,9 @@ from htlogging._cli import demo_app
 from htlogging._cli.main import main
 from htlogging.collector import Collector
 
+# .ci/check runs the demo itself on each Python.
+pytestmark = pytest.mark.once
+
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 
 # One that tells its process id, and ends only when it is made to.

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from script_runner import on_terminal, python
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDERS = EXAMPLES / "data" / "shop-orders.ndjson"
 LIMIT = 32_768  # bytes of an event

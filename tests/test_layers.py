@@ -88,6 +88,7 @@ def unit_of(module):
     return module.partition(".")[0]
 
 
+@pytest.mark.once
 class TestLayers:
     def test_every_module_has_its_place(self):
         """A new module is placed in the table."""

@@ -148,6 +148,7 @@ class TestCode:
         assert sorted(marked) == sorted(PYTHON)
 
     @pytest.mark.parametrize("block", that("sends"), ids=repr)
+    @pytest.mark.once
     def test_sends(self, block, collector, tmp_path):
         """The events that the page promises arrive, in order, each once."""
         assert run_block(block, collector, tmp_path) == ""
@@ -157,6 +158,7 @@ class TestCode:
         assert {r.write_key for r in collector.requests} == {"WRITE_KEY"}
 
     @pytest.mark.parametrize("block", that("prints"), ids=repr)
+    @pytest.mark.once
     def test_prints(self, block, collector, tmp_path):
         """What the page shows after the code is what it prints; nothing else is sent."""
         printed = run_block(block, collector, tmp_path)
@@ -166,6 +168,7 @@ class TestCode:
         assert collector.requests == []
 
     @pytest.mark.parametrize("block", that("pytest"), ids=repr)
+    @pytest.mark.once
     def test_tests(self, block, tmp_path):
         """Tests on the page pass, all of them."""
         path = tmp_path / "test_block.py"
@@ -183,6 +186,7 @@ class TestCode:
         for line in block.code.splitlines():
             assert line.strip() in ("", "...", *lines)
 
+    @pytest.mark.once
     def test_three_ways_send_one_event(self, collector, tmp_path):
         """The three ways of the quickstart send the event that it shows."""
         for block in [b for b in that("sends") if b.page == "quickstart"][:3]:
@@ -192,6 +196,7 @@ class TestCode:
         assert shown.keys() == collector.events[0].keys()
         assert shown["context"]["library"]["version"] == __version__
 
+    @pytest.mark.once
     def test_formatter_of_the_shop(self, collector, tmp_path):
         """The subclass on the page changes what the handler sends."""
         (block,) = (b for b in that("sends") if "process_log_record" in b.code)
@@ -201,6 +206,7 @@ class TestCode:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals and file locks are POSIX")
+@pytest.mark.once
 class TestLosses:
     """What the page says is lost; tests/test_lives.py has what arrives."""
 
@@ -330,6 +336,7 @@ class TestCommands:
         found = re.findall(rf"(?m)^python3 -m venv .* -m {ending}( -n auto)?$", README)
         assert len(found) == 1
 
+    @pytest.mark.once
     def test_collect(self, tmp_path):
         """The page names the options of `collect` and `run`, all of them and no others."""
         commands = ("collect", "run")
@@ -405,6 +412,7 @@ class TestSettings:
         }
 
 
+@pytest.mark.once
 class TestSymptoms:
     SCRIPT = """
 import logging, sys

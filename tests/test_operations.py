@@ -113,6 +113,7 @@ class TestPage:
         }
 
 
+@pytest.mark.once
 class TestApplication:
     def test_serves(self, collector, monkeypatch):
         """It makes an event, and shows its figures and its health."""

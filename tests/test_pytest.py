@@ -149,6 +149,7 @@ class TestNothingLeaves:
         assert proxy.seen == []
 
     @pytest.mark.parametrize("options", [(), ("-n", "1")])
+    @pytest.mark.once
     def test_logs(self, project, options):
         """A worker of pytest-xdist logs what a single process logs."""
         if options:
@@ -164,6 +165,7 @@ class TestNothingLeaves:
             *options,
         )
 
+    @pytest.mark.once
     def test_in_processes_that_a_test_starts(self, project, proxy):
         """Nor do events leave from another process, or a forked one."""
         project(
@@ -190,6 +192,7 @@ class TestNothingLeaves:
         )
         assert proxy.seen == []
 
+    @pytest.mark.once
     def test_at_exit(self, project, proxy):
         """What the application logs when pytest has ended stays here, too."""
         project(
@@ -280,6 +283,7 @@ class TestNothingLeaves:
         assert proxy.seen[0].startswith(b"CONNECT us-east-1.hightouch-events.com")
 
 
+@pytest.mark.once
 class TestEvents:
     def test_no_key(self, project):
         """No write key is needed, by no way in; nor does a key-less client stay."""
@@ -478,6 +482,7 @@ class TestStrict:
         assert "7 passed" in project(self.TEST)
 
 
+@pytest.mark.once
 class TestMarker:
     def test_misspelt(self, project):
         """What it does not take is an error: it would have no effect."""

@@ -379,6 +379,7 @@ class TestRelay:
         assert store.xinfo_consumers("htevents", GROUP) == []
         assert "500 events delivered" in said
 
+    @pytest.mark.once
     def test_bad_event(self, client, url, store, collector):
         """A bad event is bisected out to the dead letters; the others arrive."""
         sent = [client.track("u", "Order completed", {"n": n})[1] for n in range(50)]
@@ -396,6 +397,7 @@ class TestRelay:
         assert letter[b"message"]
         assert float(letter[b"at"]) > 0
 
+    @pytest.mark.once
     def test_retries(self, client, url, collector):
         """A receiver that fails is waited for; `sentAt` is that of the try."""
         collector.script(503, 429, Reply(drop="before"))
@@ -406,6 +408,7 @@ class TestRelay:
         sent = [r.sent_at for r in collector.requests if r.sent_at]
         assert len(set(sent)) == len(sent) > 1
 
+    @pytest.mark.once
     def test_takes_over(self, client, url, store, collector):
         """A relay that is killed has its entries sent by another, which was alive."""
         hold = threading.Event()
@@ -421,6 +424,7 @@ class TestRelay:
                 until(lambda: store.xlen("htevents") == 0)
         assert len(set(ids(collector))) == 1
 
+    @pytest.mark.once
     def test_slow_one_keeps_its_claim(self, client, url, store, collector):
         """A relay that is slow, but alive, is not robbed."""
         hold = threading.Event()
@@ -452,6 +456,7 @@ class TestRelay:
         with Relay(url, collector, "--take-over", "3600"):
             assert collector.wait_for(1, HANG)
 
+    @pytest.mark.once
     def test_redis_restarts(self, own_server, collector):
         """Redis is killed and comes back: the relay goes on, nothing is lost."""
         client = Client(None, host=own_server.url)
@@ -465,6 +470,7 @@ class TestRelay:
             until(lambda: len({*ids(collector)}) == 3)
         client.shutdown()
 
+    @pytest.mark.once
     def test_stream_is_deleted(self, client, url, store, collector):
         """A stream that somebody deletes is made again."""
         with Relay(url, collector):
@@ -474,6 +480,7 @@ class TestRelay:
             client.track("user123", "After")
             assert collector.wait_for(2, HANG)
 
+    @pytest.mark.once
     def test_foreign_entry(self, client, url, store, collector):
         """An entry that is none of ours is set aside, and stops no other."""
         store.xadd("htevents", {"hello": "world"})
@@ -485,6 +492,7 @@ class TestRelay:
         ((_, letter),) = store.xrange("htevents:dead")
         assert b"no field" in letter[b"message"]
 
+    @pytest.mark.once
     def test_health(self, client, url, collector):
         """Health and figures are had over HTTP."""
         with Relay(url, collector, "--listen", "127.0.0.1:0") as relay:

@@ -18,6 +18,7 @@ def run(*command, **environ):
     return script_runner.command("run", *command, **environ)
 
 
+@pytest.mark.once
 class TestRun:
     def test_shows_events(self):
         """The command's events are shown on stderr, whatever the environment says."""

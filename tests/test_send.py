@@ -335,6 +335,7 @@ class TestSend:
         assert (process.returncode, out) == (130, b"")
         assert err == b"0 events sent; --resume goes on from there\ninterrupted\n"
 
+    @pytest.mark.once
     def test_progress(self, file, collector):
         """On a terminal there is a bar, taken away at the end."""
         write(file, *(line(properties={"n": n}) for n in range(5_000)))
@@ -363,6 +364,7 @@ class TestMemory:
 
 
 class TestResume:
+    @pytest.mark.once
     def test_killed_half_way(self, collector, tmp_path):
         """Killed and resumed, each event arrives once."""
         lines = [line(properties={"n": n % 999}) for n in range(6_000)]

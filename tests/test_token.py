@@ -182,6 +182,7 @@ class TestTokens:
         with pytest.raises(ValueError, match="not an RSA key"):
             Tokens(key)
 
+    @pytest.mark.once
     def test_from_the_command_line(self, tmp_path):
         """`collect --oauth-key` gives out tokens that live as long as is said."""
         path = tmp_path / "key.pem"
