@@ -135,18 +135,18 @@ class HtEventsHandler(QueueHandler):
             known = None
         if not is_event(record, known, self):
             report = None if self._has_warned else self._pipeline.report
-            if ordinary_records.handle(record, known, self, report):
-                self._has_warned = True
+            self._has_warned |= ordinary_records.handle(record, known, self, report)
             return False
         if known is None:
             known = known_of(record)
-        # It may come again, for example when a logger above has this handler too.
+        # It may come again: a logger above may have this handler, too.
         if not known.taken:
             known.taken = (self,)
         elif self in known.taken:
             return True
         else:
             known.taken += (self,)
+            self._pipeline.meet(known.taken, record.name)
         if not self.filters and type(self).filter is _FILTER:
             self.emit(record)
             return True

@@ -130,10 +130,34 @@ def unhandled(where: str, loggers: list[str], hosts: str) -> None:
     say(line + " (events go to %s)", where, cure, hosts)
 
 
+def no_event(why: str, where: str, hosts: str) -> None:
+    """Report a record that looks like an event and is not one."""
+    say("a record is no event: %s; logged by %s, for %s", why, where, hosts)
+
+
+def below_level(where: str, logger: str, above: str, level: str, hosts: str) -> None:
+    """
+    Report an event that its logger drops because of a level.
+
+    Args:
+        where: Its logger, file and line.
+        logger: Its logger.
+        above: The logger whose level holds.
+        level: This level.
+        hosts: Where events go.
+    """
+    say(
+        "the event of %s is dropped: the level %s of the logger %r holds; set the level "
+        "of %r to INFO (events go to %s)",
+        *(where, level, above, logger, hosts),
+    )
+
+
 # Hosts that a line was written about; two threads may write it twice. A forked child
 # inherits it, so that there is one line for all children.
 _unencrypted: set[str] = set()
 _held_back: set[str] = set()
+_twice: dict[str, object] = {}
 
 
 def unencrypted(host: str) -> None:
@@ -149,6 +173,18 @@ def held_back(host: str, variable: str) -> None:
         _held_back.add(host)
         line = "events for %s are held back: a test started this process (%s is set)"
         say(line, host, variable)
+
+
+def sent_twice(logger: str, host: str) -> None:
+    """Report, once for a host, that a logger's records reach two handlers for it."""
+    first = object()
+    if _twice.setdefault(host, first) is first:  # senders and callers find it
+        say(
+            "records of the logger %r reach two handlers that send to %s: each is sent "
+            "twice; remove one, or set propagate to False",
+            logger,
+            host,
+        )
 
 
 def doubtful(host: str) -> None:

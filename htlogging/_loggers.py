@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
-from logging.handlers import QueueHandler
+from logging.handlers import QueueHandler, QueueListener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 # The logger of the facade. Other names may be alike on purpose: `order` and `orders`.
 NAME = "htevents"
@@ -26,6 +30,14 @@ def loggers() -> list[logging.Logger]:
     # them have a placeholder in it.
     named = list(logging.root.manager.loggerDict.values())
     return [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
+
+
+def objects_of(kind: type[T]) -> Iterator[T]:
+    """Yield all objects of a class that there are; it takes a while."""
+    for each in gc.get_objects():
+        # By its type: `isinstance` asks `__class__`, by which a lazy object would be made.
+        if issubclass(type(each), kind):
+            yield each
 
 
 def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
@@ -70,7 +82,7 @@ def behind_queues(each: Iterable[logging.Handler]) -> Iterator[logging.Handler]:
         yield from getattr(getattr(handler, "listener", None), "handlers", ())
 
 
-def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
+def oddities(handler: logging.Handler, told: Container[str]) -> Iterator[str]:
     """
     Yield a line for each mistake that has cost a record.
 
@@ -79,15 +91,14 @@ def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
 
     Args:
         handler: A handler of ours.
-        is_reached: Whether a record has reached it: then a listener that does not run
-            has run, and was stopped at the application's end.
+        told: Names of loggers whose events were reported as lost.
     """
-    root, *named = loggers()
+    _, *named = loggers()
     own = [logger for logger in named if handler in logger.handlers]
     for logger in own:
         yield from _of_level(logger)
     if any(logger.name == NAME for logger in own):
-        yield from _of_name(named)
+        yield from _of_name(logger for logger in named if logger.name not in told)
     for form in loguru_formats(handler):
         if not is_message(form):
             yield (
@@ -95,9 +106,6 @@ def oddities(handler: logging.Handler, *, is_reached: bool) -> Iterator[str]:
                 "is the whole line that loguru prints, with its time; add it as "
                 'logger.add(handler, format="{message}")'
             )
-    if not is_reached:
-        for logger in (root, *named):
-            yield from _of_queue(logger, handler)
 
 
 def loguru_formats(handler: logging.Handler) -> Iterator[str]:
@@ -135,7 +143,7 @@ def _of_level(logger: logging.Logger) -> Iterator[str]:
         )
 
 
-def _of_name(named: list[logging.Logger]) -> Iterator[str]:
+def _of_name(named: Iterable[logging.Logger]) -> Iterator[str]:
     for logger in named:
         if is_near(logger.name) and _asked(logger, logging.INFO) is not None:
             yield (
@@ -165,16 +173,35 @@ def _common(one: str, other: str) -> int:
     return row[-1]
 
 
-def _of_queue(logger: logging.Logger, handler: logging.Handler) -> Iterator[str]:
-    for each in logger.handlers:
-        listener = getattr(each, "listener", None)  # from CPython 3.12 on
-        if (
-            isinstance(each, QueueHandler)
-            and handler in getattr(listener, "handlers", ())
-            and getattr(listener, "_thread", None) is None
-        ):
+def idle_listener(handler: logging.Handler, *, listeners: bool) -> Iterator[str]:
+    """
+    Yield a line if a handler is fed by a `QueueListener` that does not run.
+
+    Args:
+        handler: A handler of ours that no record has reached: otherwise the listener has
+            run, and was stopped at the application's end.
+        listeners: Whether to look at all that there are. Else those that are known to
+            a `QueueHandler` of `dictConfig`, from CPython 3.12 on.
+    """
+    feeding = (
+        objects_of(QueueListener)
+        if listeners
+        else (
+            getattr(each, "listener", None)
+            for logger in loggers()
+            for each in logger.handlers
+            if isinstance(each, QueueHandler)
+        )
+    )
+    for listener in feeding:
+        if handler in getattr(listener, "handlers", ()) and not is_running(listener):
             yield (
-                f"the handler of {logger.name!r} is behind a queue whose listener is not "
-                "started: no event reaches it; call listener.start(), or put it on the "
-                "logger itself"
+                "an HtEventsHandler is behind a queue whose listener is not started: no "
+                "event reaches it; call listener.start(), or put it on the logger itself"
             )
+            return
+
+
+def is_running(listener: object) -> bool:
+    """Return whether a `QueueListener` hands records over."""
+    return getattr(listener, "_thread", None) is not None

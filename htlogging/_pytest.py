@@ -70,7 +70,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Set up what a test may send, and the list of its events."""
     stack = item.stash[_STACK] = ExitStack()
-    _check_markers(item)
     if _option(item, "send", default=False):
         rule = capturing.Rule(hold=False)
         capturing.begin(rule)
@@ -85,6 +84,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail a test that did not look at its events, if its marker asks for that."""
+    _check_markers(item)
     result = yield
     events = item.stash.get(_EVENTS, None)
     unseen = events.unseen() if events is not None and _is_strict(item) else []

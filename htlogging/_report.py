@@ -6,7 +6,7 @@ import logging
 import math
 import re
 
-from htlogging._lines import events, first_delivery, say
+from htlogging._lines import events, first_delivery, no_event, say, sent_twice
 from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_anyway
@@ -127,15 +127,8 @@ class Report:
         )
 
     def duplicate(self, logger: str) -> None:
-        """Report, once, that another handler sends the same records to the same place."""
-        if not self._is_first("twice"):
-            return
-        say(
-            "records of the logger %r reach two handlers that send to %s: each is sent "
-            "twice; remove one, or set propagate to False",
-            logger,
-            self._host,
-        )
+        """Report that another handler sends the same records to the same place."""
+        sent_twice(logger, self._host)
 
     def odd_logger(self, line: str) -> None:
         """Report, once, a logger that drops what is meant as an event."""
@@ -266,8 +259,7 @@ class Report:
 
     def not_an_event(self, why: str, where: str) -> None:
         """Report a record that looks like an event and is not one."""
-        line = "a record is no event: %s; logged by %s, for %s"
-        say(line, why, where, self._host)
+        no_event(why, where, self._host)
 
     def left_in_spool(self, count: int) -> None:
         """Report the events that stay in the spool at the end."""

@@ -485,7 +485,7 @@ class TestStrict:
 @pytest.mark.once
 class TestMarker:
     def test_misspelt(self, project):
-        """What it does not take is an error: it would have no effect."""
+        """What it does not take fails the test: it would have no effect."""
         out = project(
             """
             import pytest
@@ -501,7 +501,7 @@ class TestMarker:
             """,
             status=1,
         )
-        assert "1 passed, 2 errors" in out
+        assert "2 failed, 1 passed" in out
         assert "takes send=True or False and strict=True or False, not sent" in out
 
 

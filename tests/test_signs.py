@@ -69,6 +69,7 @@ def attach():
     yield attach
     for logger, handler in given:
         logger.removeHandler(handler)
+        logger.setLevel("NOTSET")
         handler.close()
 
 
@@ -149,6 +150,26 @@ class TestNetwork:
         client.track("u", "e")
         sign("do not get through", f"http://127.0.0.1:{port}", "Connection refused")
         client.join()
+
+    @pytest.mark.htevents(send=True)
+    def test_nothing_answers(self, sign):
+        """A network that swallows packets is told long before a try has failed."""
+        with socket.socket() as full, socket.socket() as one, socket.socket() as two:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            for waits in (one, two):  # they fill it
+                waits.settimeout(0)
+                waits.connect_ex(full.getsockname())
+            proxy = f"http://127.0.0.1:{full.getsockname()[1]}"
+            client = Client(
+                "K",
+                host="http://away.example",
+                proxies=proxy,
+                shutdown_timeout=0,
+            )
+            client.track("u", "e")
+            sign("do not get through to http://away.example", "no connection after 1 s")
+            client.join()
 
     def test_proxy(self, collector, sign):
         """A proxy that lets nobody through is named as the cause."""
@@ -239,6 +260,31 @@ class TestConfiguration:
         log = attach("signs.shop")
         log.info("Order", extra={"fields": {"ht_user_id": "u"}})
         sign("a record is no event", "inside 'fields'", "'signs.shop' at")
+
+    def test_two_handlers_behind_the_facade(self, collector, attach, sign, monkeypatch):
+        """The facade makes a handler beside one that it cannot find behind a queue."""
+        monkeypatch.setattr(htevents, "default_client", None)
+        monkeypatch.setattr(htevents, "host", collector.url)
+        monkeypatch.setattr(htevents, "write_key", "K")
+        behind = HtEventsHandler(write_key="K", host=collector.url)
+        waiting = queue.SimpleQueue()
+        listener = logging.handlers.QueueListener(waiting, behind)
+        listener.start()
+        attach("htevents", logging.handlers.QueueHandler(waiting))
+        htevents.track("u", "e")
+        sign("'htevents' reach two handlers", collector.url)
+        listener.stop()
+
+    def test_listener_that_does_not_run(self, collector, attach, sign):
+        """A handler that a queue's listener should feed gets nothing."""
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        waiting = queue.SimpleQueue()
+        listener = logging.handlers.QueueListener(waiting, handler)
+        log = attach("shop.behind", logging.handlers.QueueHandler(waiting))
+        log.info("Order", extra={"ht_user_id": "u"})
+        sign("behind a queue whose listener is not started", collector.url)
+        listener.start()
+        listener.stop()
 
 
 class TestLoguru:
@@ -332,8 +378,130 @@ class TestWrongLogger:
         assert "wrong logger" not in caplog.text
 
 
+class TestBelowLevel:
+    """What a logger drops because of its level: no record is made."""
+
+    @pytest.fixture
+    def name(self, request, monkeypatch):
+        """Return the name of a logger that nothing has seen yet; the root's level holds."""
+        monkeypatch.setattr(logging.root, "level", logging.WARNING)
+        name = f"shop.{request.node.name.partition('[')[0]}"
+        yield name
+        logging.getLogger(name).setLevel("NOTSET")
+
+    def test_handlers_own(self, collector, attach, sign, name):
+        """The logger of a handler has no level."""
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        attach(name, handler, level="NOTSET").info("Order")
+        line = sign("has no level, and WARNING of a logger above it", collector.url)
+        assert repr(name) in line
+
+    def test_debug(self, collector, attach, sign, name):
+        """It has the level DEBUG, and debugging makes events."""
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        log = attach(name, handler, level="DEBUG")
+        log.info("Order", extra={"ht_user_id": "u"})
+        assert handler.flush(HANG)
+        log.debug("noise")
+        sign(repr(name), "is at level DEBUG", collector.url)
+
+    @pytest.mark.parametrize("way", ["extra", "log", "dict", "adapter", "positional"])
+    def test_of_any_logger(self, collector, attach, sign, name, way):
+        """An event on another logger is told with its place."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log, fields = logging.getLogger(f"{name}.{way}"), {"ht_user_id": "u"}
+        if way == "extra":
+            log.info("Order", extra=fields)
+        elif way == "log":
+            log.log(logging.INFO, "Order", extra=fields)
+        elif way == "dict":
+            log.info({"ht_event": "Order", **fields})
+        elif way == "adapter":
+            logging.LoggerAdapter(log, fields).info("Order")
+        else:
+            log.info("Order %s", 5, extra=fields)
+        line = sign("wrong logger?", repr(log.name), f"{__file__}:", collector.url)
+        assert "log on 'signs', which has one" in line
+
+    def test_of_a_handler_further_up(self, collector, attach, sign, name):
+        """It would be an event, at another level."""
+        attach(
+            "shop", HtEventsHandler(write_key="K", host=collector.url), level="ERROR"
+        )
+        logging.getLogger(name).warning("Order", extra={"ht_user_id": "u"})
+        line = sign("is dropped", repr(name), f"{__file__}:", collector.url)
+        assert "the level ERROR of the logger 'shop' holds" in line
+
+    def test_in_the_text(self, collector, attach, sign, name):
+        """What structlog has rendered would be no event at any level."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        logging.getLogger(name).info('{"ht_user_id": "u", "event": "Order"}')
+        sign("a record is no event: ht_user_id is part of its text", repr(name))
+
+    @pytest.mark.parametrize("mean", ["level", "field", "debug", "handler", "ours"])
+    def test_nothing_to_tell(self, collector, attach, caplog, name, mean):
+        """A level that was set, and what is no event, are no mistake."""
+        handler = HtEventsHandler(write_key="K", host=collector.url)
+        fields = {} if mean == "field" else {"ht_user_id": "u"}
+        if mean != "handler":
+            attach("signs", handler)
+        log = logging.getLogger("urllib3" if mean == "ours" else name)
+        if mean == "level":
+            log.setLevel("WARNING")
+        log.log(logging.DEBUG if mean == "debug" else logging.INFO, "e", extra=fields)
+        if mean == "handler":
+            del handler
+        else:
+            logging.getLogger("signs").info("e", extra={"ht_user_id": "u"})
+            assert handler.flush(HANG)
+        assert caplog.messages in ([], ["e"])
+
+    def test_from_many_threads(self, collector, attach, sign, name):
+        """There is one line, whoever comes first."""
+        attach("signs", HtEventsHandler(write_key="K", host=collector.url))
+        log = logging.getLogger(name)
+        each = [
+            threading.Thread(
+                target=log.info, args=("e",), kwargs={"extra": {"ht_type": "page"}}
+            )
+            for _ in range(8)
+        ]
+        for thread in each:
+            thread.start()
+        for thread in each:
+            thread.join()
+        sign("wrong logger?", repr(name))
+
+    def test_without_a_thread(self, collector):
+        """It is told at the end of the process, if no thread can be had."""
+        script = """
+import _thread, logging, htlogging
+handler = htlogging.HtEventsHandler()
+logging.getLogger("htevents").addHandler(handler)
+def refuse(*_): raise RuntimeError("can't start new thread")
+_thread.start_new_thread = refuse
+logging.getLogger("shop").info("Order", extra={"ht_user_id": "u"})
+"""
+        (line,) = script_lines(script, collector)
+        assert "wrong logger? no HtEventsHandler sees the event of 'shop' at" in line
+
+
+def script_lines(script, collector, **more):
+    """Return what a script writes to stderr."""
+    env = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "K"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **env, **more},
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=True,
+    )
+    return done.stderr.splitlines()
+
+
 class TestLoggers:
-    """What no handler sees: told with the next event, or at exit."""
+    """What no handler sees: told at once, with the next event, or at exit."""
 
     SCRIPT = """
 import logging, logging.handlers, queue, sys
@@ -345,16 +513,7 @@ log.addHandler(handler)
 
     def lines(self, script, collector, **more):
         """Return what a script writes to stderr."""
-        env = {"HTEVENTS_HOST": collector.url, "HTEVENTS_WRITE_KEY": "K"}
-        done = subprocess.run(
-            [sys.executable, "-c", self.SCRIPT + script],
-            env={**os.environ, **env, **more},
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-            check=True,
-        )
-        return done.stderr
+        return script_lines(self.SCRIPT + script, collector, **more)
 
     @pytest.mark.parametrize(
         ("script", "words"),
@@ -368,14 +527,18 @@ log.addHandler(handler)
                 "the logger 'htevents' is at level DEBUG",
             ),
             (
-                "logging.getLogger('ht_events').info('e', extra={'ht_user_id': 'u'})",
+                "logging.getLogger('ht_events').info('e')",
                 "the logger 'ht_events' has no HtEventsHandler, and 'htevents' has",
+            ),
+            (
+                "logging.getLogger('ht_events').info('e', extra={'ht_user_id': 'u'})",
+                "wrong logger? no HtEventsHandler sees the event of 'ht_events' at",
             ),
         ],
     )
     def test_is_told(self, collector, script, words):
         """One line, with the host, though no event came."""
-        (line,) = self.lines(script, collector).splitlines()
+        (line,) = self.lines(script, collector)
         assert words in line
         assert collector.url in line
 
@@ -387,7 +550,8 @@ q = logging.handlers.QueueHandler(queue.Queue())
 q.listener = logging.handlers.QueueListener(q.queue, handler)
 log.removeHandler(handler); log.addHandler(q); log.warning("e")
 """
-        assert "whose listener is not started" in self.lines(script, collector)
+        (line,) = self.lines(script, collector)
+        assert "whose listener is not started" in line
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="no QueueHandler.listener")
     def test_listener_that_was_stopped(self, collector):
@@ -398,7 +562,7 @@ q.listener = logging.handlers.QueueListener(q.queue, handler)
 log.removeHandler(handler); log.addHandler(q); q.listener.start()
 log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
 """
-        assert self.lines(script, collector) == ""
+        assert self.lines(script, collector) == []
 
     @pytest.mark.parametrize(
         "script",
@@ -414,7 +578,7 @@ log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
     )
     def test_nothing_to_tell(self, collector, script):
         """Without a call that was dropped there is no line."""
-        assert self.lines(script, collector) == ""
+        assert self.lines(script, collector) == []
 
     def test_an_event_of_another_logger(self, collector):
         """It is told at once; not where nothing is sent."""
@@ -423,8 +587,8 @@ logging.getLogger('shop').warning('Order', extra={'ht_user_id': 'u'})
 handler.close()
 print("the end", file=sys.stderr, flush=True)
 """
-        line, _, end = self.lines(script, collector).splitlines()
+        line, _, end = self.lines(script, collector)
         assert "wrong logger? no HtEventsHandler sees the event of 'shop'" in line
         assert end == "the end"
-        lines = self.lines(script, collector, HTEVENTS_SEND="0").splitlines()
+        lines = self.lines(script, collector, HTEVENTS_SEND="0")
         assert lines == ["Order", "the end"]

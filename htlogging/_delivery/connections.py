@@ -26,6 +26,7 @@ from htlogging._process.clock import clock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from typing import Any
 
     from _typeshed import WriteableBuffer
@@ -49,6 +50,8 @@ class Connections:
         self.unusual = False
         # The sending thread adds to it. In a forked child `close_inherited` reads it.
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
+        # The last one; other threads ask whether it is open.
+        self._last: Callable[[], Any] = _no_connection
 
     def new_session(self) -> requests.Session:
         """Return a session that uses these connections and ignores redirects."""
@@ -66,6 +69,10 @@ class Connections:
         manager.pool_classes_by_scheme = {
             name: partial(self._new_pool, _pool_class(pools[name])) for name in pools
         }
+
+    def is_open(self) -> bool:
+        """Return whether the last connection is established; any thread may ask."""
+        return getattr(self._last(), "sock", None) is not None
 
     def close(self) -> None:
         """Close all connections; the next request opens a new one."""
@@ -98,8 +105,13 @@ class Connections:
     def made(self, connection: Any) -> None:
         """Register a new connection, and make it use our response class."""
         self._made.add(connection)
+        self._last = weakref.ref(connection)
         if hasattr(connection, "response_class"):
             connection.response_class = partial(_Response, self)
+
+
+def _no_connection() -> None:
+    """Return no connection: there was none yet."""
 
 
 class _Session(requests.Session):

@@ -7,15 +7,16 @@ the import time.
 
 from __future__ import annotations
 
-import functools
 import weakref
 from contextlib import suppress
+from functools import partial
 
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
+from htlogging._event import unhandled
 from htlogging._event.rejections import Rejections
 from htlogging._lines import unencrypted
-from htlogging._loggers import oddities, reached_twice
+from htlogging._loggers import idle_listener, oddities, reached_twice
 from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.threads import run_sending
@@ -57,6 +58,9 @@ class Pipeline:
 
     queue: EventQueue
     worker: Worker
+
+    # Whether a record has come that another handler had taken.
+    _has_met = False
 
     def __init__(
         self,
@@ -129,13 +133,13 @@ class Pipeline:
     def _make_worker(self) -> Worker:
         """Return a worker; its threads start with the first event."""
         this = weakref.ref(self)
-        settings, tokens = self.settings, self.tokens
+        settings, tokens, report = self.settings, self.tokens, self.report
 
         def make_transport() -> Transport:
             pipeline = this()
             if pipeline is not None:
                 pipeline.look_around()
-            return _transport(settings, tokens, is_over)
+            return _transport(settings, tokens, report, is_over)
 
         def is_over() -> bool:
             worker = found()
@@ -159,24 +163,34 @@ class Pipeline:
         if handler is None:
             return
         self.report_host()
-        is_like = functools.partial(self._is_like, self.settings)
-        logger = reached_twice(handler, is_like)
+        logger = reached_twice(handler, partial(self._is_like, self.settings))
         if logger is not None:
             self.report.duplicate(logger)
-        self._report_loggers(handler)
+        self.report_loggers()
 
     def report_host(self) -> None:
         """Report a host to which the write key goes unencrypted."""
         if self.settings.is_unencrypted():
             unencrypted(self.settings.host)
 
-    def _report_loggers(self, handler: logging.Handler) -> None:
+    def meet(self, handlers: tuple[logging.Handler, ...], logger: str) -> None:
+        """Report handlers that send a record where this one does; at the first record."""
+        if not self._has_met and self.settings.send:
+            self._has_met = True
+            if any(self._is_like(self.settings, other) for other in handlers[:-1]):
+                self.report.duplicate(logger)
+
+    def report_loggers(self, *, listeners: bool = False) -> None:
         """Report loggers that have dropped what was meant as an event."""
-        if self.settings.send:
-            stats = self.stats()
-            is_reached = bool(stats.accepted or stats.rejected or stats.dropped)
-            for line in oddities(handler, is_reached=is_reached):
-                self.report.odd_logger(line)
+        handler = self._handler()
+        if handler is None or not self.settings.send:
+            return
+        lines = [*oddities(handler, unhandled.known)]
+        stats = self.stats()
+        if not (stats.accepted or stats.rejected or stats.dropped):
+            lines += idle_listener(handler, listeners=listeners)
+        for line in lines:
+            self.report.odd_logger(line)
 
     def on_idle(self) -> None:
         """Let the application drop the handler: nothing is queued. On a sending thread."""
@@ -235,9 +249,7 @@ class Pipeline:
                 # Nothing flushes after this: a later event is sent on its caller's thread.
                 self.is_direct, self.free = True, -1
                 # Where no event came, no thread has looked.
-                handler = self._handler()
-                if handler is not None:
-                    self._report_loggers(handler)
+                self.report_loggers()
             self.report.defer(deadline + _LATER)
             # Also in a process without events: send what dead ones left in the spool.
             self.worker.maintain_now(deadline)
@@ -315,7 +327,10 @@ def _prepare_redis() -> None:
 
 
 def _transport(
-    settings: Settings, tokens: TokenSource | None, is_over: Callable[[], bool]
+    settings: Settings,
+    tokens: TokenSource | None,
+    report: Report,
+    is_over: Callable[[], bool],
 ) -> Transport:
     """Return the way to where events go, for one thread."""
     # Late, because it imports `requests` or `redis`: only a sending thread does that.
@@ -331,5 +346,5 @@ def _transport(
         else:
             from htlogging._delivery.transport import HttpTransport
 
-            transport = HttpTransport(settings, tokens)
+            transport = HttpTransport(settings, tokens, report.try_failed)
     return LoopbackOnly(Limited(transport, is_over), settings)

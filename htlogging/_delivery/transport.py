@@ -11,7 +11,7 @@ from htlogging._delivery.exchange import body as request_body
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import causes, unreachable
 from htlogging._delivery.redaction import Redaction
-from htlogging._process import capturing, fork, sigpipe
+from htlogging._process import aside, capturing, fork, sigpipe
 from htlogging._process.clock import clock
 from htlogging._process.interruption import pass_on
 from htlogging._version import __version__
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 # Seconds for the first connection, where a retry follows: else a network that swallows
 # packets would give no sign until `timeout` has passed.
 FIRST_CONNECT = 1.5
+
+# Seconds after which there should be a connection to the host. A name server that is away,
+# and several addresses, take longer than the above.
+CONNECTED_AFTER = 1.0
+
+# Hosts to which this process has begun to connect.
+_awaited: set[str] = set()
 
 # The most bytes of an answer that are read; an answer says little, and may have no end.
 MAX_ANSWER = 65_536
@@ -55,10 +62,18 @@ class HttpTransport:
     Args:
         settings: The host, the write key, and the timeouts.
         tokens: The source of OAuth tokens; `None` without OAuth.
+        missed: Called, on any thread, with the reason if there is no connection for long.
     """
 
-    def __init__(self, settings: Settings, tokens: TokenSource | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: TokenSource | None = None,
+        missed: Callable[[str], object] | None = None,
+    ) -> None:
         self._settings = settings
+        self._missed = missed
+        self._is_posting = False
         self._tokens = tokens
         self._session: requests.Session | None = None
         self._connections: Connections
@@ -99,13 +114,19 @@ class HttpTransport:
         Raises:
             Unreachable: No answer came.
         """
-        with sigpipe.blocked():
-            if self._tokens is None:
-                return self._post(body, (), compress=compress, timeout=timeout)
-            deadline = clock.monotonic() + timeout
-            return self._post_with_token(
-                self._tokens, body, deadline, compress=compress
-            )
+        if self._hasty:
+            self._await_connection()
+        self._is_posting = True
+        try:
+            with sigpipe.blocked():
+                if self._tokens is None:
+                    return self._post(body, (), compress=compress, timeout=timeout)
+                deadline = clock.monotonic() + timeout
+                return self._post_with_token(
+                    self._tokens, body, deadline, compress=compress
+                )
+        finally:
+            self._is_posting = False
 
     def close(self) -> None:
         """Close the connection; the next `post` opens a new one."""
@@ -221,6 +242,20 @@ class HttpTransport:
         redact = Redaction(self._settings.write_key, *tokens, *passwords)
         code, message = answers.explain(status, text, redact)
         return Answer(status, retry_after=asked, code=code, message=message, date=date)
+
+    def _await_connection(self) -> None:
+        """Report if there is no connection after a while; once for each host."""
+        host, missed = self._settings.host, self._missed
+        if missed is None or host in _awaited:
+            return
+        _awaited.add(host)
+
+        def look() -> None:
+            began = self._is_posting and self._session is not None
+            if began and not self._connections.is_open():
+                missed(f"no connection after {CONNECTED_AFTER:.0f} s")
+
+        aside.later(look, CONNECTED_AFTER)
 
     def _limit(self, timeout: float) -> float | tuple[float, float]:
         """Return how long to wait for the connection, then for the answer."""

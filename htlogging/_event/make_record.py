@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from logging import LogRecord
 
-from htlogging._event import unhandled, unknown_fields
+from htlogging._event import below_level, unhandled, unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
 from htlogging._event.user_code import is_passing
@@ -212,4 +212,5 @@ IS_PLAIN = is_of_logging(ORIGINAL)
 
 # The factory whose records are made without that method; `None`: all are made by it.
 _PLAIN = LogRecord if IS_PLAIN and _new is object.__new__ else None
+below_level.watch()
 logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]

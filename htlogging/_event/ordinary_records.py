@@ -8,7 +8,7 @@ from itertools import islice
 
 from htlogging._event import origin
 from htlogging._event.foreign_records import BARE
-from htlogging._event.record import is_ours, logger_of
+from htlogging._event.record import logger_of
 from htlogging._event.rendered_fields import seems_rendered
 from htlogging._lines import where
 from htlogging._loggers import behind_queues, handlers
@@ -40,7 +40,7 @@ def handle(
     if known is not None and known.call is not None:
         return False  # another client's
     to_last_resort(record, known, handler)
-    if report is None or is_ours(record):
+    if report is None or origin.is_ours(record):
         return False
     what = seems_meant(record)
     if what is not None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LOGGER = "htevents"
 BELOW = f"{LOGGER}."
 
+# The loggers of these and those below them are about sending.
+_SENDING = ("htlogging", "requests", "urllib3")
+
 # The field's name.
 ORIGIN = "ht_origin"
 
@@ -177,6 +180,14 @@ def adopt(
     known = note(record, logger, record.msg, fields, current(), True)  # noqa: FBT003
     known.call = call
     known.ids = (id(record),)
+
+
+def is_ours(named: logging.LogRecord | logging.Logger) -> bool:
+    """Return whether a record, or what a logger logs, is about sending: it is no event."""
+    name = named.name
+    if type(name) is not str:
+        name = str(name)
+    return name.startswith(_SENDING) and name.partition(".")[0] in _SENDING
 
 
 def has_fields(names: Mapping[Any, Any]) -> bool:

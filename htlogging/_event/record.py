@@ -14,7 +14,13 @@ from htlogging._event.foreign_records import (
     later_fields,
     marks,
 )
-from htlogging._event.origin import LOGGER, ORIGIN, Origin, has_fields
+from htlogging._event.origin import (
+    LOGGER,
+    ORIGIN,
+    Origin,
+    has_fields,
+    is_ours,
+)
 from htlogging._loggers import handlers
 from htlogging._process.threads import is_sending
 from htlogging.exceptions import HtLoggingError
@@ -30,10 +36,6 @@ _ITS_OWN = frozenset({"exc_info", "stack_info", "stacklevel", "positional_args"}
 
 # Names in `extra=` that `given` treats in a way of their own.
 _UNUSUAL = frozenset({"extra", "taskName"})
-
-# Records of these loggers and of those below them are never events: they are about sending
-# events.
-_NEVER = ("htlogging", "requests", "urllib3")
 
 # The classes of loggers that filter as logging does.
 _CLASSES = (logging.Logger, logging.RootLogger)
@@ -216,14 +218,6 @@ def is_dedicated(
         return True
     name = record.name
     return name == LOGGER or (isinstance(name, str) and name.startswith(f"{LOGGER}."))
-
-
-def is_ours(record: logging.LogRecord) -> bool:
-    """Return whether the record is about sending events, and so is not an event."""
-    name = record.name
-    if type(name) is not str:
-        name = str(name)
-    return name.startswith(_NEVER) and name.partition(".")[0] in _NEVER
 
 
 def is_event(

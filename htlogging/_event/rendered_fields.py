@@ -9,7 +9,7 @@ from htlogging.exceptions import InvalidEvent
 
 # A field as structlog's renderers write it: `ht_user_id='u'`, `"ht_user_id": "u"`, and with
 # colours around the name.
-_RENDERED = re.compile(r"""(ht_[a-z_]+)(?:\x1b\[[\d;]*m)?["']?\s?[=:]""")
+_RENDERED = r"""(ht_[a-z_]+)(?:\x1b\[[\d;]*m)?["']?\s?[=:]"""
 
 # The most characters of a message that are looked at.
 _LOOKED_AT = 2_000
@@ -19,7 +19,8 @@ def seems_rendered(text: object) -> str | None:
     """Return what is wrong with a message, if it has a field in its text."""
     if type(text) is not str or "ht_" not in text[:_LOOKED_AT]:
         return None
-    found = FIELDS.intersection(_RENDERED.findall(text, 0, _LOOKED_AT))
+    # Compiled when it is needed: it would take 0.5 % of the import.
+    found = FIELDS.intersection(re.findall(_RENDERED, text[:_LOOKED_AT]))
     if not found:
         return None
     return (

@@ -8,17 +8,20 @@ where logging makes it.
 from __future__ import annotations
 
 import logging
-from logging.handlers import SysLogHandler
+from logging.handlers import QueueHandler, SysLogHandler
 
 from htlogging import _lines
 from htlogging._lines import where
 from htlogging._loggers import handlers, loggers
-from htlogging._process import shutdown
+from htlogging._process import aside, shutdown
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
 
 _MAX_KNOWN = 1_000
+
+# Seconds after which a queue's listener should run.
+_STARTING = 1.0
 
 # These, and what is derived from them, write records out. Handlers of other types may pass
 # them on, to a queue, a socket or another logging package.
@@ -33,13 +36,51 @@ def report(record: logging.LogRecord, logger: logging.Logger) -> None:
         record: It has an `ht_` field.
         logger: It makes the record.
     """
-    # Without a handler the logger is looked at again: the configuration may come later.
-    hosts = {handler.host for handler in shutdown.living() if handler.sends}
-    if not hosts or logger.name != record.name or len(known) >= _MAX_KNOWN:
+    if logger.name == record.name and _is_new(logger):
+        reached = list(handlers(logger))
+        if all(map(_is_writer, reached)):
+            _lines.unhandled(where(record), _others(), _hosts())
+        elif any(isinstance(handler, QueueHandler) for handler in reached):
+            # A listener may be started after the first event.
+            aside.later(lambda: shutdown.report_loggers(listeners=True), _STARTING)
+
+
+def report_below(logger: logging.Logger, place: str, why: str) -> None:
+    """
+    Report an event that its logger drops because of a level, if there is a handler.
+
+    Args:
+        logger: It has no level.
+        place: The logger, the file and the line.
+        why: Why it would be no event at any level, or nothing.
+    """
+    if not _is_new(logger):
         return
+    if why:
+        _lines.no_event(why, place, _hosts())
+        return
+    reached = list(handlers(logger))
+    if any(hasattr(handler, "makes_events") for handler in reached):
+        above = logger
+        while not above.level and above.parent is not None:
+            above = above.parent
+        level = logging.getLevelName(above.level)
+        _lines.below_level(place, logger.name, above.name, level, _hosts())
+    elif all(map(_is_writer, reached)):
+        _lines.unhandled(place, _others(), _hosts())
+
+
+def _is_new(logger: logging.Logger) -> bool:
+    """Return whether a logger was not looked at yet, and should be."""
+    # Without a handler it is looked at again: the configuration may come later.
+    if logger.name in known or len(known) >= _MAX_KNOWN or not _hosts():
+        return False
     known.add(logger.name)
-    if all(_is_writer(handler) for handler in handlers(logger)):
-        _lines.unhandled(where(record), _others(), ", ".join(sorted(hosts)))
+    return True
+
+
+def _hosts() -> str:
+    return ", ".join(sorted({h.host for h in shutdown.living() if h.sends}))
 
 
 def _is_writer(handler: logging.Handler) -> bool:

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         def give_up(self) -> None:
             """Give up what is queued, and say so."""
 
+        def report_loggers(self, *, listeners: bool = False) -> None:
+            """Report loggers that have dropped what was meant as an event."""
+
 
 # All living handlers, and what they send with: a constructor adds one, the exit reads them.
 _handlers: weakref.WeakKeyDictionary[Closable, Pipeline] = weakref.WeakKeyDictionary()
@@ -85,11 +88,29 @@ def living() -> list[Closable]:
     return [handler for handler in found if handler is not None]
 
 
+def is_any_living() -> bool:
+    """Return whether a handler lives in this process; it takes less time than `living`."""
+    return len(_handlers) > 0
+
+
 def _hurry(handler: Closable) -> None:
     """Have a handler send what it has, beside the others."""
     pipeline = _handlers.get(handler)
     if pipeline is not None:
         pipeline.start_flush()
+
+
+def report_loggers(*, listeners: bool = False) -> None:
+    """
+    Have each handler report loggers that have dropped what was meant as its event.
+
+    Args:
+        listeners: Whether to look for listeners that do not run, too; it takes a while.
+    """
+    for handler in living():
+        pipeline = _handlers.get(handler)
+        if pipeline is not None:
+            pipeline.report_loggers(listeners=listeners)
 
 
 def keep_alive(handler: Closable) -> None:

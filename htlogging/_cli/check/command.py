@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace, findings: Findings) -> None:
     from htlogging._cli.check import application, configuration, logs, route, sources
     from htlogging._handler import pipeline_of
-    from htlogging._process import capturing
+    from htlogging._process import aside, capturing
     from htlogging._process.capturing import is_loopback
     from htlogging._version import __version__
 
@@ -73,11 +73,14 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
         handlers = configuration.handlers(findings, facade=read.uses_facade)
         configuration.tell_environment(findings)
         sources.tell_strays(read, findings)
-        for line in dict.fromkeys(lines):
-            findings.problem(line, "the log htlogging says this at run time, too")
         for handler in handlers:
             configuration.tell_settings(handler, findings)
         logs.tell(handlers, read, findings)
+        aside.finish()
+        findings.section("The log htlogging, meanwhile")
+        for line in dict.fromkeys(lines):
+            if not findings.covers(line):
+                findings.problem(line, "the log htlogging says this at run time, too")
         routes = {
             (settings.host, settings.write_key): settings
             for settings in (pipeline_of(handler).settings for handler in handlers)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from functools import partial
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of, sends_alike
-from htlogging._loggers import loggers, reached_twice
+from htlogging._loggers import loggers, objects_of, reached_twice
 from htlogging._process.capturing import VARIABLE
 from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings
@@ -19,12 +18,7 @@ from htlogging.htevents._default_client import facade as default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TypeVar
-
     from htlogging._cli.check.findings import Findings
-
-    T = TypeVar("T")
 
 # How a variable begins that is meant for this package.
 _PREFIXES = ("HTEVENT", "HT_EVENT", "HTLOGGING")
@@ -60,14 +54,6 @@ def _order(handler: HtEventsHandler) -> tuple[bool, str]:
 def loggers_of(handler: logging.Handler) -> list[str]:
     """Return the names of the loggers that have this handler."""
     return [logger.name for logger in loggers() if handler in logger.handlers]
-
-
-def objects_of(kind: type[T]) -> Iterator[T]:
-    """Yield all objects of a class that there are."""
-    for each in gc.get_objects():
-        # By its type: `isinstance` asks `__class__`, by which a lazy object would be made.
-        if issubclass(type(each), kind):
-            yield each
 
 
 def is_of_client(handler: HtEventsHandler) -> bool:
@@ -116,7 +102,7 @@ def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:
         findings.note("debug is on: the log htlogging has a line for each request")
     if settings.is_unencrypted():
         findings.problem(
-            f"the write key and all events go to {settings.host} unencrypted",
+            f"the write key and all events are sent to {settings.host} unencrypted",
             "use https://",
         )
     twice = reached_twice(handler, partial(sends_alike, settings))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from htlogging._cli.terminal.console import many, out
 
 # Columns of a fact's name.
 _NAME = 18
+
+# What a line of the log is about: a place in a file, without the folder, or a logger.
+_PLACE = re.compile(r" at (?:\S*[/\\])?([^/\\\s]+:\d+)")
+_LOGGER = re.compile(r"the logger ('[^']+')")
 
 
 class Findings:
@@ -51,6 +57,16 @@ class Findings:
             self.problems.append((text, cure))
             self._line(f"  PROBLEM  {text}")
             self._line(f"           → {cure}")
+
+    def covers(self, line: str) -> bool:
+        """Return whether a problem is what a line of the log is about."""
+        place = _PLACE.search(line)
+        logger = None if place else _LOGGER.search(line)
+        about = place or logger
+        return any(
+            line.startswith(text) or (about is not None and about[1] in text)
+            for text, _ in self.problems
+        )
 
     def end(self) -> int:
         """Print the sum; return the exit status."""

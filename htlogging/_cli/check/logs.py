@@ -10,7 +10,7 @@ from htlogging import _loggers
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._loggers import is_message, is_near, loguru_formats
+from htlogging._loggers import is_message, is_near, is_running, loguru_formats
 from htlogging.htevents._default_client import facade
 
 TYPE_CHECKING = False
@@ -163,12 +163,12 @@ def _behind(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
     """Yield handlers that get their records from a queue or a buffer, and tell of them."""
-    for listener in configuration.objects_of(QueueListener):
+    for listener in _loggers.objects_of(QueueListener):
         for handler in handlers:
             if handler in listener.handlers:
                 yield handler
                 _tell_queue(listener, findings)
-    for buffer in configuration.objects_of(MemoryHandler):
+    for buffer in _loggers.objects_of(MemoryHandler):
         for handler in handlers:
             if handler is buffer.target:
                 yield handler
@@ -179,7 +179,7 @@ def _behind(
 
 
 def _tell_queue(listener: Any, findings: Findings) -> None:
-    if getattr(listener, "_thread", None) is None:
+    if not is_running(listener):
         findings.problem(
             "a handler behind a queue: its QueueListener is not started, and no event "
             "reaches it",

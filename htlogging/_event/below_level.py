@@ -1,0 +1,142 @@
+"""
+Events that a logger drops because of its level: no record is made, and no handler is called.
+
+Logging asks `Logger.getEffectiveLevel` at a logger's first call of each level, and remembers
+the answer. So `watch` wraps this method: it sees the first call that is dropped. Later calls
+cost what they did, and nothing can be told of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging import DEBUG, INFO, Logger
+
+from htlogging._event import rendered_fields, unhandled
+from htlogging._event.origin import has_fields, is_ours
+from htlogging._loggers import is_near
+from htlogging._process import aside, locks, shutdown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+# Where logging asks, under its lock.
+_ASKS = Logger.isEnabledFor.__code__
+
+# Packages whose calls are made for others.
+_LOGGING = ("logging", "structlog")
+
+# Names of loggers that were looked at, and whether the level passed. Added to by any thread,
+# up to a bound.
+_known: set[tuple[str, bool]] = set()
+
+_MAX_KNOWN = 1_000
+
+
+def _look(logger: logging.Logger, level: int, frame: FrameType) -> None:
+    """
+    Look at a call that may drop an event; report it on a thread that holds no lock.
+
+    Args:
+        logger: It is asked.
+        level: The level that holds for it.
+        frame: That of `isEnabledFor`.
+    """
+    asked = frame.f_locals.get("level")
+    if type(asked) is not int:
+        return
+    passes = asked >= level
+    # Two mistakes: debugging is on for all loggers, or the root logger's level holds for
+    # one that has none.
+    if asked != DEBUG if passes else asked < INFO or _has_level(logger):
+        return
+    key = (logger.name, passes)
+    if key in _known or len(_known) >= _MAX_KNOWN or is_ours(logger):
+        return
+    if logger is not logging.root and any(
+        getattr(type(handler), "makes_events", False) for handler in logger.handlers
+    ):
+        _known.add(key)
+        aside.do(_report_loggers)
+    elif not passes:
+        why = _fields(frame)
+        if why is not None:
+            _known.add(key)
+            place = f"{logger.name!r} at {_caller(frame)}"
+            aside.do(lambda: unhandled.report_below(logger, place, why))
+        elif is_near(logger.name):
+            _known.add(key)
+            aside.do(_report_loggers)
+
+
+def _report_loggers() -> None:
+    # What a logger has answered can be seen when the lock is free again.
+    with locks.of_logging():
+        pass
+    shutdown.report_loggers()
+
+
+def _has_level(logger: logging.Logger) -> bool:
+    # The root logger has one from the start.
+    return bool(logger.level) and logger is not logging.root
+
+
+def _fields(frame: FrameType | None) -> str | None:
+    """
+    Look for `ht_` fields in the call of a logger, or of an adapter.
+
+    Returns:
+        `None` if there is none; else why they make no event, or nothing.
+    """
+    while frame is not None and frame.f_code.co_filename == _ASKS.co_filename:
+        names = frame.f_locals
+        keywords, caller = names.get("kwargs"), names.get("self")
+        given = [names.get("msg")]
+        if type(keywords) is dict:
+            given.append(keywords.get("extra"))
+        if isinstance(caller, logging.LoggerAdapter):
+            given.append(caller.extra)
+        for each in given:
+            if type(each) is dict and has_fields(each):
+                return ""
+            why = rendered_fields.seems_rendered(each)
+            if why:
+                return why
+        frame = frame.f_back
+    return None
+
+
+def _caller(frame: FrameType | None) -> str:
+    """Return the file and the line that a call was made in."""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in _LOGGING:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "(unknown file)"
+
+
+def _looking(ask: Callable[[Logger], int]) -> Callable[[Logger], int]:
+    """Wrap `Logger.getEffectiveLevel`."""
+
+    def getEffectiveLevel(self: Logger) -> int:  # noqa: N802
+        level = ask(self)
+        if (level > INFO or level <= DEBUG) and shutdown.is_any_living():
+            try:
+                frame = sys._getframe(1)  # noqa: SLF001
+                if frame.f_code is _ASKS:
+                    _look(self, level, frame)
+            except (RecursionError, MemoryError):
+                pass  # the application's call comes first
+        return level
+
+    getEffectiveLevel.__doc__ = ask.__doc__
+    return getEffectiveLevel
+
+
+def watch() -> None:
+    """Look at what loggers answer from now on."""
+    ask = Logger.getEffectiveLevel
+    Logger.getEffectiveLevel = _looking(ask)  # type: ignore[method-assign,assignment]
