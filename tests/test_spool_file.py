@@ -474,7 +474,7 @@ class TestOwners:
         process.wait(HANG)
         ((owner, first, last),) = file.adopt(9)
         assert (first, last) == (1, 1)
-        assert file.serve(owner)
+        assert file.claim_owner(owner)
         assert events(path) == [(owner, 1, b"theirs")]
         assert file.adopt(9) == []
 
@@ -489,17 +489,17 @@ class TestOwners:
             print(registry.shared(sys.argv[1]).adopt(9))
         """
         assert elsewhere(script, path) == "[]"
-        file.free([50, 77])
+        file.drop_owners([50, 77])
         assert elsewhere(script, path) == "[(50, 9, 9), (77, 1, 1)]"
 
     def test_left_to_others_of_this_process(self, file):
         """What a queue leaves is adopted by the next that looks, once."""
         owner = owned(file, b"one")
         assert file.adopt(9) == []
-        file.leave([owner])
+        file.release_owners([owner])
         assert file.adopt(9) == [(owner, 1, 1)]
-        assert file.serve(owner)
-        assert not file.serve(owner)
+        assert file.claim_owner(owner)
+        assert not file.claim_owner(owner)
         assert file.adopt(9) == []
 
     def test_a_number_with_events_is_not_taken(self, file, monkeypatch):
@@ -532,15 +532,15 @@ class TestOwners:
             pass
 
         one, two = User(), User()
-        file.join(one, "here")
-        file.join(two, "here")
+        file.register(one, "here")
+        file.register(two, "here")
         with pytest.raises(InvalidSetting, match="its own path"):
-            file.join(two, "there")
-        file.part(one)
-        file.part(two)
-        file.join(two, "there")
+            file.register(two, "there")
+        file.unregister(one)
+        file.unregister(two)
+        file.register(two, "there")
         del two
-        file.join(one, "here")
+        file.register(one, "here")
         assert file.is_used()
 
 
@@ -582,7 +582,7 @@ class TestLockFile:
         """A pipe in its place is refused, and not waited for."""
         os.mkfifo(tmp_path / "lock")
         with pytest.raises(PermissionError, match="not a file of this user"):
-            LockFile(str(tmp_path / "lock")).take(7)
+            LockFile(str(tmp_path / "lock")).lock(7)
 
     def test_opening_alone(self, tmp_path, elsewhere):
         """One process at a time opens the spool; others give up in the end."""
