@@ -15,6 +15,8 @@ from htlogging._loggers import behind_queues, handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from htlogging._event.origin import Origin
     from htlogging._report import Report
 
@@ -40,12 +42,11 @@ def handle(
     if known is not None and known.call is not None:
         return False  # another client's
     to_last_resort(record, known, handler)
-    if report is None or origin.is_ours(record):
+    what = None if report is None else seems_meant(record)
+    if report is None or what is None or origin.is_ours(record):
         return False
-    what = seems_meant(record)
-    if what is not None:
-        report.not_an_event(what, where(record))
-    return what is not None
+    report.not_an_event(what, where(record))
+    return True
 
 
 def to_last_resort(
@@ -64,8 +65,16 @@ def to_last_resort(
     last = logging.lastResort
     if last is None or record.levelno < last.level:
         return
-    found = []
-    for each in handlers(logger_of(record, known)):
+    logger = logger_of(record, known)
+    for each in handlers(logger):
+        if not (
+            each is handler
+            or hasattr(each, "listener")
+            or getattr(each, "makes_events", False)
+        ):
+            return  # mostly at once: another handler writes it
+    found: list[logging.Handler] = []
+    for each in handlers(logger):
         found += list(behind_queues([each])) or [each]
     if not all(getattr(each, "makes_events", False) for each in found):
         return
@@ -81,13 +90,21 @@ def seems_meant(record: logging.LogRecord) -> str | None:
     wrong = seems_rendered(record.msg)
     if wrong is not None:
         return wrong
-    # The attributes from `extra` come after those of every record.
-    later = islice(record.__dict__.items(), len(BARE), None)
-    for name, value in (("args", record.args), *later):
-        # Not `isinstance`, which would evaluate a lazy object of Django's.
-        if issubclass(type(value), dict) and origin.has_fields(value):
-            return (
-                f"its ht_ fields are inside {str(name)[:40]!r}; give them in extra=, by "
-                "themselves"
-            )
+    now, args = record.__dict__, record.args
+    if type(args) is not tuple and _hides_fields(args):
+        return _hidden_in("args")
+    if len(now) > len(BARE):
+        # The attributes from `extra` come after those of every record.
+        for name, value in islice(now.items(), len(BARE), None):
+            if _hides_fields(value):
+                return _hidden_in(name)
     return None
+
+
+def _hides_fields(value: Any) -> bool:
+    # Not `isinstance`, which would evaluate a lazy object of Django's.
+    return issubclass(type(value), dict) and origin.has_fields(value)
+
+
+def _hidden_in(name: object) -> str:
+    return f"its ht_ fields are inside {str(name)[:40]!r}; give them in extra=, by themselves"

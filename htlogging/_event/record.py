@@ -196,16 +196,26 @@ def is_explicit(record: logging.LogRecord, known: Origin | None) -> bool:
         # Most records have only the usual attributes.
         if len(now) <= len(BARE) and type(record.msg) is str:
             return False
-        hidden = marks() if len(now) > len(BARE) else ()
         return (
-            has_fields({k: v for k, v in now.items() if k not in hidden})
-            or (isinstance(record.msg, Mapping) and has_fields(record.msg))
+            # Tools' marks are looked for only where a name may be a field's.
+            (has_fields(now) and has_fields(_unmarked(now)))
+            or (
+                type(record.msg) is not str
+                and isinstance(record.msg, Mapping)
+                and has_fields(record.msg)
+            )
             or origin.nested(now) is not None
         )
     if known.explicit or len(now) == known.size or _is_preceded(known):
         return known.explicit
     # A bridge may have added a field, for example.
     return bool(later_fields(now))
+
+
+def _unmarked(now: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a record's attributes without those that tools here put on every record."""
+    hidden = marks() if len(now) > len(BARE) else ()
+    return {k: v for k, v in now.items() if k not in hidden}
 
 
 def is_dedicated(
