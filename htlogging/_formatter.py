@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from htlogging._bindings import current
 from htlogging._event import builder
 from htlogging._event.encoder import encode, prefer_orjson
 from htlogging._event.foreign_records import STANDARD
 from htlogging._event.record import checked, given
 from htlogging._process import fork
-from htlogging._scopes.bindings import current
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 from htlogging.exceptions import InvalidSetting
 

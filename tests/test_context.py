@@ -14,9 +14,8 @@ from decimal import Decimal
 import pytest
 
 import htlogging
-from htlogging import context, htevents
+from htlogging import _bindings, context, htevents
 from htlogging._event import builder
-from htlogging._scopes import bindings
 
 
 @pytest.fixture(autouse=True)
@@ -272,7 +271,7 @@ class TestLazy:
             calls.append(1)
             return {"ht_user_id": "late", "ht_context": {"ip": "::1", "locale": "de"}}
 
-        with bindings.ScopeBlock({"a": 1}, lazy):
+        with _bindings.ScopeBlock({"a": 1}, lazy):
             context.bind(ht_context={"locale": "en"}, b=2)
             assert calls == []
             assert context.get() == {

@@ -22,11 +22,10 @@ import pytest
 from interrupted import TimeLimit, raise_in
 
 import htlogging
-from htlogging import HtEventsFormatter, HtEventsHandler
+from htlogging import HtEventsFormatter, HtEventsHandler, _bindings
+from htlogging._bindings import BoundBlock, ScopeBlock
 from htlogging._event import coercion, containers, libraries, origin
 from htlogging._process.interruption import RAISE, by_signal, by_thread
-from htlogging._scopes import bindings
-from htlogging._scopes.bindings import BoundBlock, ScopeBlock
 from htlogging.collector import Reply
 from htlogging.htevents import Client
 
@@ -510,7 +509,7 @@ class TestBlocks:
         while cut:
             number += 1
             end = raise_in(
-                number, bindings._set, bindings._reset, BoundBlock, ScopeBlock
+                number, _bindings._set, _bindings._reset, BoundBlock, ScopeBlock
             )
             try:
                 use()

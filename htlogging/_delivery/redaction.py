@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 # ordinary words.
 _LEAST, _LEAST_PLAIN = 8, 6
 
-# A character by its number: JSON's, JavaScript's for URLs, Python's.
-_ESCAPE = re.compile(r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+# A character by its number: JSON's, JavaScript's for URLs, Python's. A pattern, compiled
+# when it is used.
+_ESCAPE = r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})"
 
 STRUCK = "***"
 
@@ -87,7 +88,7 @@ def _decoded(text: str) -> str:
     import html  # late: it is large, and few answers are refusals
 
     text = unquote(html.unescape(text))
-    text = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+    text = re.sub(_ESCAPE, lambda found: chr(int(found[1] or found[2], 16)), text)
     text = re.sub(r"\\([\"'\\/])", r"\1", text)
     # Letters of other widths and with marks.
     return unicodedata.normalize("NFKD", text)

@@ -12,7 +12,7 @@ import logging
 import sys
 from logging import DEBUG, INFO, Logger
 
-from htlogging._event import rendered_fields, unhandled
+from htlogging._event import unhandled, unknown_fields
 from htlogging._event.origin import has_fields, is_ours
 from htlogging._loggers import is_near
 from htlogging._process import aside, locks, shutdown
@@ -101,7 +101,7 @@ def _fields(frame: FrameType | None) -> str | None:
         for each in given:
             if type(each) is dict and has_fields(each):
                 return ""
-            why = rendered_fields.seems_rendered(each)
+            why = unknown_fields.seems_rendered(each)
             if why:
                 return why
         frame = frame.f_back

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from htlogging._bindings import current
 from htlogging._event import make_record, origin
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._event.user_code import is_passing
 from htlogging._process import fork
-from htlogging._scopes.bindings import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

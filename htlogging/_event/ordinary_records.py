@@ -9,7 +9,7 @@ from itertools import islice
 from htlogging._event import origin
 from htlogging._event.foreign_records import BARE
 from htlogging._event.record import logger_of
-from htlogging._event.rendered_fields import seems_rendered
+from htlogging._event.unknown_fields import seems_rendered
 from htlogging._lines import where
 from htlogging._loggers import behind_queues, handlers
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from htlogging._bindings import current
 from htlogging._event import unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
 from htlogging._event.user_code import is_passing
 from htlogging._process import fork
-from htlogging._scopes.bindings import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

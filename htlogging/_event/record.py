@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import builder, filtering, origin, rendered_fields
+from htlogging._event import builder, filtering, origin, unknown_fields
 from htlogging._event.foreign_records import (
     BARE,
     STANDARD,
@@ -103,7 +103,7 @@ def given(record: logging.LogRecord) -> tuple[dict[Any, Any], Mapping[str, Any],
     ):
         name = _amend(own, record, known, name)
     if not known.explicit:
-        rendered_fields.refuse(name)
+        unknown_fields.refuse_rendered(name)
     if type(name) is not str and isinstance(name, Mapping):
         hidden = frozenset() if _STRUCTLOG.isdisjoint(own) else _ITS_OWN
         fields = {k: v for k, v in name.items() if k not in hidden}

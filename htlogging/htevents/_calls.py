@@ -12,6 +12,7 @@ import time
 from logging import INFO
 from os import getpid
 
+from htlogging._bindings import current
 from htlogging._event import builder, filtering, origin
 from htlogging._event.encoder import encode
 from htlogging._event.origin import Call
@@ -19,7 +20,6 @@ from htlogging._event.record import to_event
 from htlogging._event.user_code import is_passing
 from htlogging._handler import pipeline_of
 from htlogging._process import fork
-from htlogging._scopes.bindings import current
 from htlogging.exceptions import InvalidEvent
 from htlogging.htevents._routing import handles_plainly
 

@@ -9,9 +9,9 @@ import re
 import threading
 from urllib.parse import quote
 
+from htlogging._bindings import innermost
 from htlogging._event import bindable
 from htlogging._event.user_code import is_passing
-from htlogging._scopes.bindings import innermost
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookies
 
