@@ -71,11 +71,11 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
         files = application.load(arguments.app, arguments.django, findings)
         read = sources.Sources(files)
         handlers = configuration.handlers(findings, facade=read.uses_facade)
-        configuration.tell_environment(findings)
-        sources.tell_strays(read, findings)
+        configuration.check_environment(findings)
+        sources.check_fields(read, findings)
         for handler in handlers:
-            configuration.tell_settings(handler, findings)
-        logs.tell(handlers, read, findings)
+            configuration.check_settings(handler, findings)
+        logs.check(handlers, read, findings)
         aside.finish()
         findings.section("The log htlogging, meanwhile")
         for line in dict.fromkeys(lines):
@@ -90,4 +90,4 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
             held = testing and not is_loopback(settings.host)
             if held and arguments.send:
                 findings.note("a test is running: no test event leaves the machine")
-            route.tell(settings, findings, send=arguments.send and not held)
+            route.check(settings, findings, send=arguments.send and not held)

@@ -69,7 +69,7 @@ def name_of(handler: HtEventsHandler) -> str:
     return "the handler of a Client" if is_of_client(handler) else "a handler"
 
 
-def tell_environment(findings: Findings) -> None:
+def check_environment(findings: Findings) -> None:
     """Name environment variables that look like ours and are not read."""
     from difflib import get_close_matches
 
@@ -84,7 +84,7 @@ def tell_environment(findings: Findings) -> None:
         )
 
 
-def tell_settings(handler: HtEventsHandler, findings: Findings) -> None:
+def check_settings(handler: HtEventsHandler, findings: Findings) -> None:
     """Print every setting and where it is from; never a secret."""
     settings = pipeline_of(handler).settings
     findings.section(f"Settings of {name_of(handler)}")

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from htlogging._cli.check.sources import Call, Sources
 
 
-def tell(
+def check(
     handlers: Sequence[HtEventsHandler], sources: Sources, findings: Findings
 ) -> None:
     """Name what is odd about loggers."""
     findings.section("Loggers")
     behind = [*_behind(handlers, findings), *_in_loguru(handlers, findings)]
-    _tell_structlog(sources, findings)
+    _check_structlog(sources, findings)
     for handler in handlers:
-        _tell_place(handler, behind, findings)
+        _check_place(handler, behind, findings)
     if logging.root.manager.disable >= logging.INFO:
         findings.problem(
             f"logging.disable({logging.getLevelName(logging.root.manager.disable)}) is "
@@ -39,11 +39,11 @@ def tell(
         )
     named = [c for c in sources.calls if c.logger is not None and not c.structured]
     for call in named:
-        _tell_call(call, behind, findings)
-    _tell_names({call.logger for call in named}, findings)
+        _check_call(call, behind, findings)
+    _check_names({call.logger for call in named}, findings)
 
 
-def _tell_place(
+def _check_place(
     handler: HtEventsHandler, behind: list[HtEventsHandler], findings: Findings
 ) -> None:
     names = configuration.loggers_of(handler)
@@ -72,10 +72,10 @@ def _tell_place(
         if handler is facade.handler:
             findings.ok("the facade's own handler: its events pass at any level")
         else:
-            _tell_level(logger, name, findings)
+            _check_level(logger, name, findings)
 
 
-def _tell_level(logger: logging.Logger, name: str, findings: Findings) -> None:
+def _check_level(logger: logging.Logger, name: str, findings: Findings) -> None:
     level = logger.getEffectiveLevel()
     if logger.disabled:
         findings.problem(
@@ -117,18 +117,18 @@ def reaches(
             yield from behind
 
 
-def _tell_names(told: set[str | None], findings: Findings) -> None:
+def _check_names(known: set[str | None], findings: Findings) -> None:
     """Name loggers that are spelt almost like that of the facade."""
     for logger in _loggers.loggers():
         name = logger.name
-        if name not in told and is_near(name) and not list(reaches(logger)):
+        if name not in known and is_near(name) and not list(reaches(logger)):
             findings.problem(
                 f"wrong logger? {name!r} has no HtEventsHandler, and {LOGGER!r} has",
                 f"write logging.getLogger({LOGGER!r})",
             )
 
 
-def _tell_call(
+def _check_call(
     call: Call, behind: Sequence[HtEventsHandler], findings: Findings
 ) -> None:
     """Say what becomes of an event that the code logs."""
@@ -167,7 +167,7 @@ def _behind(
         for handler in handlers:
             if handler in listener.handlers:
                 yield handler
-                _tell_queue(listener, findings)
+                _check_queue(listener, findings)
     for buffer in _loggers.objects_of(MemoryHandler):
         for handler in handlers:
             if handler is buffer.target:
@@ -178,7 +178,7 @@ def _behind(
                 )
 
 
-def _tell_queue(listener: Any, findings: Findings) -> None:
+def _check_queue(listener: Any, findings: Findings) -> None:
     if not is_running(listener):
         findings.problem(
             "a handler behind a queue: its QueueListener is not started, and no event "
@@ -211,7 +211,7 @@ def _in_loguru(
             )
 
 
-def _tell_structlog(sources: Sources, findings: Findings) -> None:
+def _check_structlog(sources: Sources, findings: Findings) -> None:
     structlog = sys.modules.get("structlog")
     if structlog is None:
         return

@@ -36,11 +36,11 @@ EVENT = "htlogging check"
 USER = "htlogging-check"
 
 
-def tell(settings: Settings, findings: Findings, *, send: bool) -> None:
+def check(settings: Settings, findings: Findings, *, send: bool) -> None:
     """Try the way to where a handler sends."""
     findings.section(f"Route to {settings.host}")
     if settings.redis_url is not None:
-        _tell_redis(settings, findings, send=send)
+        _check_redis(settings, findings, send=send)
         return
     from htlogging._delivery.transport import HttpTransport
 
@@ -61,7 +61,7 @@ def tell(settings: Settings, findings: Findings, *, send: bool) -> None:
         if not _answers(settings, transport, session, findings, proxy=proxy):
             return
         if tokens is not None:
-            _tell_token(tokens, transport, settings, findings)
+            _check_token(tokens, transport, settings, findings)
         if send:
             _send(settings, transport, findings)
         else:
@@ -130,7 +130,7 @@ def _answers(
         return False
     tls = ", TLS verified" if settings.host[:6].lower() == "https:" else ""
     findings.ok(f"an answer after {seconds:.2f} s (HTTP {response.status_code}{tls})")
-    _tell_clock(moment(response.headers.get("Date")), settings.host, findings)
+    _check_clock(moment(response.headers.get("Date")), settings.host, findings)
     return True
 
 
@@ -160,7 +160,7 @@ def _cure(reason: str, proxy: str) -> str:
     return "let this machine reach the host, or set HTTPS_PROXY or proxies"
 
 
-def _tell_clock(date: float | None, host: str, findings: Findings) -> None:
+def _check_clock(date: float | None, host: str, findings: Findings) -> None:
     if date is None:
         return
     off = time.time() - date
@@ -175,7 +175,7 @@ def _tell_clock(date: float | None, host: str, findings: Findings) -> None:
         findings.ok(f"clock: within {max(abs(off), 1):.0f} s of the server's")
 
 
-def _tell_token(
+def _check_token(
     tokens: oauth.TokenSource,
     transport: HttpTransport,
     settings: Settings,
@@ -213,7 +213,7 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
         )
         return
     if answer.date is not None:
-        _tell_clock(answer.date, settings.host, findings)
+        _check_clock(answer.date, settings.host, findings)
     if 200 <= answer.status < 300:  # noqa: PLR2004
         findings.ok(f"key: the test event {EVENT!r} of user {USER!r} was taken")
         findings.note(
@@ -231,7 +231,7 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
     )
 
 
-def _tell_redis(settings: Settings, findings: Findings, *, send: bool) -> None:
+def _check_redis(settings: Settings, findings: Findings, *, send: bool) -> None:
     from htlogging._redis_location import Location
 
     try:

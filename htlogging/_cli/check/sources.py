@@ -103,7 +103,7 @@ class Sources:
             self.strays += [(key, place) for key in extra if _is_stray(key)]
 
 
-def tell_strays(sources: Sources, findings: Findings) -> None:
+def check_fields(sources: Sources, findings: Findings) -> None:
     """Name each misspelt field."""
     for name, place in sources.strays:
         meant = near(

@@ -115,11 +115,11 @@ class Relay:
                     # Redis is away, or the stream was deleted: the thread must live.
                     failures += 1
                     self._queue.forget_group()
-                    self._tell(self._where(exc))
+                    self._report(self._where(exc))
                     self._time.pause(wait(failures, None, lambda: 1.0))
                     continue
                 failures = 0
-                self._tell("")
+                self._report("")
                 if batch is None:
                     self._time.pause(_IDLE)
                     continue
@@ -134,7 +134,7 @@ class Relay:
         text, place = why(exc, self.location), str(self.location)
         return text if place in text else f"{text} at {place}"
 
-    def _tell(self, trouble: str) -> None:
+    def _report(self, trouble: str) -> None:
         """Report that Redis cannot be used, once, and that it can again."""
         with self._lock:
             before, self.trouble = self.trouble, trouble

@@ -143,7 +143,7 @@ class LineQueue(StillThere):
             try:
                 return line, self._event(line)
             except (LineError, EventTooLarge) as exc:
-                self._tell(line, str(exc))
+                self._report(line, str(exc))
 
     def _event(self, line: Line) -> bytes:
         if line.text is None:
@@ -173,7 +173,7 @@ class LineQueue(StillThere):
         count = 1 if has_id(given) else self._seen.count(line.digest)
         return given, id_of(line.digest, count)
 
-    def _tell(self, line: Line, why: str) -> None:
+    def _report(self, line: Line, why: str) -> None:
         self.progress.note(f"line {line.number}: {why}")
         if line.ended:
             self.state.invalid += 1

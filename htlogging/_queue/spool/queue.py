@@ -249,7 +249,7 @@ class SpoolQueue:
         if not self._is_interrupting():
             # Otherwise the interrupted call still uses the file, which stays open.
             do_within(self._maintaining, _LONG_RUN, self._rest)
-        self._tell()
+        self._report_lines()
 
     def _rest(self) -> None:
         if not self._file.is_used():
@@ -294,7 +294,7 @@ class SpoolQueue:
                 self._maintaining, wait, lambda: self._run_if_due(at_once=at_once)
             )
         self._maintenance.shorten_log()
-        self._tell()
+        self._report_lines()
         return self._maintenance.evictions()
 
     def _is_interrupting(self) -> bool:
@@ -340,7 +340,7 @@ class SpoolQueue:
         self._ledger.moved(len(found), lost, NO_ROOM)
         self._counters.add("unspooled", len(found) - len(lost))
 
-    def _tell(self) -> None:
+    def _report_lines(self) -> None:
         """Write the lines that are due."""
         lines.report_trouble(self._maintenance, self._report)
         lines.report_lost(self._ledger, self._report)
