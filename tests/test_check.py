@@ -509,8 +509,117 @@ class TestSources:
     def test_strays(self, tmp_path, source, strays):
         """Names like ours, where fields are given; nowhere else."""
         (tmp_path / "a.py").write_text(source)
-        found = Sources([str(tmp_path / "a.py"), str(tmp_path / "none.py")])
+        found = Sources({str(tmp_path / "a.py"): {}, str(tmp_path / "none.py"): {}})
         assert [name for name, _ in found.strays] == strays
+
+
+class TestReceivers:
+    """Which logger a call is of."""
+
+    BEFORE = """
+import logging
+from logging import getLogger
+NAME = "named"
+log = logging.getLogger("shop")
+own = logging.getLogger(__name__)
+adapter = logging.LoggerAdapter(log, {"ht_user_id": "u"})
+fields = {"ht_user_id": "u"}
+class Base:
+    logger = logging.getLogger("base")
+class View(Base):
+    def __init__(self):
+        self.own = getLogger("view")
+    def get(self, log, **given):
+        mine = log
+        %s
+def view(other):
+    local: logging.Logger = log.getChild("local")
+    fields = {"ht_user_id": "u", "ht_usr": "u"}
+    if other:
+        inner = getLogger(name=NAME)
+    %s
+%s
+"""
+
+    @pytest.mark.parametrize("is_imported", [True, False])
+    @pytest.mark.parametrize(
+        ("call", "logger"),
+        [
+            ("log.info('e', extra={'ht_user_id': 'u'})", "shop"),
+            ("log.info('e', extra=fields)", "shop"),
+            ("log.info('e', extra={**fields, 'total': 1})", "shop"),
+            ("log.info('e', extra=fields | {'total': 1})", "shop"),
+            ("log.info('e', extra=dict(ht_user_id='u'))", "shop"),
+            ("log.info({'ht_user_id': 'u', 'event': 'e'})", "shop"),
+            ("log.log(logging.INFO, 'e', extra=fields)", "shop"),
+            ("log.log(20, {'ht_user_id': 'u', 'event': 'e'})", "shop"),
+            ("log.getChild('kid').info('e', extra=fields)", "shop.kid"),
+            ("logging.info('e', extra=fields)", ""),
+            ("logging.getLogger().info('e', extra=fields)", ""),
+            ("getLogger('x').info('e', extra=fields)", "x"),
+            ("getLogger(NAME).info('e', extra=fields)", "named"),
+            ("getLogger(f'{NAME}').info('e', extra=fields)", None),
+            ("adapter.info('e')", "shop"),
+            ("logging.LoggerAdapter(log, fields).info('e')", "shop"),
+            ("View.logger.info('e', extra=fields)", "base"),
+            ("unknown().info('e', extra=fields)", None),
+        ],
+    )
+    def test_in_a_module(self, tmp_path, call, logger, is_imported):
+        """By what the module's names are, or by what it assigns to them."""
+        if not is_imported and call.startswith("View"):
+            return  # its base class may be anywhere
+        source = self.BEFORE % ("pass", "pass", call)
+        namespace = {"__name__": "shop.views"}
+        if is_imported:
+            exec(source.replace(call, ""), namespace)
+        assert self.loggers(tmp_path, source, namespace) == [logger]
+
+    @pytest.mark.parametrize(
+        ("in_method", "in_function", "logger"),
+        [
+            ("self.logger.info('e', extra=fields)", "", "base"),
+            ("self.own.info('e', extra=fields)", "", "view"),
+            ("self.other.info('e', extra=fields)", "", None),
+            ("log.info('e', extra=fields)", "", None),
+            ("mine.info('e', extra=fields)", "", None),
+            ("own.info('e', extra=fields)", "", "shop.views"),
+            ("own.info('e', extra=given)", "", "nothing"),
+            ("", "local.info('e', extra=fields)", "shop.local"),
+            ("", "inner.info('e', extra=fields)", "named"),
+            ("", "other.info('e', extra=fields)", None),
+            ("", "log.info('e', extra=fields)", "shop"),
+        ],
+    )
+    def test_in_a_function(self, tmp_path, in_method, in_function, logger):
+        """By what it assigns, by its object's class, or else as in the module."""
+        before = self.BEFORE % ("pass", "pass", "")
+        source = self.BEFORE % (in_method or "pass", in_function or "pass", "")
+        namespace = {"__name__": "shop.views"}
+        exec(before, namespace)
+        found = self.loggers(tmp_path, source, namespace)
+        assert found == ([] if logger == "nothing" else [logger])
+
+    def test_names_of_a_function(self, tmp_path):
+        """A misspelt field in a dict that a function makes is found where it is given."""
+        source = self.BEFORE % ("pass", "log.info('e', extra=fields)", "")
+        path = tmp_path / "a.py"
+        path.write_text(source)
+        (stray,) = Sources({str(path): {}}).strays
+        assert stray[0] == "ht_usr"
+
+    def test_what_refers_to_itself(self, tmp_path):
+        """Its value cannot be seen, and the reading ends."""
+        source = (
+            "fields = {**fields}\nlog = log.getChild('x')\nlog.info('e', extra=fields)"
+        )
+        assert self.loggers(tmp_path, source, {}) == []
+
+    def loggers(self, folder, source, namespace):
+        """Return the loggers of a module's events."""
+        path = folder / "a.py"
+        path.write_text(source)
+        return [call.logger for call in Sources({str(path): namespace}).calls]
 
 
 @pytest.fixture

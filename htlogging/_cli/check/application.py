@@ -15,6 +15,7 @@ from htlogging.exceptions import HtLoggingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from htlogging._cli.check.findings import Findings
 
@@ -51,12 +52,14 @@ def held_back() -> Iterator[list[str]]:
         capturing.end(rule)
 
 
-def load(app: str | None, django: str | None, findings: Findings) -> list[str]:
+def load(
+    app: str | None, django: str | None, findings: Findings
+) -> dict[str, dict[str, Any]]:
     """
     Import the application.
 
     Returns:
-        The files of its own modules.
+        The files of its own modules, with what the modules' names are.
     """
     before = set(sys.modules)
     # As `python -m` and servers do.
@@ -114,17 +117,17 @@ def _load_django(settings: str) -> None:
         _ = resolver.url_patterns
 
 
-def _files(before: set[str]) -> list[str]:
-    """Return the files of modules that were imported since, and are the application's."""
-    found: set[str] = set()
+def _files(before: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the modules that were imported since, and are the application's."""
+    found: dict[str, dict[str, Any]] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name in before or not isinstance(file, str) or not file.endswith(".py"):
             continue
         path = os.path.realpath(file)
         if _is_own(path):
-            found.add(path)
-    return sorted(found)[:_MOST_FILES]
+            found[path] = vars(module)
+    return dict(sorted(found.items())[:_MOST_FILES])
 
 
 def _is_own(path: str) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
+from contextlib import suppress
 
+from htlogging._cli.check.values import Scope, is_a
 from htlogging._event.builder import BODY, FIELDS, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping
+    from typing import Any
 
     from htlogging._cli.check.findings import Findings
 
@@ -28,6 +32,9 @@ METHODS = {
 _BINDERS = ("bind", "bound", "scope", "unbind", "new")
 
 _CALLS = frozenset(BODY)
+
+# What has names of its own.
+_WITH_NAMES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 # A name that looks like one of ours, however it is written.
 _LIKE = re.compile(r"ht[_-][\w-]+", re.IGNORECASE)
@@ -58,49 +65,71 @@ class Sources:
     What the files say about events.
 
     Args:
-        files: Paths of Python files.
+        files: Paths of Python files, with what the modules' names are.
     """
 
-    def __init__(self, files: Iterable[str]) -> None:
+    def __init__(self, files: Mapping[str, Mapping[str, Any]]) -> None:
         self.calls: list[Call] = []
         self.strays: list[tuple[str, str]] = []  # a misspelt name, and where it is
         self.uses_facade = False
-        for path in files:
-            try:
+        for path, namespace in files.items():
+            # A file that cannot be read says nothing.
+            with suppress(OSError, SyntaxError, ValueError, RecursionError):
                 with open(path, "rb") as file:
                     tree = ast.parse(file.read())
-            except (OSError, SyntaxError, ValueError, RecursionError):
-                continue
-            self._read(tree, _short(path))
+                self._read(tree, Scope(tree.body, namespace), _short(path))
 
-    def _read(self, tree: ast.Module, path: str) -> None:
-        names = dict(_loggers(tree))
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            name = _last(node.func)
-            place = f"{path}:{node.lineno}"
-            self.uses_facade |= name in _CALLS and _first(node.func) == "htevents"
-            extra = [
-                key
-                for word in node.keywords
-                if word.arg == "extra"
-                for key in _keys(word.value)
-            ]
-            words = [word.arg for word in node.keywords if word.arg]
-            if name in _BINDERS:
-                extra += words
-            elif name in METHODS:
-                words += _bound_before(node.func)
-                fields = [word for word in words if word in FIELDS]
-                if fields or any(key in FIELDS or _is_stray(key) for key in extra):
-                    logger = _logger_of(node.func, names)
-                    self.calls.append(
-                        Call(place, logger, METHODS[name], structured=bool(fields))
-                    )
-                if fields:
-                    extra += words
-            self.strays += [(key, place) for key in extra if _is_stray(key)]
+    def _read(self, node: ast.AST, scope: Scope, path: str) -> None:
+        if isinstance(node, ast.Call):
+            self._look(node, scope, f"{path}:{node.lineno}")
+        for inner in ast.iter_child_nodes(node):
+            within = scope.inner(inner) if isinstance(inner, _WITH_NAMES) else scope
+            self._read(inner, within, path)
+
+    def _look(self, node: ast.Call, scope: Scope, place: str) -> None:
+        name = _last(node.func)
+        self.uses_facade |= name in _CALLS and _first(node.func) == "htevents"
+        words = {word.arg: word.value for word in node.keywords if word.arg}
+        given = scope.value(words.get("extra"))
+        extra = [*_texts(given)]
+        if name in _BINDERS:
+            extra += words
+        elif name in METHODS or name == "log":
+            # Of `log(level, message)` the level comes first.
+            first = [scope.value(each) for each in node.args[:2]] + [None, None]
+            level, message = first[:2] if name == "log" else (None, first[0])
+            logger, around = _receiver(node.func, scope)
+            extra += [*_texts(message), *around]
+            structured = [*words, *_bound_before(node.func)]
+            is_structured = any(word in FIELDS for word in structured)
+            if is_structured:
+                extra += structured
+            if any(key in FIELDS or _is_stray(key) for key in extra):
+                named = METHODS.get(name) or _level(level)
+                self.calls.append(Call(place, logger, named, structured=is_structured))
+        self.strays += [(key, place) for key in extra if _is_stray(key)]
+
+
+def _texts(given: Any) -> list[str]:
+    """Return the names in a dict; nothing for anything else."""
+    return [key for key in given if is_a(key, str)] if is_a(given, dict) else []
+
+
+def _level(given: Any) -> str:
+    return str(logging.getLevelName(given)) if is_a(given, int) else "INFO"
+
+
+def _receiver(function: ast.expr, scope: Scope) -> tuple[str | None, list[str]]:
+    """Return the name of the logger that is called, and the fields of adapters around it."""
+    if not isinstance(function, ast.Attribute):
+        return None, []
+    found, fields = scope.value(function.value), []
+    while is_a(found, logging.LoggerAdapter):
+        fields += _texts(found.extra)
+        found = found.logger
+    if found is logging or found is logging.root:
+        return "", fields
+    return (found.name if is_a(found, logging.Logger) else None), fields
 
 
 def check_fields(sources: Sources, findings: Findings) -> None:
@@ -139,45 +168,3 @@ def _last(function: ast.expr) -> str:
 def _first(function: ast.expr) -> str:
     """Return the name before the last dot."""
     return _last(function.value) if isinstance(function, ast.Attribute) else ""
-
-
-def _keys(node: ast.expr) -> list[str]:
-    """Return the constant keys of a dict as it is written."""
-    if isinstance(node, ast.Dict):
-        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-        return [key for key in keys if isinstance(key, str)]
-    if isinstance(node, ast.Call) and _last(node.func) == "dict":
-        return [word.arg for word in node.keywords if word.arg]
-    return []
-
-
-def _loggers(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the variables that are loggers, with the loggers' names."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            name = _name_of_logger(node.value)
-            for target in node.targets:
-                if name is not None and isinstance(target, (ast.Name, ast.Attribute)):
-                    yield _last(target), name
-
-
-def _name_of_logger(node: ast.expr) -> str | None:
-    if not isinstance(node, ast.Call) or _last(node.func) != "getLogger":
-        return None
-    if not node.args:
-        return ""
-    said = node.args[0]
-    if isinstance(said, ast.Constant) and isinstance(said.value, str):
-        return said.value
-    return None
-
-
-def _logger_of(function: ast.expr, names: dict[str, str]) -> str | None:
-    if not isinstance(function, ast.Attribute):
-        return None
-    of = function.value
-    if isinstance(of, ast.Name) and of.id == "logging":
-        return ""
-    if isinstance(of, (ast.Name, ast.Attribute)):
-        return names.get(_last(of))
-    return _name_of_logger(of)
