@@ -578,14 +578,11 @@ class TestRealEvents:
 
     @pytest.mark.slow
     def test_killed_and_resumed(self, collector, tmp_path):
-        """Each event within the limit arrives once, as given; ids never change."""
+        """Each event within the limit arrives once, as given; ids never change, gzipped or not."""
         path = tmp_path / "events.ndjson"
         calls = self.write(path)
-        good = [
-            expected(kind, given)
-            for kind, given in calls
-            if size(expected(kind, given)) <= LIMIT
-        ]
+        events = (expected(kind, given) for kind, given in calls)
+        good = [event for event in events if size(event) <= LIMIT]
         collector.script(*[Reply()] * 12, Reply(503, retry_after=300))
         process = start(collector, path)
         assert collector.wait_for_requests(13, HANG)
@@ -608,21 +605,10 @@ class TestRealEvents:
             assert bare == right
         assert collector.problems == []
         collector.clear()
-        assert send(collector, path).status == 1
-        assert ids(collector) == first
-
-    @pytest.mark.slow
-    def test_gzipped(self, collector, tmp_path):
-        """The same from a gzipped file."""
-        path = tmp_path / "events.ndjson"
-        calls = self.write(path)
         packed = tmp_path / "events.ndjson.gz"
         packed.write_bytes(gzip.compress(path.read_bytes(), 1))
-        ended = send(collector, packed, "--dry-run")
-        large = sum(row[2] for row in FILES.values())
-        assert ended.out == (
-            f"{len(calls) - large:,} events can be sent; {large} lines invalid\n"
-        )
+        assert send(collector, packed).status == 1
+        assert ids(collector) == first
 
 
 def made(limit=32_768, **fields):

@@ -1,4 +1,8 @@
-"""The hunts of tests/soak: a short form of each, and minutes of it with `-m soak`."""
+"""
+The hunts of tests/soak: a short form, and minutes of each with `-m soak`.
+
+Other short forms are in `test_interruptions.py`, `test_spool_hunts.py` and `test_chaos.py`.
+"""
 
 from __future__ import annotations
 
@@ -37,24 +41,23 @@ def lengths(short, long):
     )
 
 
+@pytest.mark.soak
 class TestInterruptions:
-    @lengths(2, 60)
     @pytest.mark.parametrize("way", ["memory", "spool"])
     @pytest.mark.parametrize("call", ["track", "logging", "flush", "close"])
-    def test_exceptions_of_a_signal_handler(self, tmp_path, call, way, length):
+    def test_exceptions_of_a_signal_handler(self, tmp_path, call, way):
         """What was accepted arrives by itself, once; what was raised comes out."""
         spool = ["--spool", tmp_path / "spool"] if way == "spool" else []
-        arguments = ["--call", call, "--seconds", length, *spool]
-        hunt("interruptions.py", *arguments, seconds=length)
+        arguments = ["--call", call, "--seconds", 60, *spool]
+        hunt("interruptions.py", *arguments, seconds=60)
 
-    @lengths(3, 60)
-    def test_in_a_spool(self, length):
+    def test_in_a_spool(self):
         """Nothing is lost but, perhaps, the event that was cut short."""
-        hunt("spool_interruptions.py", length, seconds=length)
+        hunt("spool_interruptions.py", 60, seconds=60)
 
 
 class TestForks:
-    @lengths(8, 600)
+    @lengths(5, 600)
     @pytest.mark.parametrize("way", ["memory", "spool"])
     def test_beside_threads_that_track(self, way, length):
         """No child hangs, no file is damaged, nothing accepted is lost."""
@@ -68,8 +71,8 @@ class TestDamage:
         hunt("damage.py", length, seconds=length)
 
 
+@pytest.mark.soak
 class TestChaos:
-    @lengths(40, 5_000)
-    def test_killed_at_any_moment(self, length):
-        """Every event whose call returned arrives; `length` is of processes killed."""
-        hunt("chaos.py", "--rounds", length, seconds=length)
+    def test_killed_at_any_moment(self):
+        """Every event whose call returned arrives; thousands of processes are killed."""
+        hunt("chaos.py", "--rounds", 5_000, seconds=5_000)
