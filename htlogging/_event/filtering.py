@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from logging import Filterer, LogRecord
+from operator import is_
 
 from htlogging._event.foreign_records import STANDARD, known_of
 from htlogging._event.make_record import UNUSUAL, is_of_logging
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 def changes(before: dict[Any, Any], after: dict[Any, Any]) -> Changes | None:
     """Return what was set and what was removed, if anything."""
+    # Mostly nothing; that is known in half the time. No value is asked whether it is equal.
+    if all(map(is_, before.values(), after.values())) and list(before) == list(after):
+        return None
     put = {k: v for k, v in after.items() if k not in before or before[k] is not v}
     taken = before.keys() - after.keys()
     return (put, taken) if put or taken else None
@@ -50,12 +54,14 @@ def follow(record: LogRecord, other: LogRecord) -> None:
 
 def _save(logger: logging.Logger, before: dict[Any, Any], record: LogRecord) -> None:
     """Change what is known about a record as the filters of its logger have changed it."""
+    if ORIGIN not in before and not has_fields(record.__dict__):
+        return  # an ordinary record
     changed = changes(before, record.__dict__)
     if changed is None:
         return
     put, _ = changed
     if ORIGIN not in before and not has_fields(put):
-        return  # an ordinary record
+        return
     known = known_of(record)
     known.logger = logger
     # Another dict, at once: a signal handler may raise in any call.
