@@ -417,7 +417,7 @@ class TestSymptoms:
     SCRIPT = """
 import logging, sys
 from htlogging import HtEventsHandler, htevents
-from htlogging._process import aside
+from htlogging._process import deferred
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 
@@ -447,7 +447,7 @@ with Collector() as collector:
     logging.root.addHandler(other)
     logging.getLogger("x").warning("e", extra={"fields": {"ht_user_id": "u"}})
     logging.getLogger("basket").info("e", extra={"ht_user_id": "u"})
-    aside.finish()
+    deferred.finish()
     logging.root.removeHandler(other)
     logging.getLogger("shop").warning("e", extra={"ht_user_id": "u"})
     htevents.flush()

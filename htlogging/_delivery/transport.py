@@ -11,7 +11,7 @@ from htlogging._delivery.exchange import body as request_body
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import causes, unreachable
 from htlogging._delivery.redaction import Redaction
-from htlogging._process import aside, capturing, fork, sigpipe
+from htlogging._process import capturing, deferred, fork, sigpipe
 from htlogging._process.clock import clock
 from htlogging._process.interruption import pass_on
 from htlogging._version import __version__
@@ -255,7 +255,7 @@ class HttpTransport:
             if began and not self._connections.is_open():
                 missed(f"no connection after {CONNECTED_AFTER:.0f} s")
 
-        aside.later(look, CONNECTED_AFTER)
+        deferred.later(look, CONNECTED_AFTER)
 
     def _limit(self, timeout: float) -> float | tuple[float, float]:
         """Return how long to wait for the connection, then for the answer."""

@@ -15,7 +15,7 @@ from logging import DEBUG, INFO, Logger
 from htlogging._event import unhandled, unknown_fields
 from htlogging._event.origin import has_fields, is_ours
 from htlogging._loggers import is_near
-from htlogging._process import aside, locks, shutdown
+from htlogging._process import deferred, locks, shutdown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ def _look(logger: logging.Logger, level: int, frame: FrameType) -> None:
         getattr(type(handler), "makes_events", False) for handler in logger.handlers
     ):
         _known.add(key)
-        aside.do(_report_loggers)
+        deferred.do(_report_loggers)
     elif not passes:
         why = _fields(frame)
         if why is not None:
             _known.add(key)
             place = f"{logger.name!r} at {_caller(frame)}"
-            aside.do(lambda: unhandled.report_below(logger, place, why))
+            deferred.do(lambda: unhandled.report_below(logger, place, why))
         elif is_near(logger.name):
             _known.add(key)
-            aside.do(_report_loggers)
+            deferred.do(_report_loggers)
 
 
 def _report_loggers() -> None:

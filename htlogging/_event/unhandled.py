@@ -13,7 +13,7 @@ from logging.handlers import QueueHandler, SysLogHandler
 from htlogging import _lines
 from htlogging._lines import where
 from htlogging._loggers import handlers, loggers
-from htlogging._process import aside, shutdown
+from htlogging._process import deferred, shutdown
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -42,7 +42,7 @@ def report(record: logging.LogRecord, logger: logging.Logger) -> None:
             _lines.unhandled(where(record), _others(), _hosts())
         elif any(isinstance(handler, QueueHandler) for handler in reached):
             # A listener may be started after the first event.
-            aside.later(lambda: shutdown.report_loggers(listeners=True), _STARTING)
+            deferred.later(lambda: shutdown.report_loggers(listeners=True), _STARTING)
 
 
 def report_below(logger: logging.Logger, place: str, why: str) -> None:

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace, findings: Findings) -> None:
     from htlogging._cli.check import application, configuration, logs, route, sources
     from htlogging._handler import pipeline_of
-    from htlogging._process import aside, capturing
+    from htlogging._process import capturing, deferred
     from htlogging._process.capturing import is_loopback
     from htlogging._version import __version__
 
@@ -76,7 +76,7 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
         for handler in handlers:
             configuration.check_settings(handler, findings)
         logs.check(handlers, read, findings)
-        aside.finish()
+        deferred.finish()
         findings.section("The log htlogging, meanwhile")
         for line in dict.fromkeys(lines):
             if not findings.covers(line):
