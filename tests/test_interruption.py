@@ -26,6 +26,7 @@ from htlogging import HtEventsFormatter, HtEventsHandler, _bindings
 from htlogging._bindings import BoundBlock, ScopeBlock
 from htlogging._event import coercion, containers, libraries, origin
 from htlogging._process.interruption import RAISE, by_signal, by_thread
+from htlogging._queue.spool import connection_pair, location, lockfile
 from htlogging.collector import Reply
 from htlogging.htevents import Client
 
@@ -273,6 +274,31 @@ class TestValues:
                 end()
         assert number > 100
         assert client.stats.accepted == 1
+
+
+@pytest.mark.usefixtures("apart")
+class TestSpool:
+    def test_of_the_class_of_the_systems(self, collector, tmp_path, alarm):
+        """A time limit that is an OSError is no trouble with the file."""
+        client = Client("KEY", host=collector.url, spool=tmp_path / "spool")
+        raised = TimeoutError()
+        alarm(handlers(raised)["function"], 0)
+        files = {module.__file__ for module in (connection_pair, location, lockfile)}
+        number, out = 0, True
+        while out:
+            number += 7
+            client.join()  # so that the file is opened again
+            end = strike_in(files, number)
+            try:
+                assert client.track("user123", "Order")[0]
+                out = False
+            except TimeoutError as exc:
+                assert exc is raised  # noqa: PT017
+            finally:
+                end()
+        assert number > 100
+        client.join()
+        assert client.stats.unspooled == 0
 
 
 def strike_in(files, number):

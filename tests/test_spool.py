@@ -1046,6 +1046,30 @@ class TestUnusable:
         assert rows(path, "SELECT body, status FROM dead") == [(b"1", 400)]
 
 
+class TestNoDescriptors:
+    def test_after_a_fork(self, run, collector):
+        """A file that cannot be opened again stops nobody: events go by memory."""
+        run("""
+            import os, resource, warnings
+            from htlogging.htevents import Client
+            warnings.simplefilter("ignore")
+            client = Client("KEY", host=host, spool=spool)
+            client.track("user", "before")
+            assert client.flush(60)
+            pid = os.fork()  # which closes the file
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+            queued, _ = client.track("user", "without")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+            assert queued and client.stats.unspooled == 1
+            client.track("user", "after")
+        """)
+        assert {e["event"] for e in collector.events} == {"before", "without", "after"}
+
+
 class TestDiskFull:
     def test_file_size_limit(self, run, collector):
         """At the limit of a file's size events are kept in memory, and all arrive."""

@@ -21,7 +21,8 @@ from uuid import UUID
 
 from pythonjsonlogger import defaults
 
-from htlogging._event import containers, libraries, user_code
+from htlogging._event import containers, libraries
+from htlogging._process.passing import is_passing
 from htlogging.exceptions import EventTooLarge
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def id_text(value: Any) -> str | None:
             return str.__str__(str(value))
     except Exception as exc:
         # User code, a signalling NaN, or an int of more than 4,300 digits.
-        if user_code.is_passing(exc):
+        if is_passing(exc):
             raise
     return None
 
@@ -218,7 +219,7 @@ class _Walk:
                 or (depth == _EVENT_LEVELS and type(value) is dict)
                 or type(value) in _KINDS
             )
-            if (ours and isinstance(exc, RecursionError)) or user_code.is_passing(exc):
+            if (ours and isinstance(exc, RecursionError)) or is_passing(exc):
                 raise
             return self.text_of(value)
 
@@ -266,7 +267,7 @@ class _Walk:
         """Convert any object to its `str()`, if that is sure to be of a bounded size."""
         if id(value) not in self.known:
             self.ensure_room(containers.text_size(value, self.left))
-        return self.string(self.once(value, user_code.text_of))
+        return self.string(self.once(value, containers.text_of))
 
     def ensure_room(self, size: int) -> None:
         """Raise if the bytes are over the budget."""
@@ -320,7 +321,7 @@ class _Walk:
         except EventTooLarge:
             raise
         except Exception as exc:
-            if user_code.is_passing(exc):  # as in `any`
+            if is_passing(exc):  # as in `any`
                 raise
         return self.text_of(key)
 

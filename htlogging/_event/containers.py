@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from htlogging._event import libraries
-from htlogging._event.user_code import is_passing
+from htlogging._process.passing import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -92,6 +92,17 @@ def text_size(value: Any, most: int) -> int:
         if len(stack) > _MAX_DEPTH:
             return size
     return size
+
+
+def text_of(value: Any) -> str:
+    """Return the `str()` of an object, or its `repr()`, or a text that says it has none."""
+    for write in (str, repr):
+        try:
+            return write(value)
+        except Exception as exc:  # noqa: PERF203
+            if is_passing(exc):
+                raise
+    return "__could_not_encode__"
 
 
 def _own_size(value: Any) -> int:

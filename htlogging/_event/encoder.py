@@ -10,8 +10,8 @@ library's. What these refuse or would write wrongly is first made plain by `coer
 from __future__ import annotations
 
 from htlogging._event import iso8601
-from htlogging._event.user_code import is_passing
 from htlogging._process import fork
+from htlogging._process.passing import is_passing
 from htlogging.exceptions import EventTooLarge
 
 TYPE_CHECKING = False

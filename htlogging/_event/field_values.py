@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from htlogging._event import iso8601
-from htlogging._event.user_code import is_passing
 from htlogging._process import fork
+from htlogging._process.passing import is_passing
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False

@@ -17,9 +17,9 @@ from htlogging._event import builder, filtering, origin
 from htlogging._event.encoder import encode
 from htlogging._event.origin import Call
 from htlogging._event.record import to_event
-from htlogging._event.user_code import is_passing
 from htlogging._handler import pipeline_of
 from htlogging._process import fork
+from htlogging._process.passing import is_passing
 from htlogging.exceptions import InvalidEvent
 from htlogging.htevents._routing import handles_plainly
 

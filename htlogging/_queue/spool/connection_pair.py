@@ -179,8 +179,9 @@ class ConnectionPair:
             statements.insert(self._to_write(nested=True), event, body, at)
         except sqlite3.IntegrityError:
             raise
-        except sqlite3.Error as exc:
-            raise schema.translate(exc) from exc
+        except (sqlite3.Error, OSError):
+            with Translated():
+                raise
 
     def _is_intact(self) -> bool:
         """Return whether our descriptors are ours still, as of a millisecond ago."""

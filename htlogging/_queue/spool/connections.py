@@ -15,6 +15,7 @@ import weakref
 from contextlib import suppress
 from urllib.parse import quote
 
+from htlogging._process.passing import Ignored
 from htlogging._queue.spool.lockfile import identity
 from htlogging._queue.spool.schema import BUSY, SpoolUnavailable
 
@@ -194,8 +195,7 @@ def descriptors_of(path: str) -> dict[int, tuple[int, int]]:
 
 def identity_of(fd: int) -> tuple[int, int] | None:
     """Return what identifies a descriptor's file; `None`: it is closed."""
-    try:
+    with Ignored(OSError):
         found = os.fstat(fd)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None

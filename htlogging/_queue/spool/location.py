@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 
+from htlogging._process.passing import Ignored, is_passing
 from htlogging._queue.spool.schema import APPLICATION_ID
 from htlogging.exceptions import InvalidSetting
 
@@ -40,7 +41,9 @@ def _folders(path: str) -> set[str]:
 def _check_shared(folder: str) -> None:
     try:
         mode = os.stat(folder).st_mode
-    except OSError:
+    except OSError as exc:
+        if is_passing(exc):
+            raise
         return
     if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise InvalidSetting(
@@ -58,7 +61,7 @@ def check_link(path: str) -> None:
         InvalidSetting: One is such a link.
     """
     while path != os.path.dirname(path):
-        with suppress(OSError):
+        with Ignored(OSError):
             found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), 0):
                 raise InvalidSetting(
@@ -102,6 +105,8 @@ def check_owner(path: str) -> None:
         except FileNotFoundError:
             continue
         except OSError as exc:
+            if is_passing(exc):
+                raise
             raise InvalidSetting(exc.strerror) from None
         if not stat.S_ISREG(found.st_mode):
             raise InvalidSetting(
@@ -174,17 +179,14 @@ def has_log(path: str) -> bool:
 
 def size(path: str) -> int:
     """Return the bytes of a file; 0: there is none."""
-    try:
+    with Ignored(OSError):
         return os.lstat(path).st_size
-    except OSError:
-        return 0
+    return 0
 
 
 def is_marked(path: str) -> bool:
     """Return whether the file's beginning says that it is a spool."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_MARK_AT + 4)
-    except OSError:
-        return False
+    head = b""
+    with Ignored(OSError), open(path, "rb") as file:
+        head = file.read(_MARK_AT + 4)
     return head[_MARK_AT:] == APPLICATION_ID.to_bytes(4, "big")

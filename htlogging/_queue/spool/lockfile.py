@@ -21,6 +21,7 @@ import zlib
 from contextlib import suppress
 
 from htlogging._process.clock import clock
+from htlogging._process.passing import Ignored, is_passing
 from htlogging._queue.spool.schema import VERSION
 
 try:
@@ -92,7 +93,7 @@ class LockFile:
     def end_opening(self) -> None:
         """Let other processes open it."""
         if self._fd is not None:
-            with suppress(OSError):
+            with Ignored(OSError):
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _OPENING)
 
     def is_made(self) -> bool:
@@ -106,7 +107,7 @@ class LockFile:
 
     def note(self, owner: int, accepted: int, settled: int) -> None:
         """Write down an owner's counts: 0.8 us, into the system's memory."""
-        with suppress(OSError, TypeError):  # a full disk, or not open
+        with Ignored(OSError, TypeError):  # a full disk, or not open
             os.pwrite(self._fd, _packed(owner, accepted, settled), _place(owner))  # type: ignore[arg-type]
 
     def noted(self, owner: int) -> tuple[int, int] | None:
@@ -134,7 +135,7 @@ class LockFile:
 
     def forget(self, owner: int) -> None:
         """Forget an owner's counts."""
-        with suppress(OSError):
+        with Ignored(OSError):
             if self.noted(owner) is not None:
                 os.pwrite(self.ready(), bytes(_COUNT.size), _place(owner))
 
@@ -142,7 +143,9 @@ class LockFile:
         """Return whether the descriptor is ours still: all may have been closed."""
         try:
             found = os.fstat(self._fd)  # type: ignore[arg-type]
-        except (OSError, TypeError):
+        except (OSError, TypeError) as exc:
+            if is_passing(exc):
+                raise
             return False
         return (found.st_dev, found.st_ino) == self._identity
 
@@ -217,8 +220,7 @@ def _lock(fd: int, byte: int) -> bool:
 
 def identity(path: str) -> tuple[int, int] | None:
     """Return what identifies a file; `None`: there is none."""
-    try:
+    with Ignored(OSError):
         found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 
+from htlogging._process.passing import is_passing
 from htlogging._queue.spool.checksum import checksum_of
 from htlogging.exceptions import InvalidSetting
 
@@ -228,7 +229,7 @@ class Translated:
             raise translate(exc) from exc
         if isinstance(exc, InvalidSetting):
             raise SpoolUnavailable(str(exc)) from exc
-        if isinstance(exc, OSError):
+        if isinstance(exc, OSError) and not is_passing(exc):
             raise SpoolUnavailable(exc.strerror or type(exc).__name__) from exc
 
 
