@@ -219,6 +219,31 @@ class TestHeader:
 
 
 class TestSchema:
+    @pytest.mark.parametrize("word", [b"events (", b"CREATE TABLE dead", b"clock (\n"])
+    def test_one_bit(self, left, collector, caplog, word):
+        """A schema that is not UTF-8 any more raises nothing into the application."""
+        with closing(sqlite3.connect(left)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        data = bytearray(left.read_bytes())
+        data[data.rindex(word) + len(word) - 2] |= 128
+        left.write_bytes(data)
+        assert deliver(left, collector).delivered >= 5
+        assert {f"new{n}" for n in range(5)} <= names(collector)
+        assert "the spool was damaged" in caplog.text
+
+    def test_a_tree_that_leads_back(self):
+        """Reading ends where ids do not grow: what is damaged may have no end."""
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("CREATE TABLE tree (id, at, crc, body)")
+            rows = [(2, 1.0, 0, b""), (2, 1.0, 0, b""), (1, 1.0, 0, b"")]
+            connection.executemany("INSERT INTO tree VALUES (?, ?, ?, ?)", rows)
+            # A view, because a table has each id once.
+            connection.execute("CREATE VIEW events AS SELECT * FROM tree")
+            with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+                list(statements.rows(connection))
+            with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+                statements.page(connection, 0, 9)
+
     def test_a_rule_that_is_not_ours(self, left, collector, caplog):
         """A table that refuses every row, a later version's perhaps, hangs no caller."""
         with closing(sqlite3.connect(left)) as connection:

@@ -20,6 +20,7 @@ from htlogging._queue.spool.lockfile import REPLAY, LockFile
 from htlogging._queue.spool.rows import ends_of
 from htlogging._queue.spool.schema import (
     APPLICATION_ID,
+    ERRORS,
     SEQ_BITS,
     VERSION,
     SpoolUnavailable,
@@ -124,7 +125,7 @@ class SpoolView:
             yield
         except BrokenPipeError:  # of what is printed meanwhile
             raise
-        except sqlite3.Error as exc:
+        except ERRORS as exc:
             raise SpoolError(f"{self._name}: {schema.translate(exc)}") from exc
         except SpoolUnavailable as exc:
             raise SpoolError(f"{self._name}: {exc}") from exc

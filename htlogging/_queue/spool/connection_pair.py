@@ -94,7 +94,7 @@ class ConnectionPair:
         self._wal_pages = min(self._wal_pages, pages)
         with self.writing:
             if self._pair is not None:
-                with suppress(sqlite3.Error):
+                with suppress(*schema.ERRORS):
                     self._set_up(self._pair[0])
 
     def with_writing(self, work: Callable[[], T]) -> T:
@@ -141,7 +141,7 @@ class ConnectionPair:
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
-                    with suppress(sqlite3.Error):
+                    with suppress(*schema.ERRORS):
                         connection.execute("ROLLBACK")
             return result
 
@@ -179,7 +179,7 @@ class ConnectionPair:
             statements.insert(self._to_write(nested=True), event, body, at)
         except sqlite3.IntegrityError:
             raise
-        except (sqlite3.Error, OSError):
+        except (*schema.ERRORS, OSError):
             with Translated():
                 raise
 
@@ -300,7 +300,7 @@ class ConnectionPair:
                 opened.append(connections.connect(self.path))
                 self._set_up(opened[-1])
             self._pair = opened[0], opened[1]
-        except (sqlite3.Error, SpoolUnavailable) as exc:
+        except (*schema.ERRORS, SpoolUnavailable) as exc:
             raise schema.judge(exc, self._was_spool) from exc
         finally:
             if self._pair is None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from htlogging._process.passing import Ignored
 from htlogging._queue.spool.lockfile import identity
-from htlogging._queue.spool.schema import BUSY, SpoolUnavailable
+from htlogging._queue.spool.schema import BUSY, ERRORS, SpoolUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def _probe(path: str) -> None:
         answered = threading.Event()
 
         def try_it() -> None:
-            with suppress(sqlite3.Error):
+            with suppress(*ERRORS):
                 # The file is opened and read, for the sake of every lock on the way.
                 probe = _connect(path, read_only=True)
-                with suppress(sqlite3.Error):
+                with suppress(*ERRORS):
                     probe.execute("PRAGMA schema_version").fetchone()
                 probe.close()
             answered.set()
@@ -121,7 +121,7 @@ def _probe(path: str) -> None:
 
 def close(connection: sqlite3.Connection) -> None:
     """Close one; whatever is wrong with it."""
-    with suppress(sqlite3.Error):
+    with suppress(*ERRORS):
         connection.close()
     _open.discard(connection)
 

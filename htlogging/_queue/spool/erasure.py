@@ -13,6 +13,7 @@ from htlogging._process.clock import clock
 from htlogging._queue.spool import admin, pragmas, statements
 from htlogging._queue.spool.admin import SpoolError
 from htlogging._queue.spool.rows import id_of, owner_of
+from htlogging._queue.spool.schema import ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _scour(view: SpoolView, user: User) -> None:
         view.connection.execute("VACUUM")
         if not _empty_log(view):
             why = "another process is reading"
-    except sqlite3.Error as exc:
+    except ERRORS as exc:
         why = str(exc)
     if why:
         raise SpoolError(

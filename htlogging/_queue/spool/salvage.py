@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from htlogging._queue.spool import connections, location, pragmas, schema, statements
 from htlogging._queue.spool.rows import Letter, Row
+from htlogging._queue.spool.schema import ERRORS
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -87,7 +88,7 @@ def _opened(path: str, stack: ExitStack) -> list[sqlite3.Connection]:
     """
     try:
         reader = connections.connect(path, read_only=True)
-    except sqlite3.Error:
+    except ERRORS:
         return []
     stack.callback(connections.close, reader)
     return [reader]
@@ -182,7 +183,7 @@ class _Copy:
         self, reader: sqlite3.Connection, count: int
     ) -> Iterator[tuple[object, ...]]:
         """Yield rows until there are no more, or SQLite cannot go on."""
-        with suppress(sqlite3.Error):
+        with suppress(*ERRORS):
             while rows := statements.some(reader, self._table, self._last, count):
                 for row in rows:
                     if row[0] <= self._last:
@@ -194,7 +195,7 @@ class _Copy:
         """Return an id from which reading goes on; `None`: there is none."""
         for step in _HOPS:
             at: int = self._last + step
-            with suppress(sqlite3.Error):
+            with suppress(*ERRORS):
                 if at < _END and statements.some(reader, self._table, at, 1):
                     return at
         return None

@@ -24,6 +24,10 @@ VERSION = 2
 # Seconds to wait for another process's write. Each is short; the caller waits for it.
 BUSY = 2.0
 
+# What SQLite's module raises. Its sentences may quote a file's damaged schema, which is not
+# UTF-8 any more.
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 # Bytes of a page in a new file. An event's commit writes one page to the log, so small
 # ones are the faster, by a tenth; but of 2,048 bytes an event of 1,010 fills one alone.
 PAGE = 4_096
@@ -225,7 +229,7 @@ class Translated:
         pass
 
     def __exit__(self, _kind: object, exc: BaseException | None, _tb: object) -> None:
-        if isinstance(exc, sqlite3.Error):
+        if isinstance(exc, ERRORS):
             raise translate(exc) from exc
         if isinstance(exc, InvalidSetting):
             raise SpoolUnavailable(str(exc)) from exc
@@ -233,8 +237,10 @@ class Translated:
             raise SpoolUnavailable(exc.strerror or type(exc).__name__) from exc
 
 
-def translate(exc: sqlite3.Error) -> SpoolUnavailable:
+def translate(exc: sqlite3.Error | UnicodeDecodeError) -> SpoolUnavailable:
     """Return what an error of SQLite's means."""
+    if isinstance(exc, UnicodeDecodeError):
+        return SpoolUnavailable("database disk image is malformed", damaged=True)
     # Some sentences quote what is in a row, in quotation marks: no event's content
     # goes on from here.
     reason = str(exc).partition("'")[0].strip()
@@ -248,7 +254,8 @@ def translate(exc: sqlite3.Error) -> SpoolUnavailable:
 
 
 def judge(
-    exc: sqlite3.Error | SpoolUnavailable, was_spool: Callable[[], bool]
+    exc: sqlite3.Error | UnicodeDecodeError | SpoolUnavailable,
+    was_spool: Callable[[], bool],
 ) -> SpoolUnavailable:
     """
     Return why a file cannot be opened: it is damaged, or was never a spool.

@@ -81,7 +81,7 @@ def page(  # noqa: PLR0913
     )
     # Closed before others may read: a checkpoint is refused beside an open one.
     with closing(connection.execute(query, (first, last, max_count))) as rows:
-        for event, at, crc, body in rows:
+        for event, at, crc, body in _forwards(rows, first):
             if not is_sound(event, crc, body):
                 damaged.append(event)
                 continue
@@ -93,6 +93,22 @@ def page(  # noqa: PLR0913
         else:
             return Page(ids, events, damaged, max_count != len(ids) + len(damaged))
     return Page(ids, events, damaged, is_all=False)
+
+
+def _forwards(
+    found: Iterable[tuple[Any, ...]], first: int
+) -> Iterator[tuple[Any, ...]]:
+    """
+    Yield rows whose ids grow.
+
+    Raises:
+        sqlite3.DatabaseError: The tree is damaged and leads back, perhaps without end.
+    """
+    for row in found:
+        if row[0] < first:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        first = row[0] + 1
+        yield row
 
 
 def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
@@ -108,8 +124,12 @@ def span(connection: sqlite3.Connection, owner: int) -> tuple[int, int] | None:
 def next_owner(connection: sqlite3.Connection, owner: int) -> int | None:
     """Return the next owner that has events; `None`: there is none."""
     query = "SELECT min(id) FROM events WHERE id > ?"
-    (found,) = connection.execute(query, (id_of(owner, MAX_SEQ),)).fetchone()
-    return None if found is None else found >> SEQ_BITS
+    last = id_of(owner, MAX_SEQ)
+    found = connection.execute(query, (last,)).fetchone()
+    if found == (None,):
+        return None
+    ((event,),) = _forwards([found], last + 1)
+    return int(event) >> SEQ_BITS
 
 
 def written_at(connection: sqlite3.Connection, event: int) -> float:
@@ -195,7 +215,7 @@ def rows(
         " ORDER BY id LIMIT ?"
     )
     while found := connection.execute(query, (first, last, _PAGE_ROWS)).fetchall():
-        yield from map(Row._make, found)
+        yield from map(Row._make, _forwards(found, first))
         first = found[-1][0] + 1
 
 
@@ -203,7 +223,7 @@ def letters(connection: sqlite3.Connection) -> Iterator[Letter]:
     """Yield the dead letters in their order; those that are damaged included."""
     last = -MAX_ID
     while found := some(connection, "dead", last, _PAGE_ROWS):
-        yield from map(Letter._make, found)
+        yield from map(Letter._make, _forwards(found, last + 1))
         last = found[-1][0]
 
 
