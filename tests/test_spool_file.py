@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 
 import pytest
 from script_runner import HANG
@@ -719,6 +720,16 @@ class TestFork:
 
 
 class TestUpgrade:
+    def test_nothing_is_copied_elsewhere(self, path):
+        """Events are sorted on the way, in memory and not in a temporary file."""
+        make_version_1(path)
+        with closing(connections.connect(str(path))) as connection:
+            done = []
+            connection.set_trace_callback(done.append)
+            schema.set_up(connection)
+        assert "BEGIN IMMEDIATE" in done
+        assert "PRAGMA temp_store = MEMORY" in done[: done.index("BEGIN IMMEDIATE")]
+
     def test_from_version_1(self, file, path):
         """All that was there is there, in its order, under ids of its own."""
         made = [

@@ -790,13 +790,20 @@ class TestFirstAnswer:
             assert [post(transport).status for _ in range(2)] == [200, 200]
         return [r.getMessage() for r in caplog.records if r.name == "htlogging"]
 
-    def test_page_of_a_captive_portal(self, server, caplog):
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "http://eu-west-1.hightouch-events.com",
+            "http://EU-WEST-1.Hightouch-Events.com:80/path",
+            "http://eu-west-1.hightouch-events.com.",
+            "http://hightouch-events.com",
+        ],
+    )
+    def test_page_of_a_captive_portal(self, server, caplog, host):
         """A 2xx with text that is no JSON is doubted, once, and delivers all the same."""
         server.script = [answer(200, body=b"<html>Log in</html>")] * 2
-        (line,) = self.lines(server, caplog)
-        assert line.startswith(
-            "the first answer from http://eu-west-1.hightouch-events.com is not JSON"
-        )
+        (line,) = self.lines(server, caplog, host)
+        assert line.startswith(f"the first answer from {host} is not JSON")
 
     @pytest.mark.parametrize("body", [b"", b"{}", b'{"success":true}', b'"ok"'])
     def test_the_vendors(self, server, caplog, body):
@@ -805,7 +812,12 @@ class TestFirstAnswer:
         assert self.lines(server, caplog) == []
 
     @pytest.mark.parametrize(
-        "host", ["http://a.example", "http://hightouch-events.com.a"]
+        "host",
+        [
+            "http://a.example",
+            "http://hightouch-events.com.a",
+            "http://xhightouch-events.com",
+        ],
     )
     def test_hosts_of_others(self, server, caplog, host):
         """Another host may answer what it likes."""

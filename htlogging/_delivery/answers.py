@@ -39,7 +39,7 @@ def check_first(host: str, status: int, text: bytes) -> None:
     if _checked == os.getpid() or not 200 <= status < 300:  # noqa: PLR2004
         return
     _checked = os.getpid()
-    if _name_of(host).endswith(_VENDOR) and text:
+    if f".{_name_of(host)}".endswith(_VENDOR) and text:
         try:
             json.loads(text)
         except (ValueError, RecursionError):
@@ -49,7 +49,7 @@ def check_first(host: str, status: int, text: bytes) -> None:
 def _name_of(host: str) -> str:
     """Return the name in a host, in small letters."""
     rest = host.lower().partition("://")[2]
-    return rest.partition("/")[0].partition(":")[0]
+    return rest.partition("/")[0].partition(":")[0].rstrip(".")
 
 
 def explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:

@@ -172,11 +172,11 @@ def set_up(
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if pragma("journal_mode = WAL") != b"wal":
             raise SpoolUnavailable("its file system does not support shared memory")
+    # Sorting, and a rewrite of the file, take memory: no copy lies elsewhere.
+    connection.execute("PRAGMA temp_store = MEMORY")
     if version < VERSION:
         _upgrade(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
-    # Sorting, and a rewrite of the file, take memory: no copy lies elsewhere.
-    connection.execute("PRAGMA temp_store = MEMORY")
     log_bytes = log_pages * 4_096
     size = pragma("page_size")
     connection.execute(f"PRAGMA wal_autocheckpoint = {log_bytes // size}").fetchall()
