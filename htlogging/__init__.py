@@ -21,7 +21,7 @@ from htlogging.exceptions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging import htevents, metrics
+    from htlogging import collector, htevents, metrics, types  # noqa: F401  (attributes)
     from htlogging._formatter import HtEventsFormatter
     from htlogging._health import Health, health
 
@@ -52,24 +52,27 @@ __all__ = [
 _MODULES = ("collector", "htevents", "integrations", "metrics", "testing", "types")
 
 
-def __getattr__(name: str) -> object:
-    # PEP 562: python-json-logger is imported when the formatter is used, the facade when
-    # it is called.
-    if name == "HtEventsFormatter":
-        from htlogging._formatter import HtEventsFormatter
+# Type checkers do not see this: a name that there is not is an error for them.
+if not TYPE_CHECKING:
 
-        return HtEventsFormatter
-    if name in ("Health", "health"):
-        from htlogging import _health
+    def __getattr__(name: str) -> object:
+        # PEP 562: python-json-logger is imported when the formatter is used, the facade when
+        # it is called.
+        if name == "HtEventsFormatter":
+            from htlogging._formatter import HtEventsFormatter
 
-        return getattr(_health, name)
-    if name in _MODULES:
-        # Without `importlib`, which would be one more module to import.
-        import sys
+            return HtEventsFormatter
+        if name in ("Health", "health"):
+            from htlogging import _health
 
-        __import__(f"{__name__}.{name}")
-        return sys.modules[f"{__name__}.{name}"]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(_health, name)
+        if name in _MODULES:
+            # Without `importlib`, which would be one more module to import.
+            import sys
+
+            __import__(f"{__name__}.{name}")
+            return sys.modules[f"{__name__}.{name}"]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

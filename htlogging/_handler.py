@@ -49,8 +49,8 @@ class HtEventsHandler(QueueHandler):
     events are made and stored, so several threads can do that at the same time.
 
     Args:
-        queue: Ignored. From Python 3.12 on `dictConfig` passes one to a handler that is
-            named by "class". This handler's queue holds events, not records.
+        queue: Not for callers. From Python 3.12 on `dictConfig` passes one to a handler
+            that is named by "class"; it is ignored.
         settings: See docs/settings.md.
 
     Raises:
@@ -65,9 +65,7 @@ class HtEventsHandler(QueueHandler):
     # Whether a record that looks like an event, and is not, was reported.
     _has_warned = False
 
-    def __init__(
-        self, queue: object = None, **settings: Unpack[HandlerSettings]
-    ) -> None:
+    def __init__(self, queue: None = None, **settings: Unpack[HandlerSettings]) -> None:
         try:
             self._set_up(queue, settings)
         except InvalidSetting as exc:

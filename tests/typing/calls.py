@@ -118,7 +118,9 @@ client.track("u", "Order completed", order)
 handler = HtEventsHandler(write_key="K", upload_interval=2, spool="events.db")
 handler.setFormatter(HtEventsFormatter())
 logging.getLogger("shop").addHandler(handler)
+handler.acquire()
 client.track("u")  # wrong
+HtEventsHandler("K")  # wrong
 Client(7)  # wrong
 Client("K", hots="http://localhost")  # wrong
 Client("K", send="no")  # wrong
@@ -126,6 +128,14 @@ Client("K", on_error=on_error_alone)  # wrong
 Client("K", on_invalid="ignore")  # wrong
 HtEventsHandler(write_key="K", overflow="wait")  # wrong
 handler.stats.deliverd  # wrong
+
+# the package's names
+text: str = htlogging.metrics.openmetrics()
+with htlogging.collector.Collector() as receiver:
+    receiver.script(503, htlogging.collector.Reply(429, retry_after=1))
+htlogging.trak("u", "Order completed")  # wrong
+htlogging.htevent.track("u", "Order completed")  # wrong
+htlogging.health().state  # wrong
 
 # bound fields
 htlogging.bind(ht_user_id=7, ht_context={"ip": "::1"}, plan="pro")
