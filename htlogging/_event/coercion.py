@@ -22,7 +22,7 @@ from uuid import UUID
 from pythonjsonlogger import defaults
 
 from htlogging._event import containers, libraries
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import EventTooLarge
 
 if TYPE_CHECKING:

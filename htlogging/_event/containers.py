@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from htlogging._event import libraries
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from htlogging._event import iso8601
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import EventTooLarge
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from htlogging._event import iso8601
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ from operator import is_
 from htlogging._event.foreign_records import STANDARD, known_of
 from htlogging._event.make_record import UNUSUAL, is_of_logging
 from htlogging._event.origin import ORIGIN, Origin, has_fields
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from htlogging._bindings import current
 from htlogging._event import make_record, origin
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

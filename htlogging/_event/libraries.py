@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger import defaults
 
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import EventTooLarge
 
 if TYPE_CHECKING:

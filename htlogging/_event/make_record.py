@@ -19,7 +19,7 @@ from htlogging._event import below_level, unhandled, unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from htlogging._event import unknown_fields
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

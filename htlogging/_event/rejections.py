@@ -6,7 +6,7 @@ import sys
 
 from htlogging._event import origin
 from htlogging._lines import what_is_wrong, where
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging._stats import figures
 
 TYPE_CHECKING = False

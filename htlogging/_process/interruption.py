@@ -7,13 +7,14 @@ import functools
 import queue
 import sys
 import threading
+from contextlib import suppress
 
 from htlogging._process.threads import OwnThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import CodeType
+    from types import CodeType, TracebackType
     from typing import Any
 
 # C code raises these without arguments, where no `raise` stands.
@@ -41,6 +42,33 @@ def pass_on(exceptions: Iterable[BaseException]) -> None:
     raised = by_signal(found) or by_thread(found)
     if raised is not None:
         raise raised
+
+
+def is_passing(error: BaseException) -> bool:
+    """
+    Return whether a signal handler or another thread has raised an error.
+
+    A time limit may be a `TimeoutError`, and so an `OSError`: code that takes errors of
+    the system, or of the application's code, asks this first.
+    """
+    if isinstance(error, (RecursionError, MemoryError)):
+        return False
+    return by_signal([error]) is not None or by_thread([error]) is not None
+
+
+class Ignored(suppress):
+    """As `contextlib.suppress`, but for errors that pass through."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Return whether the error is ignored."""
+        return super().__exit__(kind, error, trace) and not (
+            error is not None and is_passing(error)
+        )
 
 
 def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:

@@ -19,7 +19,7 @@ from htlogging._event.origin import Call
 from htlogging._event.record import to_event
 from htlogging._handler import pipeline_of
 from htlogging._process import fork
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import InvalidEvent
 from htlogging.htevents._routing import handles_plainly
 

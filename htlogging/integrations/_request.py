@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from htlogging._bindings import innermost
 from htlogging._event import bindable
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookies
 

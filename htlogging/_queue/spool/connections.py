@@ -15,7 +15,7 @@ import weakref
 from contextlib import suppress
 from urllib.parse import quote
 
-from htlogging._process.passing import Ignored
+from htlogging._process.interruption import Ignored
 from htlogging._queue.spool.lockfile import identity
 from htlogging._queue.spool.schema import BUSY, ERRORS, SpoolUnavailable
 

@@ -6,7 +6,7 @@ import os
 import stat
 from contextlib import suppress
 
-from htlogging._process.passing import Ignored, is_passing
+from htlogging._process.interruption import Ignored, is_passing
 from htlogging._queue.spool.schema import APPLICATION_ID
 from htlogging.exceptions import InvalidSetting
 

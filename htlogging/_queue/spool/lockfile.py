@@ -21,7 +21,7 @@ import zlib
 from contextlib import suppress
 
 from htlogging._process.clock import clock
-from htlogging._process.passing import Ignored, is_passing
+from htlogging._process.interruption import Ignored, is_passing
 from htlogging._queue.spool.schema import VERSION
 
 try:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 
-from htlogging._process.passing import is_passing
+from htlogging._process.interruption import is_passing
 from htlogging._queue.spool.checksum import checksum_of
 from htlogging.exceptions import InvalidSetting
 
