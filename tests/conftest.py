@@ -31,7 +31,12 @@ def _leave_no_events() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_lines_of_others() -> Iterator[None]:
     """Drop lines of sending threads that earlier tests have left: their server is gone."""
-    earlier = set(threading.enumerate()) - {threading.current_thread()}
+    # Without those of `_thread`: before 3.13 a later one may be taken for one that has ended.
+    earlier = {
+        thread
+        for thread in threading.enumerate()
+        if not isinstance(thread, threading._DummyThread)
+    } - {threading.current_thread()}
 
     def is_ours(_: logging.LogRecord) -> bool:
         return threading.current_thread() not in earlier
@@ -121,12 +126,6 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
-        gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    """Undo it: plugins that look for what refers to their objects do so at the end."""
-    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

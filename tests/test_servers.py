@@ -513,7 +513,7 @@ class TestUntoldFork:
                 until = time.monotonic() + 30
                 while threading.active_count() < 2 and time.monotonic() < until:
                     time.sleep(0.01)  # the thread is on its way
-                assert threading.active_count() == 2
+                assert threading.active_count() >= 2
                 os._exit(not htevents.flush(30))
             assert os.waitpid(pid, 0)[1] == 0
         """
