@@ -185,10 +185,10 @@ def drop_dead(
     for table, at in (("damaged", "found_at"), ("dead", "failed_at")):
         query = (
             f"DELETE FROM {table} WHERE id IN"
-            f" (SELECT id FROM {table} WHERE ?1 IS NULL OR {at} < ?1"
-            " ORDER BY id LIMIT ?2)"
+            f" (SELECT id FROM {table} WHERE ? IS NULL OR {at} < ?"
+            " ORDER BY id LIMIT ?)"
         )
-        if gone := connection.execute(query, (before, count)).rowcount:
+        if gone := connection.execute(query, (before, before, count)).rowcount:
             return gone
     return 0
 
