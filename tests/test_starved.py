@@ -49,8 +49,9 @@ class TestNoMemory:
             for n in range(1, 800):
                 properties = {"n": n}
                 done = False
-                # One that fails; then a hundred: where one fails, a call may do without.
-                first, end = (n, n + 1) if n < 400 else (n - 399, n - 299)
+                # One that fails; then thirty: where one fails, a call may do without.
+                # (CPython 3.10 may end the process when a hundred do.)
+                first, end = (n, n + 1) if n < 400 else (n - 399, n - 369)
                 fail(first, end)
                 try:
                     done = client.track("user", "e", properties)[0]
@@ -70,8 +71,8 @@ class TestNoMemory:
         alone = {"COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}
         spools = map(str, spool.values())
         ended = run(tmp_path, script, collector.url, *spools, **alone)
-        if ended.status == -signal.SIGSEGV:
-            # Seen on 3.11 to 3.13, between two lines of plain Python.
+        if ended.status == -signal.SIGSEGV or "Cannot recover from Mem" in ended.err:
+            # Seen on 3.11 to 3.13, between two lines of plain Python; on 3.10.
             pytest.skip("CPython itself has crashed for want of memory")
         assert ended.status == 0, ended.err
         check_arrived(collector.events, set(map(int, ended.out.split())))
