@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from htlogging._bindings import current
 from htlogging._event import builder
+from htlogging._event.bindings import current
 from htlogging._event.encoder import encode, prefer_orjson
 from htlogging._event.foreign_records import STANDARD
 from htlogging._event.record import checked, given

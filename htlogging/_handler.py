@@ -13,9 +13,9 @@ from htlogging._event.foreign_records import known_of
 from htlogging._event.origin import ORIGIN, Origin
 from htlogging._event.record import checked, is_event, to_event
 from htlogging._event.rejections import is_foreign
-from htlogging._lines import show_debug
 from htlogging._process import capturing, fork, hosts, locks, shutdown
 from htlogging._process.interruption import is_passing
+from htlogging._process.lines import show_debug
 from htlogging._process.threads import is_sending
 from htlogging._settings import Settings, with_settings
 from htlogging.exceptions import DeliveryError, InvalidEvent, InvalidSetting

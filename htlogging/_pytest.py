@@ -197,7 +197,7 @@ def _is_strict(item: pytest.Item) -> bool:
 
 def _show_bound(record: logging.LogRecord) -> bool:
     """Put the bound fields on an event's record, which caplog keeps."""
-    from htlogging._bindings import current
+    from htlogging._event.bindings import current
 
     bound = current()
     if bound and _is_event(record):

@@ -6,9 +6,9 @@ import logging
 import math
 import re
 
-from htlogging._lines import events, first_delivery, no_event, say, sent_twice
 from htlogging._process import locks
 from htlogging._process.clock import clock
+from htlogging._process.lines import events, first_delivery, no_event, say, sent_twice
 from htlogging._process.locks import do_anyway
 
 TYPE_CHECKING = False

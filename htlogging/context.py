@@ -20,9 +20,8 @@ A field of a wrong type raises `InvalidField` when it is bound.
 
 from __future__ import annotations
 
-from htlogging import _bindings
-from htlogging._bindings import BoundBlock, ScopeBlock, current
-from htlogging._event import bindable
+from htlogging._event import bindable, bindings
+from htlogging._event.bindings import BoundBlock, ScopeBlock, current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, TypeAlias
     from uuid import UUID
 
-    from htlogging._block import Block
+    from htlogging._process.block import Block
 
     Id: TypeAlias = str | int | float | Decimal | UUID
     Type: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
@@ -70,7 +69,7 @@ def bind(  # noqa: PLR0913
     Raises:
         InvalidField: A value has the wrong type, or there is no such `ht_` field.
     """
-    _bindings.bind(_checked(locals()))
+    bindings.bind(_checked(locals()))
 
 
 def bound(  # noqa: PLR0913
@@ -124,12 +123,12 @@ def scope(**fields: Any) -> Block:
 
 def unbind(*names: str) -> None:
     """Remove these names; a name that is not bound is ignored."""
-    _bindings.unbind(names)
+    bindings.unbind(names)
 
 
 def clear() -> None:
     """Remove everything that is bound here; inside a scope, in the whole scope."""
-    _bindings.clear()
+    bindings.clear()
 
 
 def get() -> dict[str, Any]:

@@ -12,9 +12,9 @@ import json
 import sys
 from contextlib import ExitStack, contextmanager
 
-from htlogging._block import Block
 from htlogging._event import message_id
 from htlogging._process import capturing
+from htlogging._process.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

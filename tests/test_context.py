@@ -14,8 +14,8 @@ from decimal import Decimal
 import pytest
 
 import htlogging
-from htlogging import _bindings, context, htevents
-from htlogging._event import builder
+from htlogging import context, htevents
+from htlogging._event import bindings, builder
 
 
 @pytest.fixture(autouse=True)
@@ -271,7 +271,7 @@ class TestLazy:
             calls.append(1)
             return {"ht_user_id": "late", "ht_context": {"ip": "::1", "locale": "de"}}
 
-        with _bindings.ScopeBlock({"a": 1}, lazy):
+        with bindings.ScopeBlock({"a": 1}, lazy):
             context.bind(ht_context={"locale": "en"}, b=2)
             assert calls == []
             assert context.get() == {

@@ -9,7 +9,7 @@ import pytest
 from htlogging._delivery.exchange import Answer, Unreachable, body
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.sender import Sender
-from htlogging._lines import log
+from htlogging._process.lines import log
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report
 from htlogging._settings import Settings

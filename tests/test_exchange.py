@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from htlogging._checks import MAX_KEY
 from htlogging._delivery.exchange import body, room
 from htlogging._queue.claims import Batch
 from htlogging._queue.memory import MemoryQueue
@@ -17,6 +16,7 @@ from htlogging._settings import (
     MAX_BODY_EVENTS,
     MAX_EVENT_LIMIT,
 )
+from htlogging._settings.checks import MAX_KEY
 
 
 class TestBody:

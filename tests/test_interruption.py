@@ -22,9 +22,9 @@ import pytest
 from interrupted import TimeLimit, raise_in
 
 import htlogging
-from htlogging import HtEventsFormatter, HtEventsHandler, _bindings
-from htlogging._bindings import BoundBlock, ScopeBlock
-from htlogging._event import coercion, containers, libraries, origin
+from htlogging import HtEventsFormatter, HtEventsHandler
+from htlogging._event import bindings, coercion, containers, libraries, origin
+from htlogging._event.bindings import BoundBlock, ScopeBlock
 from htlogging._process.interruption import RAISE, by_signal, by_thread
 from htlogging._queue.spool import connection_pair, location, lockfile
 from htlogging.collector import Reply
@@ -540,7 +540,7 @@ class TestBlocks:
         while cut:
             number += 1
             end = raise_in(
-                number, _bindings._set, _bindings._reset, BoundBlock, ScopeBlock
+                number, bindings._set, bindings._reset, BoundBlock, ScopeBlock
             )
             try:
                 use()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from htlogging import HtEventsHandler, InvalidSetting
-from htlogging._redis_location import Location
+from htlogging._settings.redis_location import Location
 
 pytest.importorskip("redis")
 

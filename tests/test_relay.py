@@ -21,7 +21,7 @@ from script_runner import HANG, until
 from htlogging import DeliveryError
 from htlogging._queue.redis.entry import InvalidEntry, events, fields, lines
 from htlogging._queue.redis.relay_queue import GROUP, RelayQueue
-from htlogging._redis_location import Location
+from htlogging._settings.redis_location import Location
 from htlogging.collector import Collector, Reply
 from htlogging.htevents import Client
 

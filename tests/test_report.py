@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from htlogging import _lines
-from htlogging._lines import log, show_debug
+from htlogging._process.lines import log, show_debug
 from htlogging._report import MAX_KINDS, QUIET, Report
 
 
@@ -146,7 +145,7 @@ class TestRejected:
 class TestDelivered:
     def test_first_of_the_process(self, clock, caplog, monkeypatch):
         """The first delivery is a line at INFO: how many, and where to."""
-        monkeypatch.setattr(_lines, "_delivered", 0)
+        monkeypatch.setattr("htlogging._process.lines._delivered", 0)
         caplog.set_level(logging.INFO, "htlogging")
         for host in ("https://a", "https://b"):
             Report(clock, host).delivered(3)

@@ -386,7 +386,7 @@ class TestUnencrypted:
     @pytest.fixture
     def lines(self, monkeypatch, caplog):
         """Return a function for the lines about it."""
-        monkeypatch.setattr("htlogging._lines._unencrypted", set())
+        monkeypatch.setattr("htlogging._process.lines._unencrypted", set())
         return lambda: [m for m in caplog.messages if "unencrypted" in m]
 
     def test_one_line(self, lines):

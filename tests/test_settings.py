@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from htlogging._checks import DEFAULT_HOST, MAX_KEY
 from htlogging._settings import DEFAULTS, TABLE, Settings
+from htlogging._settings.checks import DEFAULT_HOST, MAX_KEY
 from htlogging.exceptions import InvalidSetting
 
 SECRET = "s3cr3t"

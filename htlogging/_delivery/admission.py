@@ -6,9 +6,9 @@ It is held back by a test, sent on its caller's thread, or finds the queue full.
 
 from __future__ import annotations
 
-from htlogging._lines import held_back
 from htlogging._process import capturing, shutdown
 from htlogging._process.clock import clock
+from htlogging._process.lines import held_back
 from htlogging._process.threads import is_sending, runs_event_loop
 from htlogging._stats import figures
 from htlogging.exceptions import DeliveryError

@@ -7,7 +7,7 @@ import os
 import re
 from contextlib import suppress
 
-from htlogging._lines import doubtful
+from htlogging._process.lines import doubtful
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event import unhandled
 from htlogging._event.rejections import Rejections
-from htlogging._lines import unencrypted
-from htlogging._loggers import idle_listener, oddities, reached_twice
 from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
+from htlogging._process.lines import unencrypted
+from htlogging._process.loggers import idle_listener, oddities, reached_twice
 from htlogging._process.threads import run_sending
 from htlogging._queue.memory import MemoryQueue
 from htlogging._report import Report

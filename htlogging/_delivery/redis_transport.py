@@ -10,7 +10,7 @@ from htlogging._delivery.network_errors import causes
 from htlogging._process import fork
 from htlogging._process.interruption import pass_on
 from htlogging._queue.redis.entry import fields, lines
-from htlogging._redis_location import Location
+from htlogging._settings.redis_location import Location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from logging import DEBUG, INFO, Logger
 
 from htlogging._event import unhandled, unknown_fields
 from htlogging._event.origin import has_fields, is_ours
-from htlogging._loggers import is_near
 from htlogging._process import deferred, locks, shutdown
+from htlogging._process.loggers import is_near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

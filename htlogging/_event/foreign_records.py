@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from htlogging._bindings import current
 from htlogging._event import make_record, origin
+from htlogging._event.bindings import current
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._process import fork
 from htlogging._process.interruption import is_passing

@@ -14,8 +14,8 @@ import logging
 from collections.abc import Mapping
 from logging import LogRecord
 
-from htlogging._bindings import current
 from htlogging._event import below_level, unhandled, unknown_fields
+from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
 from htlogging._process import fork

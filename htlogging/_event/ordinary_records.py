@@ -10,8 +10,8 @@ from htlogging._event import origin
 from htlogging._event.foreign_records import BARE
 from htlogging._event.record import logger_of
 from htlogging._event.unknown_fields import seems_rendered
-from htlogging._lines import where
-from htlogging._loggers import behind_queues, handlers
+from htlogging._process.lines import where
+from htlogging._process.loggers import behind_queues, handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

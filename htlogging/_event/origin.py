@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._bindings import current
 from htlogging._event import unknown_fields
+from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
 from htlogging._process import fork

@@ -21,7 +21,7 @@ from htlogging._event.origin import (
     has_fields,
     is_ours,
 )
-from htlogging._loggers import handlers
+from htlogging._process.loggers import handlers
 from htlogging._process.threads import is_sending
 from htlogging.exceptions import HtLoggingError
 

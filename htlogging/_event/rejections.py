@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from htlogging._event import origin
-from htlogging._lines import what_is_wrong, where
 from htlogging._process.interruption import is_passing
+from htlogging._process.lines import what_is_wrong, where
 from htlogging._stats import figures
 
 TYPE_CHECKING = False

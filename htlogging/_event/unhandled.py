@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 from logging.handlers import QueueHandler, SysLogHandler
 
-from htlogging import _lines
-from htlogging._lines import where
-from htlogging._loggers import handlers, loggers
-from htlogging._process import deferred, shutdown
+from htlogging._process import deferred, lines, shutdown
+from htlogging._process.lines import where
+from htlogging._process.loggers import all_loggers, handlers
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -39,7 +38,7 @@ def report(record: logging.LogRecord, logger: logging.Logger) -> None:
     if logger.name == record.name and _is_new(logger):
         reached = list(handlers(logger))
         if all(map(_is_writer, reached)):
-            _lines.unhandled(where(record), _others(), _hosts())
+            lines.unhandled(where(record), _others(), _hosts())
         elif any(isinstance(handler, QueueHandler) for handler in reached):
             # A listener may be started after the first event.
             deferred.later(lambda: shutdown.report_loggers(listeners=True), _STARTING)
@@ -57,7 +56,7 @@ def report_below(logger: logging.Logger, place: str, why: str) -> None:
     if not _is_new(logger):
         return
     if why:
-        _lines.no_event(why, place, _hosts())
+        lines.no_event(why, place, _hosts())
         return
     reached = list(handlers(logger))
     if any(hasattr(handler, "makes_events") for handler in reached):
@@ -65,9 +64,9 @@ def report_below(logger: logging.Logger, place: str, why: str) -> None:
         while not above.level and above.parent is not None:
             above = above.parent
         level = logging.getLevelName(above.level)
-        _lines.below_level(place, logger.name, above.name, level, _hosts())
+        lines.below_level(place, logger.name, above.name, level, _hosts())
     elif all(map(_is_writer, reached)):
-        _lines.unhandled(place, _others(), _hosts())
+        lines.unhandled(place, _others(), _hosts())
 
 
 def _is_new(logger: logging.Logger) -> bool:
@@ -92,6 +91,6 @@ def _others() -> list[str]:
     """Return the names of loggers that have a handler of ours."""
     return sorted(
         logger.name
-        for logger in loggers()
+        for logger in all_loggers()
         if any(hasattr(handler, "makes_events") for handler in logger.handlers)
     )

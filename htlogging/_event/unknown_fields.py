@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from htlogging._event.builder import FIELDS, near
-from htlogging._lines import where
+from htlogging._process.lines import where
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False

@@ -1,1 +1,1 @@
-"""Fork, exit, threads and hosts: what happens to the process."""
+"""The process: fork, exit, threads, locks, hosts, loggers, and the log `htlogging`."""

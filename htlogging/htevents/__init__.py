@@ -13,9 +13,9 @@ import functools
 import logging
 import sys
 
-from htlogging._block import Block
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
+from htlogging._process.block import Block
 from htlogging._process.shutdown import close_all, flush_all, living
 from htlogging._process.threads import run_beside
 from htlogging._settings import DEFAULTS

@@ -12,8 +12,8 @@ import time
 from logging import INFO
 from os import getpid
 
-from htlogging._bindings import current
 from htlogging._event import builder, filtering, origin
+from htlogging._event.bindings import current
 from htlogging._event.encoder import encode
 from htlogging._event.origin import Call
 from htlogging._event.record import to_event

@@ -7,8 +7,8 @@ import logging
 from htlogging._delivery import pipeline  # noqa: F401  (not later: see below)
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of
-from htlogging._lines import no_effect
 from htlogging._process import fork
+from htlogging._process.lines import no_effect
 from htlogging._settings import DEFAULTS, check_names
 from htlogging.exceptions import InvalidSetting
 from htlogging.htevents._routing import nearest_handlers

@@ -8,7 +8,7 @@ from logging import INFO, Filterer, Logger, LogRecord
 from htlogging._event import filtering, make_record
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._loggers import behind_queues
+from htlogging._process.loggers import behind_queues
 
 # A tool that replaces one of these, for all loggers, for its own class or for one logger,
 # wants to see every record.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import AsyncGeneratorType, GeneratorType
 
-from htlogging._block import first_step
+from htlogging._process.block import first_step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
     from typing import Any
 
-    from htlogging._bindings import ScopeBlock
+    from htlogging._event.bindings import ScopeBlock
 
 
 class ScopedBody:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from htlogging._bindings import ScopeBlock, current
 from htlogging._event import bindable
-from htlogging._lines import say
+from htlogging._event.bindings import ScopeBlock, current
 from htlogging._process.clock import clock
+from htlogging._process.lines import say
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False

@@ -9,8 +9,8 @@ import re
 import threading
 from urllib.parse import quote
 
-from htlogging._bindings import innermost
 from htlogging._event import bindable
+from htlogging._event.bindings import innermost
 from htlogging._process.interruption import is_passing
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookies

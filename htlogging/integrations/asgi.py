@@ -11,7 +11,7 @@ Any ASGI application: FastAPI, Starlette, Litestar, Quart, Django.
 
 from __future__ import annotations
 
-from htlogging._bindings import ScopeBlock
+from htlogging._event.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._delivery import deliver_async
 from htlogging.integrations._options import Options

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils.functional import LazyObject, empty
 
-from htlogging._bindings import ScopeBlock
 from htlogging._event import bindable
+from htlogging._event.bindings import ScopeBlock
 from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._body import AsyncScopedBody, ScopedBody

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from htlogging._bindings import ScopeBlock
+    from htlogging._event.bindings import ScopeBlock
 
 __all__ = ["HtEventsMiddleware"]
 

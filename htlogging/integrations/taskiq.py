@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from taskiq import TaskiqMessage, TaskiqResult
 
-    from htlogging._bindings import ScopeBlock
+    from htlogging._event.bindings import ScopeBlock
 
 __all__ = ["HtEventsMiddleware"]
 

@@ -10,7 +10,7 @@ Any WSGI application.
 
 from __future__ import annotations
 
-from htlogging._bindings import ScopeBlock
+from htlogging._event.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._body import ScopedBody
 from htlogging.integrations._options import Options

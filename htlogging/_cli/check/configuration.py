@@ -8,8 +8,8 @@ from functools import partial
 
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler, pipeline_of, sends_alike
-from htlogging._loggers import loggers, objects_of, reached_twice
 from htlogging._process.capturing import VARIABLE
+from htlogging._process.loggers import all_loggers, objects_of, reached_twice
 from htlogging._process.shutdown import living
 from htlogging._settings import DEFAULTS, TABLE, Settings
 from htlogging.exceptions import HtLoggingError
@@ -53,7 +53,7 @@ def _order(handler: HtEventsHandler) -> tuple[bool, str]:
 
 def loggers_of(handler: logging.Handler) -> list[str]:
     """Return the names of the loggers that have this handler."""
-    return [logger.name for logger in loggers() if handler in logger.handlers]
+    return [logger.name for logger in all_loggers() if handler in logger.handlers]
 
 
 def is_of_client(handler: HtEventsHandler) -> bool:

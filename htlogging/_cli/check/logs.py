@@ -6,11 +6,11 @@ import logging
 import sys
 from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 
-from htlogging import _loggers
 from htlogging._cli.check import configuration
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
-from htlogging._loggers import is_message, is_near, is_running, loguru_formats
+from htlogging._process import loggers
+from htlogging._process.loggers import is_message, is_near, is_running, loguru_formats
 from htlogging.htevents._default_client import facade
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ def reaches(
     logger: logging.Logger, behind: Sequence[HtEventsHandler] = ()
 ) -> Iterator[logging.Handler]:
     """Yield our handlers that a logger's records reach."""
-    for handler in _loggers.handlers(logger):
+    for handler in loggers.handlers(logger):
         if isinstance(handler, HtEventsHandler):
             yield handler
         elif isinstance(handler, (QueueHandler, MemoryHandler)):
@@ -119,7 +119,7 @@ def reaches(
 
 def _check_names(known: set[str | None], findings: Findings) -> None:
     """Name loggers that are spelt almost like that of the facade."""
-    for logger in _loggers.loggers():
+    for logger in loggers.all_loggers():
         name = logger.name
         if name not in known and is_near(name) and not list(reaches(logger)):
             findings.problem(
@@ -163,12 +163,12 @@ def _behind(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
     """Yield handlers that get their records from a queue or a buffer, and tell of them."""
-    for listener in _loggers.objects_of(QueueListener):
+    for listener in loggers.objects_of(QueueListener):
         for handler in handlers:
             if handler in listener.handlers:
                 yield handler
                 _check_queue(listener, findings)
-    for buffer in _loggers.objects_of(MemoryHandler):
+    for buffer in loggers.objects_of(MemoryHandler):
         for handler in handlers:
             if handler is buffer.target:
                 yield handler

@@ -8,7 +8,6 @@ import time
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from htlogging._checks import DEFAULT_HOST
 from htlogging._delivery import oauth
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment
@@ -16,6 +15,7 @@ from htlogging._delivery.outcomes import reason
 from htlogging._delivery.sender import MAX_SKEW
 from htlogging._event import builder
 from htlogging._event.encoder import encode
+from htlogging._settings.checks import DEFAULT_HOST
 from htlogging.exceptions import DeliveryError
 
 TYPE_CHECKING = False
@@ -232,7 +232,7 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
 
 
 def _check_redis(settings: Settings, findings: Findings, *, send: bool) -> None:
-    from htlogging._redis_location import Location
+    from htlogging._settings.redis_location import Location
 
     try:
         with closing(Location(settings.redis_url or "").connect(TIMEOUT)) as client:

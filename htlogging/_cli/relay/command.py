@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from htlogging._redis_location import Location
+    from htlogging._settings.redis_location import Location
 
 ACTIONS = ("run", "status", "replay", "drop", "forget")
 _URL = "redis://localhost:6379/0"
@@ -135,8 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _location(arguments: argparse.Namespace) -> Location:
-    from htlogging._checks import is_redis
-    from htlogging._redis_location import Location
+    from htlogging._settings.checks import is_redis
+    from htlogging._settings.redis_location import Location
 
     if not is_redis(arguments.url):
         raise Misused(f"the URL must begin with redis:// or rediss://, such as {_URL}")

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from htlogging._cli.relay.status import status_of
 from htlogging._delivery.redis_transport import why
-from htlogging._openmetrics import CONTENT_TYPE, Family, text
+from htlogging.metrics._openmetrics import CONTENT_TYPE, Family, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from htlogging._queue.claims import Batch
     from htlogging._queue.spool.erasure import User
-    from htlogging._redis_location import Location
+    from htlogging._settings.redis_location import Location
 
 # Entries of the stream that are read, and letters that are removed, at a time.
 _PAGE = 20

@@ -23,8 +23,8 @@ from htlogging._stats import Counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from htlogging._redis_location import Location
     from htlogging._settings import Settings
+    from htlogging._settings.redis_location import Location
 
 # Seconds between two looks into a stream that was empty.
 _IDLE = 0.1

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from htlogging._redis_location import Location
+    from htlogging._settings.redis_location import Location
 
 
 def status_of(client: Any, location: Location) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from htlogging._redis_location import Location
+    from htlogging._settings.redis_location import Location
     from htlogging.exceptions import DeliveryError
 
 GROUP = "relay"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from htlogging._block import Block
+from htlogging._process.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

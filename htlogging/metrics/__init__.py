@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 
 from htlogging._handler import HtEventsHandler, pipeline_of
-from htlogging._openmetrics import CONTENT_TYPE, Family, text
 from htlogging._process import fork
 from htlogging._process.shutdown import living
 from htlogging._stats import BOUNDS, figures
+from htlogging.metrics._openmetrics import CONTENT_TYPE, Family, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

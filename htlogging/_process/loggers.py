@@ -24,7 +24,7 @@ _ALIKE = 0.8
 _MORE = 2
 
 
-def loggers() -> list[logging.Logger]:
+def all_loggers() -> list[logging.Logger]:
     """Return the root logger, then all that `getLogger` has made."""
     # A copy: other threads may make loggers meanwhile. Names that only have loggers below
     # them have a placeholder in it.
@@ -57,7 +57,7 @@ def reached_twice(
         handler: The handler.
         is_like: Returns whether another handler sends to the same place.
     """
-    for logger in loggers():
+    for logger in all_loggers():
         # Loggers without handlers of their own reach the same handlers as those above.
         if not logger.handlers:
             continue
@@ -93,7 +93,7 @@ def oddities(handler: logging.Handler, told: Container[str]) -> Iterator[str]:
         handler: A handler of ours.
         told: Names of loggers whose events were reported as lost.
     """
-    _, *named = loggers()
+    _, *named = all_loggers()
     own = [logger for logger in named if handler in logger.handlers]
     for logger in own:
         yield from _of_level(logger)
@@ -188,7 +188,7 @@ def idle_listener(handler: logging.Handler, *, listeners: bool) -> Iterator[str]
         if listeners
         else (
             getattr(each, "listener", None)
-            for logger in loggers()
+            for logger in all_loggers()
             for each in logger.handlers
             if isinstance(each, QueueHandler)
         )

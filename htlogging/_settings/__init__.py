@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from htlogging import _checks
-from htlogging._checks import DEFAULT_HOST, Choice, Integer, Seconds
 from htlogging._process import capturing, fork
 from htlogging._process.capturing import is_loopback
+from htlogging._settings import checks
+from htlogging._settings.checks import DEFAULT_HOST, Choice, Integer, Seconds
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Literal, TypedDict
 
-    from htlogging._checks import Check
+    from htlogging._settings.checks import Check
     from htlogging.exceptions import DeliveryError
 
     class ClientSettings(TypedDict, total=False):
@@ -88,12 +88,12 @@ class Setting:
 
 
 TABLE = {
-    "write_key": Setting(None, _checks.text, "HTEVENTS_WRITE_KEY"),
-    "host": Setting(None, _checks.text, "HTEVENTS_HOST"),
-    "send": Setting(default=True, check=_checks.flag, variable="HTEVENTS_SEND"),
-    "sync_mode": Setting(default=False, check=_checks.flag),
-    "debug": Setting(default=False, check=_checks.flag, variable="HTEVENTS_DEBUG"),
-    "on_error": Setting(None, _checks.function),
+    "write_key": Setting(None, checks.text, "HTEVENTS_WRITE_KEY"),
+    "host": Setting(None, checks.text, "HTEVENTS_HOST"),
+    "send": Setting(default=True, check=checks.flag, variable="HTEVENTS_SEND"),
+    "sync_mode": Setting(default=False, check=checks.flag),
+    "debug": Setting(default=False, check=checks.flag, variable="HTEVENTS_DEBUG"),
+    "on_error": Setting(None, checks.function),
     "on_invalid": Setting(
         "raise",
         Choice(
@@ -108,10 +108,10 @@ TABLE = {
     "max_queue_bytes": Setting(64 * 1024 * 1024, Integer(1, 2**50)),
     "upload_size": Setting(None, Integer(1, MAX_BODY_EVENTS)),
     "upload_interval": Setting(0.5, Seconds(0.0, 3600.0)),
-    "gzip": Setting(default=True, check=_checks.flag),
+    "gzip": Setting(default=True, check=checks.flag),
     "timeout": Setting(15.0, Seconds(0.001, 3600.0)),
     "max_retries": Setting(10, Integer(0, 2**31)),
-    "proxies": Setting(None, _checks.proxies),
+    "proxies": Setting(None, checks.proxies),
     "thread": Setting(1, Integer(1, 64)),
     "shutdown_timeout": Setting(10.0, Seconds(0.0, 3600.0)),
     "overflow": Setting(
@@ -124,7 +124,7 @@ TABLE = {
         ),
     ),
     "max_event_size": Setting(32_768, Integer(256, MAX_EVENT_LIMIT)),
-    "spool": Setting(None, _checks.path, "HTEVENTS_SPOOL"),
+    "spool": Setting(None, checks.path, "HTEVENTS_SPOOL"),
     "spool_sync": Setting(
         "normal",
         Choice(
@@ -136,11 +136,11 @@ TABLE = {
     ),
     "spool_max_bytes": Setting(256 * 1024 * 1024, Integer(2**20, 2**50)),
     "spool_max_age": Setting(None, Seconds(1.0, 10 * 366 * 86_400.0)),
-    "oauth_client_id": Setting(None, _checks.text),
-    "oauth_client_key": Setting(None, _checks.text_or_path),
-    "oauth_key_id": Setting(None, _checks.text),
-    "oauth_auth_server": Setting("https://oauth2.hightouch.io", _checks.oauth_server),
-    "oauth_scope": Setting("tracking_api:write", _checks.text),
+    "oauth_client_id": Setting(None, checks.text),
+    "oauth_client_key": Setting(None, checks.text_or_path),
+    "oauth_key_id": Setting(None, checks.text),
+    "oauth_auth_server": Setting("https://oauth2.hightouch.io", checks.oauth_server),
+    "oauth_scope": Setting("tracking_api:write", checks.text),
 }
 
 DEFAULTS: dict[str, Any] = {name: row.default for name, row in TABLE.items()}
@@ -214,7 +214,7 @@ class Settings:
         # Redis needs none: the relay has its own.
         needed = self.send and not capturing.keyless and self.redis_url is None
         if key or needed:
-            key = _checks.write_key(key, lost=not given)
+            key = checks.write_key(key, lost=not given)
         self.write_key = key
         server = self.oauth_auth_server
         if server[:6].lower() != "https:" and not is_loopback(server):
@@ -222,15 +222,15 @@ class Settings:
                 "oauth_auth_server must begin with https://: others could read the token "
                 "on its way (http:// is for this machine alone)"
             )
-        _checks.all_of_oauth(
+        checks.all_of_oauth(
             {n: getattr(self, n) != DEFAULTS[n] for n in DEFAULTS if n[:6] == "oauth_"}
         )
 
     def _set_host(self, host: str) -> None:
         self.redis_url = None
-        if _checks.is_redis(host):
+        if checks.is_redis(host):
             # Late: few have a Redis.
-            from htlogging._redis_location import Location
+            from htlogging._settings.redis_location import Location
 
             location = Location(host)
             if location.has_options:
@@ -239,7 +239,7 @@ class Settings:
                     location.check_options()
             self.redis_url, host = host, str(location)
         else:
-            host = _checks.host_url(host)
+            host = checks.host_url(host)
         self.host = host
 
     def origin(self, name: str) -> str:
@@ -294,7 +294,7 @@ def _of_environment(name: str, row: Setting) -> Any:
     said = os.environ.get(row.variable) if row.variable else None
     if not said:
         return None
-    return _checks.from_environment(row.variable, said, row.check, name)
+    return checks.from_environment(row.variable, said, row.check, name)
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -219,7 +219,7 @@ def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
 
 
 def is_redis(host: str) -> bool:
-    """Return whether a host is a Redis URL; `_redis_location` checks it."""
+    """Return whether a host is a Redis URL; `redis_location` checks it."""
     return host[:9].lower().startswith(("redis://", "rediss://"))
 
 
