@@ -7,7 +7,7 @@ import math
 from logging.handlers import QueueHandler
 
 from htlogging._delivery import admission
-from htlogging._event import filtering, ordinary_records, origin, unknown_fields
+from htlogging._event import filter_hook, ordinary_records, origin, unknown_fields
 from htlogging._event.encoder import encode
 from htlogging._event.foreign_records import known_of
 from htlogging._event.origin import ORIGIN, Origin
@@ -165,9 +165,9 @@ class HtEventsHandler(QueueHandler):
         # From Python 3.12 on a filter may return another record to use instead.
         other: object = passed
         if isinstance(other, logging.LogRecord) and other is not record:
-            filtering.follow(record, other)
+            filter_hook.follow(record, other)
             record = other
-        known.changed = filtering.changes(before, record.__dict__)
+        known.changed = filter_hook.changes(before, record.__dict__)
         try:
             self.emit(record)
         finally:

@@ -87,11 +87,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _check_markers(item)
     result = yield
     events = item.stash.get(_EVENTS, None)
-    unseen = events.unseen() if events is not None and _is_strict(item) else []
-    if unseen:
-        from htlogging.testing import describe
+    if events is None or not _is_strict(item):
+        return result
+    from htlogging.testing._events import describe, unseen
 
-        lines = "\n".join(describe(event) for event in list(unseen))
+    left = unseen(events)
+    if left:
+        lines = "\n".join(describe(event) for event in left)
         pytest.fail(f"the test did not look at these events:\n{lines}", pytrace=False)
     return result
 
@@ -113,13 +115,13 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
         return None
     from sys import modules
 
-    testing = modules.get("htlogging.testing")
-    if testing is None:
+    found = modules.get("htlogging.testing._events")
+    if found is None:
         return None
-    if isinstance(left, testing.Events) and isinstance(right, list):
-        lines = testing.differences(left, right)
-    elif isinstance(right, testing.Events) and isinstance(left, list):
-        lines = testing.differences(right, left)
+    if isinstance(left, found.Events) and isinstance(right, list):
+        lines = found.differences(left, right)
+    elif isinstance(right, found.Events) and isinstance(left, list):
+        lines = found.differences(right, left)
     else:
         return None
     return ["the events are not those expected", *lines]
@@ -150,13 +152,14 @@ def ht_collector() -> Iterator[Collector]:
 
 def _watch(item: pytest.Item, *, numbers: bool) -> None:
     """Keep a test's events until it ends."""
-    from htlogging.testing import Events, numbered
+    from htlogging.testing._capture import numbered
+    from htlogging.testing._events import Events, watch
 
     stack = item.stash[_STACK]
     events = item.stash[_EVENTS] = Events()
     if numbers:
         stack.enter_context(numbered())
-    events.watch(stack)
+    watch(events, stack)
     stack.callback(item.stash.__delitem__, _EVENTS)
 
 

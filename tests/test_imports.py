@@ -1,6 +1,8 @@
 """The public names, and what importing them costs."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -77,6 +79,14 @@ def modules_after(statements):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def all_of(tree):
+    """Return the source of a module's `__all__`; empty if it has none."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.unparse(node.value).replace("'", '"')
+    return ""
+
+
 class TestNames:
     @pytest.mark.parametrize("name", NAMES)
     def test_are_importable(self, name):
@@ -131,6 +141,25 @@ class TestNames:
             _ = htlogging.HtEventHandler
         with pytest.raises(ImportError):
             exec("from htlogging import HtEventHandler")
+
+    def test_promises_are_in_the_lists(self):
+        """A public module defines no public function or class that `__all__` omits."""
+        package = Path(htlogging.__file__).parent
+        omitted = []
+        for path in package.rglob("*.py"):
+            where = path.relative_to(package).with_suffix("").parts
+            if any(part.startswith("_") and part != "__init__" for part in where):
+                continue
+            tree = ast.parse(path.read_text("utf-8"))
+            promised = re.findall(r'"(\w+)"', all_of(tree))
+            omitted += [
+                f"{'.'.join(where)}.{node.name}"
+                for node in tree.body
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                and not node.name.startswith("_")
+                and node.name not in promised
+            ]
+        assert not omitted
 
     def test_version(self):
         """The version is that of the installed distribution."""

@@ -19,7 +19,7 @@ from script_runner import HANG
 
 import htlogging
 from htlogging import HtEventsFormatter, HtEventsHandler, htevents
-from htlogging._event import make_record, origin
+from htlogging._event import origin, record_hook
 from htlogging.htevents import Client
 
 # Seconds; the hang guard.
@@ -387,7 +387,7 @@ class TestMakingRecords:
         """Each attribute is there that `Logger.makeRecord` of its own sets."""
         given = ("app", 20, "f.py", 7, "a %s", (1,), None, "run", extra, "stack")
         logger = logging.getLogger("app")
-        ours, its = logger.makeRecord(*given), make_record.ORIGINAL(logger, *given)
+        ours, its = logger.makeRecord(*given), record_hook.ORIGINAL(logger, *given)
         # Once more: which names `extra` may have is remembered.
         again = logger.makeRecord(*given)
         volatile = {"created", "msecs", "relativeCreated"}
@@ -414,7 +414,7 @@ class TestMakingRecords:
         with pytest.raises(KeyError) as ours:
             logging.getLogger("app").makeRecord(*given)
         with pytest.raises(KeyError) as its:
-            make_record.ORIGINAL(logging.getLogger("app"), *given)
+            record_hook.ORIGINAL(logging.getLogger("app"), *given)
         assert ours.value.args == its.value.args
 
     def test_names_that_are_taken_later(self, monkeypatch):
@@ -467,17 +467,17 @@ class TestMakingRecords:
     def test_many_names(self):
         """Names without an end are not remembered without an end."""
         log = logging.getLogger("app")
-        for n in range(make_record._MAX_USUAL + 10):
+        for n in range(record_hook._MAX_USUAL + 10):
             extra = {f"name_{n}": n, "ht_user_id": "u"}
             record = log.makeRecord("app", 20, "f", 7, "a", (), None, "run", extra)
             assert vars(record)[f"name_{n}"] == n
             assert origin.find(record).explicit
-        assert len(make_record._usual) <= make_record._MAX_USUAL
-        make_record._usual.clear()
+        assert len(record_hook._usual) <= record_hook._MAX_USUAL
+        record_hook._usual.clear()
 
     def test_what_the_standard_library_does(self):
         """Its method uses these names alone: else ours has to be looked at again."""
-        assert set(make_record.ORIGINAL.__code__.co_names) <= {
+        assert set(record_hook.ORIGINAL.__code__.co_names) <= {
             *("_logRecordFactory", "__dict__", "KeyError"),
         }
         # And a call of the class makes an object and initializes it: no more.

@@ -13,8 +13,8 @@ from script_runner import HANG
 
 from htlogging.collector import Collector
 from htlogging.collector._log import MAX_EVENTS, MAX_REQUESTS
+from htlogging.collector._schema import Schema, table_of
 from htlogging.collector._server import Server
-from htlogging.collector._vocabulary import Vocabulary, table_of
 
 NOW = "2024-03-12T09:30:00.123+00:00"
 
@@ -313,7 +313,7 @@ class TestFaults:
         ],
     )
     def test_nonsense(self, collector, said):
-        """Nonsense is a 400 that says what would make sense; the dial stays."""
+        """Nonsense is a 400 that says what would make sense; the fault stays."""
         answer = requests.post(
             collector.url + "/_/faults", data=json.dumps(said), timeout=HANG,
             headers={"Content-Type": "application/json"},
@@ -323,7 +323,7 @@ class TestFaults:
         assert ask(collector, "/_/faults").json()["fault"] is None
 
     def test_a_test_comes_first(self, collector):
-        """What a test scripted is not undone by the dial."""
+        """What a test scripted is not undone by a fault of the page."""
         tell(collector, "/_/faults", {"fault": "500"})
         collector.script(200)
         assert send(collector, event()).status_code == 200
@@ -364,7 +364,7 @@ class TestWhoMayAsk:
 
     @pytest.mark.parametrize("path", ["/_/reset", "/_/faults"])
     def test_others_change_nothing(self, collector, path):
-        """Nor does it clear the list or turn the dial."""
+        """Nor does it clear the list or change the fault."""
         send(collector, event())
         for headers in (
             {"Origin": "https://attacker.example"},
@@ -550,7 +550,7 @@ class TestVocabulary:
 
     def test_two_names(self):
         """The second name of a table is doubtful, the first one is not."""
-        words = Vocabulary()
+        words = Schema()
         assert words.doubts(event(event="Order Completed")) == []
         (doubt,) = words.doubts(event(event="order_completed"))
         assert "one table, order_completed" in doubt
@@ -569,18 +569,18 @@ class TestVocabulary:
     )
     def test_made(self, name):
         """A name with a value in it is doubtful."""
-        assert "looks like a message" in Vocabulary().doubts(event(event=name))[0]
+        assert "looks like a message" in Schema().doubts(event(event=name))[0]
 
     @pytest.mark.parametrize(
         "name", ["Order Completed", "Step2 Done", "GA4 Export", "Zahlung: fällig"]
     )
     def test_plain(self, name):
         """An ordinary name is not."""
-        assert Vocabulary().doubts(event(event=name)) == []
+        assert Schema().doubts(event(event=name)) == []
 
     def test_type_changes(self):
         """A property that changes its type is doubtful; a null has none."""
-        words = Vocabulary()
+        words = Schema()
         assert words.doubts(event(properties={"price": 1, "on": True})) == []
         assert words.doubts(event(properties={"price": None, "on": False})) == []
         assert words.doubts(event(properties={"price": 2.5})) == []

@@ -223,7 +223,7 @@ class TestPage:
         assert "visitor" in page.find_element(By.ID, "notices").text
 
     def test_faults(self, page, collector):
-        """The dial turns a fault on, the page says so, and one click turns it off."""
+        """The page turns a fault on and says so, and one click turns it off."""
         page.find_element(By.ID, "dial").click()
         page.find_element(By.CSS_SELECTOR, "#fault option[value='500']").click()
         page.find_element(By.CSS_SELECTOR, "#faults button").click()

@@ -13,7 +13,7 @@ import pytest
 from script_runner import HANG, here
 from spool_files import row_of, sql
 
-from htlogging._queue.reasons import scrubbed
+from htlogging._queue.scrubbing import scrubbed
 from htlogging._queue.spool import connections
 from htlogging._queue.spool.connection_pair import ConnectionPair
 from htlogging._queue.spool.erasure import User

@@ -13,7 +13,7 @@ from functools import partial
 
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
-from htlogging._event import unhandled
+from htlogging._event import unhandled_events
 from htlogging._event.rejections import Rejections
 from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
@@ -185,7 +185,7 @@ class Pipeline:
         handler = self._handler()
         if handler is None or not self.settings.send:
             return
-        lines = [*oddities(handler, unhandled.known)]
+        lines = [*oddities(handler, unhandled_events.known)]
         stats = self.stats()
         if not (stats.accepted or stats.rejected or stats.dropped):
             lines += idle_listener(handler, listeners=listeners)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from htlogging._event import make_record, origin
+from htlogging._event import origin, record_hook
 from htlogging._event.bindings import current
 from htlogging._event.origin import ORIGIN, Origin, has_fields
 from htlogging._process import fork
@@ -81,8 +81,8 @@ def marks() -> frozenset[Any]:
     """Return the attributes that the factory and wrappers put on every record here."""
     if (
         logging.getLogRecordFactory() is logging.LogRecord
-        and logging.Logger.makeRecord is make_record.MAKE_RECORD
-        and make_record.IS_PLAIN
+        and logging.Logger.makeRecord is record_hook.MAKE_RECORD
+        and record_hook.IS_PLAIN
     ):
         return TOOLS
     try:

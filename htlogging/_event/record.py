@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from htlogging._event import builder, filtering, origin, unknown_fields
+from htlogging._event import builder, filter_hook, origin, unknown_fields
 from htlogging._event.foreign_records import (
     BARE,
     STANDARD,
@@ -133,7 +133,7 @@ def _amend(
     if not _is_preceded(known):
         _add_later(own, now, known)
     if known.changed is not None:
-        filtering.apply(own, known.changed)
+        filter_hook.apply(own, known.changed)
         if known.call is None and "msg" in known.changed[0]:
             return record.msg
     return name

@@ -10,8 +10,8 @@ from http import HTTPStatus
 
 from htlogging._process import fork
 from htlogging.collector import _guard
-from htlogging.collector._faults import Dial
-from htlogging.collector._judge import judge, request_of
+from htlogging.collector._evaluation import evaluate, request_of
+from htlogging.collector._faults import Faults
 from htlogging.collector._log import Log
 from htlogging.collector._messages import (
     Problem,
@@ -73,8 +73,8 @@ class Collector:
         self._on_request = on_request
         self._server: Server | None = None
         self._log = Log(keep or None)
-        self._dial = Dial()
-        self._page = Page(self._log, self._dial, self._opened)
+        self._faults = Faults()
+        self._page = Page(self._log, self._faults, self._opened)
         # Guards all below; notified when a request has been kept. The connections'
         # threads and the user's come here; no I/O and no foreign code while held.
         # A forked child replaces it: the thread that held it was not copied.
@@ -251,14 +251,14 @@ class Collector:
             return self._tokens.receive(arrival)
         if scripted is not None and scripted.drop == "before":
             return self._keep(request, scripted)
-        natural = judge(
+        natural = evaluate(
             request, self._write_key, self._tokens, complete=arrival.complete
         )
         request.status = natural.status
         if request.method == "OPTIONS" and natural.status == HTTPStatus.NO_CONTENT:
             return natural  # a browser asks whether it may: no request of the SDK's
         if scripted is None and request.method == "POST":
-            scripted = self._decide(request) or self._dial.reply()
+            scripted = self._decide(request) or self._faults.reply()
         reply = merge(natural, scripted)
         if allowed:
             headers = {**_guard.cors(request.headers), **reply.headers}

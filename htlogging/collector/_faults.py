@@ -1,4 +1,4 @@
-"""The dial of faults: what the collector answers instead, switched on by the page."""
+"""Faults that the page switches on: what the collector answers instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Fault → the answer, given the dial's seconds.
+# Fault → the answer, given the number of seconds.
 FAULTS: dict[str, Callable[[float], Reply]] = {
     "slow": lambda seconds: Reply(delay=seconds),
     "429": lambda seconds: Reply(429, retry_after=f"{seconds:g}"),
@@ -24,10 +24,10 @@ _MAX_SECONDS = 300
 
 
 class InvalidFault(ValueError):
-    """The dial has no such fault; the message says which there are."""
+    """There is no such fault, or a number is out of range; the message says what is allowed."""
 
 
-class Dial:
+class Faults:
     """
     A fault for every request, or for every Nth one; at first there is none.
 
@@ -43,9 +43,9 @@ class Dial:
         self._every = 1
         self._count = 0
 
-    def turn(self, said: Any) -> None:
+    def choose(self, said: Any) -> None:
         """
-        Set it.
+        Choose the fault.
 
         Args:
             said: `{"fault": NAME | null, "seconds": S, "every": N}`; the last two are
@@ -55,7 +55,7 @@ class Dial:
             InvalidFault: A name or a number is invalid.
         """
         if not isinstance(said, dict):
-            raise InvalidFault('a dial is set with {"fault": NAME}')
+            raise InvalidFault('a fault is chosen with {"fault": NAME}')
         fault = said.get("fault")
         if fault is not None and not (isinstance(fault, str) and fault in FAULTS):
             raise InvalidFault(f"fault must be null or one of {', '.join(FAULTS)}")
@@ -69,7 +69,7 @@ class Dial:
             self._every, self._count = every, 0
 
     def setting(self) -> dict[str, Any]:
-        """Return what it is set to."""
+        """Return the fault, its seconds, and which requests have it."""
         with self._lock:
             return {
                 "fault": self._fault,

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from secrets import token_hex
 
 from htlogging.collector._protocol import endpoint, sources
-from htlogging.collector._vocabulary import Vocabulary
+from htlogging.collector._schema import Schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Log:
         with self._changed:
             self.run = token_hex(4)
             self._entries: deque[Entry] = deque()
-            self._vocabulary = Vocabulary()
+            self._schema = Schema()
             self._number = self._event_number = 0
             self._held = self._bytes = 0
             self._counts = dict.fromkeys(
@@ -115,7 +115,7 @@ class Log:
     def add(self, request: Request) -> None:
         """Keep a request, as the last one."""
         with self._changed:
-            doubts = [self._vocabulary.doubts(event) for event in request.events]
+            doubts = [self._schema.doubts(event) for event in request.events]
             self._number += 1
             entry = Entry(self._number, self._event_number + 1, request, doubts)
             self._event_number += len(request.events)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from htlogging.collector._faults import Dial
+    from htlogging.collector._faults import Faults
     from htlogging.collector._log import Entry, Log
     from htlogging.collector._messages import Arrival
 
@@ -58,14 +58,16 @@ class Page:
 
     Args:
         log: The requests.
-        dial: The faults that the page can switch on.
+        faults: Those that the page can switch on.
         opened: Called with each accepted request for the page itself.
     """
 
-    def __init__(self, log: Log, dial: Dial, opened: Callable[[Arrival], None]) -> None:
+    def __init__(
+        self, log: Log, faults: Faults, opened: Callable[[Arrival], None]
+    ) -> None:
         self._log = log
         self._opened = opened
-        self._dial = dial
+        self._faults = faults
         self._html = ""
 
     def is_for(self, method: str, path: str) -> bool:
@@ -122,7 +124,7 @@ class Page:
         if name == "counts":
             return _json(self._log.counts())
         if name == "faults":
-            return _json({**self._dial.setting(), "known": list(FAULTS)})
+            return _json({**self._faults.setting(), "known": list(FAULTS)})
         if name == "stream":
             last = arrival.headers.get("Last-Event-ID") or asked.get("after", "")
             return Answer(
@@ -145,11 +147,11 @@ class Page:
             self._log.clear()
             return _json(self._log.counts())
         try:
-            self._dial.turn(json.loads(raw or b"{}"))
+            self._faults.choose(json.loads(raw or b"{}"))
         except (ValueError, RecursionError) as exc:
             why = exc if isinstance(exc, InvalidFault) else "the body is not JSON"
             return _error(HTTPStatus.BAD_REQUEST, str(why))
-        return _json(self._dial.setting())
+        return _json(self._faults.setting())
 
     def _events(self, name: str, asked: dict[str, str]) -> list[dict[str, Any]]:
         """Return events, the oldest first; the newest ones where there is a limit."""

@@ -12,7 +12,7 @@ import time
 from logging import INFO
 from os import getpid
 
-from htlogging._event import builder, filtering, origin
+from htlogging._event import builder, filter_hook, origin
 from htlogging._event.bindings import current
 from htlogging._event.encoder import encode
 from htlogging._event.origin import Call
@@ -101,7 +101,7 @@ def _hand_round(
         return
     # From Python 3.12 on a filter may return another record to use instead.
     if isinstance(passed, logging.LogRecord) and passed is not record:
-        filtering.follow(record, passed)
+        filter_hook.follow(record, passed)
         record = passed
     # First, because another thread may take it from a queue.
     if not is_attached:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from logging import INFO, Filterer, Logger, LogRecord
 
-from htlogging._event import filtering, make_record
+from htlogging._event import filter_hook, record_hook
 from htlogging._event.origin import LOGGER
 from htlogging._handler import HtEventsHandler
 from htlogging._process.loggers import behind_queues
@@ -24,10 +24,10 @@ def _own(function: object) -> object:
 
 # As they are when this module is imported; a tool may have replaced them before.
 _CALL_HANDLERS = _own(Logger.callHandlers)
-_FILTER = filtering.FILTER if filtering.IS_PLAIN else None
+_FILTER = filter_hook.FILTER if filter_hook.IS_PLAIN else None
 _FILTER_BELOW = Filterer.filter
 _HANDLE = _own(Logger.handle)
-_MAKE_RECORD = make_record.MAKE_RECORD if make_record.IS_PLAIN else None
+_MAKE_RECORD = record_hook.MAKE_RECORD if record_hook.IS_PLAIN else None
 
 # The attributes of every logger; a replaced method is one more. Looking for replaced methods
 # each time would take 0.2 us.

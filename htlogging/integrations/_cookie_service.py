@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from htlogging.integrations import _cookies
-from htlogging.integrations._request import origin
+from htlogging.integrations._visit import origin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

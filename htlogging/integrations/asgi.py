@@ -15,7 +15,8 @@ from htlogging._event.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._delivery import deliver_async
 from htlogging.integrations._options import Options
-from htlogging.integrations._request import VISIT, Visit, encoded
+from htlogging.integrations._request import AsgiRequest
+from htlogging.integrations._visit import VISIT, Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging.integrations._options import MiddlewareOptions
+    from htlogging.integrations._request import Scope
 
-    Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
@@ -79,63 +80,6 @@ class HtEventsMiddleware:
         visit = scope[VISIT] = Visit(request, options, scope)
         with ScopeBlock({}, visit):
             await self.app(scope, receive, send)
-
-
-class AsgiRequest:
-    """A request, read from its scope."""
-
-    __slots__ = ("_headers", "_path", "_raw_path", "_scope")
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        # Read now, because routers shorten them in place.
-        self._path = scope.get("path", "")
-        self._raw_path = scope.get("raw_path")
-        self._headers: dict[bytes, bytes] | None = None
-
-    def header(self, name: str) -> str:
-        """Return a header, its lines joined."""
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = {}
-            for each, value in self._scope.get("headers", ()):
-                # HTTP/2 may split cookies into lines.
-                join = b"; " if each == b"cookie" else b", "
-                known = headers.get(each)
-                headers[each] = value if known is None else known + join + value
-        return headers.get(name.encode(), b"").decode("latin-1")
-
-    @property
-    def scheme(self) -> str:
-        """`http` or `https`, for a websocket too."""
-        scheme = str(self._scope.get("scheme", "http"))
-        return {"ws": "http", "wss": "https"}.get(scheme, scheme)
-
-    @property
-    def peer(self) -> str:
-        """The peer's address."""
-        client = self._scope.get("client")
-        return str(client[0] or "") if client else ""
-
-    @property
-    def path(self) -> str:
-        """The path with the application's own prefix."""
-        if self._raw_path:
-            return str(self._raw_path.partition(b"?")[0].decode("latin-1"))
-        return encoded(self._path)
-
-    @property
-    def query(self) -> str:
-        """The query string."""
-        return str(self._scope.get("query_string", b"").decode("latin-1"))
-
-    @property
-    def server(self) -> str:
-        """The server's name and port."""
-        name, port = self._scope.get("server") or ("", None)
-        if port is None:  # the path of a socket file
-            return ""
-        return f"{name}:{port}" if port not in (80, 443) else str(name)
 
 
 def _below(scope: Scope) -> str:

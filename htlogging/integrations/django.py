@@ -20,8 +20,8 @@ from htlogging.exceptions import InvalidField
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._body import AsyncScopedBody, ScopedBody
 from htlogging.integrations._options import Options
-from htlogging.integrations._request import Visit, encoded
-from htlogging.integrations.wsgi import WsgiRequest
+from htlogging.integrations._request import WsgiRequest, encoded
+from htlogging.integrations._visit import Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class HtEventsMiddleware:
         return response
 
     def _block(self, request: HttpRequest) -> ScopeBlock:
-        visit = _DjangoVisit(DjangoRequest(request), self._options, request)
+        visit = _DjangoVisit(_DjangoRequest(request), self._options, request)
         return ScopeBlock({}, visit)
 
     def _cookies(self, request: HttpRequest) -> HttpResponse | None:
@@ -109,7 +109,7 @@ class HtEventsMiddleware:
         if self._options.cookie_service is None:
             return None
         answer = _cookie_service.answer(
-            DjangoRequest(request),
+            _DjangoRequest(request),
             self._options,
             request.path_info,
             request.method or "",
@@ -125,7 +125,7 @@ class HtEventsMiddleware:
         return response
 
 
-class DjangoRequest(WsgiRequest):
+class _DjangoRequest(WsgiRequest):
     """A request, read from its `META`, which is an environ under ASGI too."""
 
     __slots__ = ("_request",)

@@ -14,7 +14,8 @@ from htlogging._event.bindings import ScopeBlock
 from htlogging.integrations import _cookie_service
 from htlogging.integrations._body import ScopedBody
 from htlogging.integrations._options import Options
-from htlogging.integrations._request import VISIT, Visit, encoded
+from htlogging.integrations._request import WsgiRequest
+from htlogging.integrations._visit import VISIT, Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from htlogging.integrations._options import MiddlewareOptions
+    from htlogging.integrations._request import Environ
 
-    Environ = dict[str, Any]
     StartResponse = Callable[..., Any]
     Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -82,48 +83,3 @@ class HtEventsMiddleware:
             block.end()
             return body
         return ScopedBody(body, block)
-
-
-class WsgiRequest:
-    """A request, read from its environ."""
-
-    __slots__ = ("_environ",)
-
-    def __init__(self, environ: Environ) -> None:
-        self._environ = environ
-
-    def header(self, name: str) -> str:
-        """Return a header, its lines joined by the server."""
-        key = "HTTP_" + name.upper().replace("-", "_")
-        return str(self._environ.get(key, ""))
-
-    @property
-    def scheme(self) -> str:
-        """`http` or `https`."""
-        return str(self._environ.get("wsgi.url_scheme", "http"))
-
-    @property
-    def peer(self) -> str:
-        """The peer's address."""
-        return str(self._environ.get("REMOTE_ADDR") or "")
-
-    @property
-    def path(self) -> str:
-        """The path with the application's own prefix."""
-        environ = self._environ
-        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        if path.isascii():
-            return encoded(path)
-        return encoded(path.encode("latin-1", "replace"))
-
-    @property
-    def query(self) -> str:
-        """The query string."""
-        return str(self._environ.get("QUERY_STRING", ""))
-
-    @property
-    def server(self) -> str:
-        """The server's name and port."""
-        environ = self._environ
-        name, port = environ.get("SERVER_NAME", ""), environ.get("SERVER_PORT", "")
-        return f"{name}:{port}" if port not in ("80", "443") else name

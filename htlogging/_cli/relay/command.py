@@ -211,7 +211,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from htlogging._cli.relay.letters import Letters
+    from htlogging._cli.relay.dead_letters import Letters
 
     settings = target(arguments)
     with _connected(arguments) as (client, location):
@@ -225,7 +225,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _drop(arguments: argparse.Namespace) -> int:
-    from htlogging._cli.relay.letters import drop
+    from htlogging._cli.relay.dead_letters import drop
 
     with _connected(arguments) as (client, location):
         count = len(arguments.id) if arguments.id else client.xlen(location.dead)
@@ -237,7 +237,7 @@ def _drop(arguments: argparse.Namespace) -> int:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    from htlogging._cli.relay.letters import forget
+    from htlogging._cli.relay.dead_letters import forget
 
     user = forgetting.user_of(arguments)
     dry_run = arguments.dry_run

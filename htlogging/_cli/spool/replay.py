@@ -5,7 +5,7 @@ from __future__ import annotations
 from htlogging._cli.drain import Rows, pump
 from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import Progress
-from htlogging._queue.reasons import scrubbed
+from htlogging._queue.scrubbing import scrubbed
 from htlogging._queue.spool import statements
 
 TYPE_CHECKING = False

@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from htlogging._process import locks
 from htlogging._queue.claims import Batch, fitting
-from htlogging._queue.reasons import scrubbed
 from htlogging._queue.redis.entry import InvalidEntry, events
+from htlogging._queue.scrubbing import scrubbed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within, is_mine
 from htlogging._queue.memory import MemoryQueue
-from htlogging._queue.reasons import scrubbed
+from htlogging._queue.scrubbing import scrubbed
 from htlogging._queue.spool import lines, registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
 from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance

@@ -1,27 +1,17 @@
-"""
-Events in tests: they are kept instead of sent, and nothing leaves the machine.
-
-`capture` is for unittest, Django's test runner and scripts. With pytest you need not call
-it: the plugin comes with the package, and the fixture `ht_events` is the same list.
-"""
+"""The list of a test's events: which there were, and which of them the test has looked at."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import sys
-from contextlib import ExitStack, contextmanager
 
-from htlogging._event import message_id
 from htlogging._process import capturing
-from htlogging._process.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import ExitStack
     from typing import Any, SupportsIndex
-
-__all__ = ["Events", "capture"]
 
 # Types of events that have no name.
 _NAMELESS = ("identify", "group", "alias")
@@ -40,6 +30,8 @@ class Events(list["dict[str, Any]"]):
 
     It is a list of dicts: compare it with one; `unittest.mock.ANY` stands for any value.
     """
+
+    __module__ = "htlogging.testing"  # where it is promised, for pickle and help()
 
     def __init__(self, events: Iterable[dict[str, Any]] = ()) -> None:
         super().__init__(events)
@@ -85,27 +77,24 @@ class Events(list["dict[str, Any]"]):
         number = f"are {len(found)} events like that" if found else "is none"
         raise AssertionError(f"expected one {wanted}, there {number}\n{self._shown()}")
 
-    def unseen(self) -> Events:
-        """Return the events that no test has looked at; they still count as unseen."""
-        return Events(e for e in list.__iter__(self) if id(e) not in self._seen)
-
-    def take(self, event: bytes, held: bool) -> None:  # noqa: FBT001
-        """Add an event; one that was sent to a server of the test's own counts as seen."""
+    def _take(self, event: bytes, held: bool) -> None:  # noqa: FBT001
         made = json.loads(event)
         self._sources[id(made)] = event
         self._made[id(event)] = id(made)
-        if not held:
+        if not held:  # sent to a server of the test's own, which shows it
             self._seen.add(id(made))
         self.append(made)
 
-    def watch(self, stack: ExitStack) -> None:
-        """Keep events until the stack is closed."""
+    def _watch(self, stack: ExitStack) -> None:
         global _open  # noqa: PLW0603
         self._outer = _open
         _open = (*_open, self)
         stack.callback(_close, self)
-        capturing.observe(self.take)
-        stack.callback(capturing.ignore, self.take)
+        capturing.observe(self._take)
+        stack.callback(capturing.ignore, self._take)
+
+    def _unseen(self) -> Events:
+        return Events(e for e in list.__iter__(self) if id(e) not in self._seen)
 
     def _look(self) -> None:
         self._mark(list.__iter__(self))
@@ -154,87 +143,22 @@ class Events(list["dict[str, Any]"]):
     __hash__ = None
 
 
-class _Capture(Block):
-    """The block of `capture`. A generator that it decorates has it between its steps, too."""
-
-    _stack: ExitStack | None = None
-
-    def fresh(self) -> _Capture:
-        """Return a block with a list of its own."""
-        return _Capture()
-
-    def resume(self) -> None:
-        """Begin; do nothing at a later step."""
-        if self._stack is not None:
-            return
-        self.events = Events()
-        rule = capturing.Rule(hold=True)
-        with ExitStack() as stack:
-            stack.callback(capturing.end, rule)
-            capturing.begin(rule)
-            self.events.watch(stack)
-            stack.enter_context(numbered())
-            self._stack = stack.pop_all()
-
-    def end(self) -> None:
-        """Let events go again."""
-        stack, self._stack = self._stack, None
-        if stack is not None:
-            stack.close()
-
-    def __enter__(self) -> Events:  # type: ignore[override]
-        super().__enter__()
-        return self.events
+# Not methods: a test has no use for them, and a method without an underscore is promised.
 
 
-def capture() -> _Capture:
-    """
-    Keep the events of a `with` block, from every handler, client and thread.
+def watch(events: Events, stack: ExitStack) -> None:
+    """Add the events that handlers accept from now on, until the stack is closed."""
+    events._watch(stack)  # noqa: SLF001
 
-    Meanwhile nothing leaves the machine. A handler whose host is loopback (a collector)
-    sends; the events of all others are kept here. No write key is needed. Message ids are
-    numbered in order. It decorates functions, coroutines and generators, too.
-    """
-    return _Capture()
+
+def unseen(events: Events) -> Events:
+    """Return the events that no test has looked at; they still count as unseen."""
+    return events._unseen()  # noqa: SLF001
 
 
 def _close(events: Events) -> None:
     global _open  # noqa: PLW0603
     _open = tuple(other for other in _open if other is not events)
-
-
-# How many blocks of `numbered` are active.
-_depth = 0
-
-
-@contextmanager
-def numbered() -> Iterator[None]:
-    """Number message ids from 1 and need no write key, until the block ends."""
-    global _depth  # noqa: PLW0603
-    _depth += 1
-    if _depth == 1:
-        numbers = itertools.count(1)
-        message_id.take_from(lambda: _id(next(numbers)))
-        capturing.need_key(needed=False)
-    try:
-        yield
-    finally:
-        _depth -= 1
-        if not _depth:
-            message_id.take_from(None)
-            capturing.need_key(needed=True)
-            _forget_keyless()
-
-
-def _id(number: int) -> str:
-    return f"00000000-0000-4000-8000-{number:012d}"
-
-
-def _forget_keyless() -> None:
-    """Make the facade read its settings again, if its client was made without a key."""
-    module: Any = sys.modules.get("htlogging.htevents._default_client")
-    if module is not None:
-        module.facade.forget_keyless()
 
 
 def describe(event: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from logging import Filterer, LogRecord
 from operator import is_
 
 from htlogging._event.foreign_records import STANDARD, known_of
-from htlogging._event.make_record import UNUSUAL, is_of_logging
 from htlogging._event.origin import ORIGIN, Origin, has_fields
+from htlogging._event.record_hook import UNUSUAL, is_of_logging
 from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""A request → its events and problems, and the answer that it deserves."""
+"""A request → its events, their problems, and the usual answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def request_of(arrival: Arrival) -> Request:
-    """Return a request as it came in; `judge` fills in the rest."""
+    """Return a request as it came in; `evaluate` fills in the rest."""
     return Request(
         arrival.method,
         arrival.path,
@@ -27,7 +27,7 @@ def request_of(arrival: Arrival) -> Request:
     )
 
 
-def judge(
+def evaluate(
     request: Request, write_key: str | None, tokens: Tokens | None, *, complete: bool
 ) -> Reply:
     """

@@ -12,7 +12,7 @@ import logging
 import sys
 from logging import DEBUG, INFO, Logger
 
-from htlogging._event import unhandled, unknown_fields
+from htlogging._event import unhandled_events, unknown_fields
 from htlogging._event.origin import has_fields, is_ours
 from htlogging._process import deferred, locks, shutdown
 from htlogging._process.loggers import is_near
@@ -65,7 +65,7 @@ def _look(logger: logging.Logger, level: int, frame: FrameType) -> None:
         if why is not None:
             _known.add(key)
             place = f"{logger.name!r} at {_caller(frame)}"
-            deferred.do(lambda: unhandled.report_below(logger, place, why))
+            deferred.do(lambda: unhandled_events.report_below(logger, place, why))
         elif is_near(logger.name):
             _known.add(key)
             deferred.do(_report_loggers)

@@ -1,5 +1,5 @@
 """
-What is doubtful about events together: a name, or the type of a property.
+The names and types of the events so far, and what is doubtful in the next event.
 
 Hightouch makes a table for each event name and a column for each property. It refuses none
 of these events; the harm shows later, in the warehouse.
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 _KINDS = {bool: "boolean", int: "number", float: "number", str: "text"}
 
 
-class Vocabulary:
+class Schema:
     """The names and types seen so far; not for several threads at once."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from logging import LogRecord
 
-from htlogging._event import below_level, unhandled, unknown_fields
+from htlogging._event import level_hook, unhandled_events, unknown_fields
 from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
@@ -44,7 +44,7 @@ def _consider(
         own = dict(extra) if extra else {}
         note(record, passed, msg, own, current(), explicit)
     if explicit and name not in _looked_at:
-        unhandled.report(record, logger)
+        unhandled_events.report(record, logger)
 
 
 def _has_ours(logger: logging.Logger) -> bool:
@@ -67,7 +67,7 @@ _foreign: set[type] = set()
 
 _MAX_KNOWN = 1_000
 
-_looked_at = unhandled.known
+_looked_at = unhandled_events.known
 
 # What an `extra` of an unusual type raises, which logging itself can use. All else a signal
 # handler has raised, and it goes to the caller.
@@ -169,7 +169,7 @@ def _noting(  # noqa: C901
                     fork.detect()
                 note(record, logger, msg, extra.copy(), current(), True)  # noqa: FBT003
                 if name not in _looked_at:
-                    unhandled.report(record, self)
+                    unhandled_events.report(record, self)
             elif (
                 name in _others
                 and type(msg) is str
@@ -212,5 +212,5 @@ IS_PLAIN = is_of_logging(ORIGINAL)
 
 # The factory whose records are made without that method; `None`: all are made by it.
 _PLAIN = LogRecord if IS_PLAIN and _new is object.__new__ else None
-below_level.watch()
+level_hook.watch()
 logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]
