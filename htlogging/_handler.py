@@ -144,7 +144,7 @@ class HtEventsHandler(QueueHandler):
             return True
         else:
             known.taken += (self,)
-            self._pipeline.meet(known.taken, record.name)
+            self._pipeline.compare(known.taken, record.name)
         if not self.filters and type(self).filter is _FILTER:
             self.emit(record)
             return True
@@ -254,7 +254,7 @@ class HtEventsHandler(QueueHandler):
             DeliveryError: With `sync_mode` only: it was not delivered.
         """
         pipeline = self._pipeline
-        if pipeline.free != capturing.generation:
+        if pipeline.unrestricted != capturing.generation:
             done = admission.accept(pipeline, record, self)
             if done is not None:
                 return done
@@ -269,7 +269,7 @@ class HtEventsHandler(QueueHandler):
                 shutdown.keep_alive(self)
                 pipeline.worker.wake()
         except BaseException as exc:
-            pipeline.rouse(self)  # what was put is sent all the same
+            pipeline.wake_if_queued(self)  # what was put is sent all the same
             if not (waiting and isinstance(exc, (MemoryError, RecursionError))):
                 raise
         return waiting > 0

@@ -214,12 +214,13 @@ def _is_event(record: logging.LogRecord) -> bool:
     from logging import root
 
     from htlogging._event.origin import LOGGER
+    from htlogging._process.loggers import makes_events
 
     name = str(record.name)
     if name == LOGGER or name.startswith(f"{LOGGER}."):
         return True
     logger = root.manager.loggerDict.get(name)
     handlers = getattr(logger, "handlers", [])
-    return any(getattr(handler, "makes_events", False) for handler in handlers) or any(
+    return any(map(makes_events, handlers)) or any(
         str(field).startswith("ht_") for field in record.__dict__
     )

@@ -85,9 +85,9 @@ class Report:
             say("%d %s %s: %s", total, events(total), outcome, why)
 
     def _count(self, kind: str, now: float, loss: tuple[int, str, str]) -> int:
-        """Return how many events a line tells of now; 0: it is told later."""
+        """Return how many events a line reports now; 0: a later line will."""
         total = self._losses.pop(kind, (0, "", ""))[0] + loss[0]
-        if now < self._deferred_until or not self._may_tell(kind, now):
+        if now < self._deferred_until or not self._may_write(kind, now):
             self._losses[kind] = (total, *loss[1:])
             return 0
         return total
@@ -195,12 +195,12 @@ class Report:
             say("events do not get through to %s (%s); trying again", host, why)
 
     def _begin_outage(self, why: str, *, closing: bool) -> bool:
-        """Note an outage, perhaps one that lasts; return whether a line tells of it."""
+        """Note an outage, perhaps one that lasts; return whether to write a line about it."""
         now = self._clock()
         if self._outage_since is None:
             self._outage_since = now
         self.outage = why
-        if closing or self._outage_written or not self._may_tell("outage", now):
+        if closing or self._outage_written or not self._may_write("outage", now):
             return False
         self._outage_written = True
         return True
@@ -210,16 +210,16 @@ class Report:
         self.last_answer = self._clock()
         if self._outage_since is None:
             return
-        since, told = self._do(self._end_outage)
-        if since is not None and told:
+        since, written = self._do(self._end_outage)
+        if since is not None and written:
             seconds = self._clock() - since
             say("events get through again to %s, after %.1f s", self._host, seconds)
 
     def _end_outage(self) -> tuple[float | None, bool]:
-        """Return when the outage began, if there was one, and whether a line told so."""
+        """Return when the outage began, if there was one, and whether a line was written then."""
         since, self._outage_since = self._outage_since, None
-        told, self._outage_written, self.outage = self._outage_written, False, ""
-        return since, told
+        written, self._outage_written, self.outage = self._outage_written, False, ""
+        return since, written
 
     def on_error_raised(self, exc: BaseException) -> None:
         """Report an `on_error` that raised, by the name of the exception's class."""
@@ -304,9 +304,9 @@ class Report:
     def _is_due(self, kind: str) -> bool:
         """Return whether a line of this kind may be written now."""
         now = self._clock()
-        return self._do(lambda: self._may_tell(kind, now))
+        return self._do(lambda: self._may_write(kind, now))
 
-    def _may_tell(self, kind: str, now: float) -> bool:
+    def _may_write(self, kind: str, now: float) -> bool:
         """Return whether a line of this kind may be written, and note that it is."""
         if now - self._written.get(kind, -math.inf) < QUIET:
             return False

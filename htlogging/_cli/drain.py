@@ -73,8 +73,8 @@ class Lookahead(Generic[T]):
             yield found
 
 
-class StillThere:
-    """A source whose events stay where they are until they are settled."""
+class StoredSource:
+    """The part of a source that is the same wherever events are stored until settled."""
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Halve a claimed batch."""
@@ -92,7 +92,7 @@ class StillThere:
         return False
 
 
-class Rows(StillThere):
+class Rows(StoredSource):
     """
     Events that are stored by a key, as a queue for one thread.
 
@@ -189,7 +189,7 @@ class _NoDeadline:
         return False
 
 
-def pump(
+def send_all(
     settings: Settings,
     source: Source,
     note: Callable[[str], None],

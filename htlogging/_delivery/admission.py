@@ -39,7 +39,7 @@ def accept(pipeline: Pipeline, event: bytes, handler: Closable) -> bool | None:
     if not settings.send:
         return True
     if not pipeline.is_direct:
-        pipeline.free = generation
+        pipeline.unrestricted = generation
     # What on_error logs is queued: sent at once it could call on_error again.
     elif not is_sending():
         _send_now(pipeline, event, handler)

@@ -59,8 +59,7 @@ class Pipeline:
     queue: EventQueue
     worker: Worker
 
-    # Whether a record has come that another handler had taken.
-    _has_met = False
+    _has_compared = False  # whether `compare` was called
 
     def __init__(
         self,
@@ -96,8 +95,8 @@ class Pipeline:
         # Whether an event is sent on its caller's thread. A handler that is made in an
         # atexit hook may be too late for logging.shutdown.
         self.is_direct = self.settings.sync_mode or shutdown.is_exiting()
-        # The state of `capturing` for which events are queued without further checks.
-        self.free = -1 if self.is_direct or not self.settings.send else 0
+        # The generation of `capturing` in which events are queued unchecked; -1: none.
+        self.unrestricted = -1 if self.is_direct or not self.settings.send else 0
         handler.queue = self.queue
 
     def after_fork_in_child(self) -> None:
@@ -138,7 +137,7 @@ class Pipeline:
         def make_transport() -> Transport:
             pipeline = this()
             if pipeline is not None:
-                pipeline.look_around()
+                pipeline.report_configuration()
             return _transport(settings, tokens, report, is_over)
 
         def is_over() -> bool:
@@ -157,8 +156,8 @@ class Pipeline:
         found = weakref.ref(worker)
         return worker
 
-    def look_around(self) -> None:
-        """Report what is odd about where events go, before the first request."""
+    def report_configuration(self) -> None:
+        """Report mistakes in the configuration, before the first request."""
         handler = self._handler()
         if handler is None:
             return
@@ -173,10 +172,10 @@ class Pipeline:
         if self.settings.is_unencrypted():
             unencrypted(self.settings.host)
 
-    def meet(self, handlers: tuple[logging.Handler, ...], logger: str) -> None:
-        """Report handlers that send a record where this one does; at the first record."""
-        if not self._has_met and self.settings.send:
-            self._has_met = True
+    def compare(self, handlers: tuple[logging.Handler, ...], logger: str) -> None:
+        """Report other handlers that send the same records to the same place, once."""
+        if not self._has_compared and self.settings.send:
+            self._has_compared = True
             if any(self._is_like(self.settings, other) for other in handlers[:-1]):
                 self.report.duplicate(logger)
 
@@ -213,8 +212,8 @@ class Pipeline:
             **self.counters.snapshot(),
         )
 
-    def rouse(self, handler: Any) -> None:
-        """Have the threads send what a call has put that something has cut short."""
+    def wake_if_queued(self, handler: Any) -> None:
+        """Wake the threads if events wait, after something has cut a call short."""
         for _ in range(2):  # the first try may lack the memory, too
             with suppress(MemoryError, RecursionError):
                 if self.queue.backlog():
@@ -247,7 +246,7 @@ class Pipeline:
             deadline = shutdown.deadline(self.settings.shutdown_timeout)
             if shutdown.is_exiting():
                 # Nothing flushes after this: a later event is sent on its caller's thread.
-                self.is_direct, self.free = True, -1
+                self.is_direct, self.unrestricted = True, -1
                 # Where no event came, no thread has looked.
                 self.report_loggers()
             self.report.defer(deadline + _LATER)

@@ -98,7 +98,7 @@ class SendingThread:
         raised: BaseException | None = None
         while True:
             try:
-                if raised is not None and not self._rest(raised):
+                if raised is not None and not self._pause_after(raised):
                     return
                 # Claims are held by this lock. Once it is free, they are put back: what
                 # was sent here when something was raised goes again, under its ids.
@@ -112,7 +112,7 @@ class SendingThread:
             else:
                 return
 
-    def _rest(self, exc: BaseException) -> bool:
+    def _pause_after(self, exc: BaseException) -> bool:
         """Wait before a new beginning; `False`: nothing gets through in time."""
         worker = self._worker
         if worker.is_over:

@@ -11,7 +11,7 @@ from htlogging._event.foreign_records import BARE
 from htlogging._event.record import logger_of
 from htlogging._event.unknown_fields import seems_rendered
 from htlogging._process.lines import where
-from htlogging._process.loggers import behind_queues, handlers
+from htlogging._process.loggers import behind_queues, handlers, makes_events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,16 +67,12 @@ def to_last_resort(
         return
     logger = logger_of(record, known)
     for each in handlers(logger):
-        if not (
-            each is handler
-            or hasattr(each, "listener")
-            or getattr(each, "makes_events", False)
-        ):
+        if not (each is handler or hasattr(each, "listener") or makes_events(each)):
             return  # mostly at once: another handler writes it
     found: list[logging.Handler] = []
     for each in handlers(logger):
         found += list(behind_queues([each])) or [each]
-    if not all(getattr(each, "makes_events", False) for each in found):
+    if not all(map(makes_events, found)):
         return
     called = (each for each in found if record.levelno >= each.level)
     if next(called, None) is handler:

@@ -12,7 +12,7 @@ from logging.handlers import QueueHandler, SysLogHandler
 
 from htlogging._process import deferred, lines, shutdown
 from htlogging._process.lines import where
-from htlogging._process.loggers import all_loggers, handlers
+from htlogging._process.loggers import all_loggers, handlers, makes_events
 
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
@@ -59,7 +59,7 @@ def report_below(logger: logging.Logger, place: str, why: str) -> None:
         lines.no_event(why, place, _hosts())
         return
     reached = list(handlers(logger))
-    if any(hasattr(handler, "makes_events") for handler in reached):
+    if any(map(makes_events, reached)):
         above = logger
         while not above.level and above.parent is not None:
             above = above.parent
@@ -92,5 +92,5 @@ def _others() -> list[str]:
     return sorted(
         logger.name
         for logger in all_loggers()
-        if any(hasattr(handler, "makes_events") for handler in logger.handlers)
+        if any(map(makes_events, logger.handlers))
     )

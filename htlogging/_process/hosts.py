@@ -14,6 +14,8 @@ import os
 import sys
 import weakref
 
+from htlogging._process.loggers import makes_events
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +82,7 @@ def keep_on_root() -> None:
 
 
 def _remember(**_: object) -> None:
-    _on_root[:] = [h for h in logging.root.handlers if hasattr(h, "makes_events")]
+    _on_root[:] = [h for h in logging.root.handlers if makes_events(h)]
 
 
 def _put_back(**_: object) -> None:

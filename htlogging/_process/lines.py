@@ -13,6 +13,7 @@ import logging
 import os
 from contextlib import contextmanager, suppress
 
+from htlogging._process.loggers import makes_events
 from htlogging.exceptions import DeliveryError, HtLoggingError
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ def show_debug() -> None:
     log.setLevel(logging.DEBUG)
     logger: logging.Logger | None = log
     while logger is not None:
-        if not all(hasattr(handler, "makes_events") for handler in logger.handlers):
+        if not all(map(makes_events, logger.handlers)):
             return
         logger = logger.parent if logger.propagate else None
     # There is no handler for lines, and the one of last resort shows only warnings.

@@ -40,6 +40,16 @@ def objects_of(kind: type[T]) -> Iterator[T]:
             yield each
 
 
+def makes_events(handler: object) -> bool:
+    """
+    Return whether a handler is an `HtEventsHandler`.
+
+    By its mark: the class is defined in a layer above. What runs for each record looks at
+    the mark itself.
+    """
+    return bool(getattr(handler, "makes_events", False))
+
+
 def handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
     """Yield the handlers that see a logger's records, in order."""
     while logger is not None:

@@ -93,8 +93,8 @@ def is_any_living() -> bool:
     return len(_handlers) > 0
 
 
-def _hurry(handler: Closable) -> None:
-    """Have a handler send what it has, beside the others."""
+def _start_flush(handler: Closable) -> None:
+    """Start sending what a handler has, beside the others."""
     pipeline = _handlers.get(handler)
     if pipeline is not None:
         pipeline.start_flush()
@@ -134,7 +134,7 @@ def close_all(handlers: Iterable[Closable] | None = None) -> None:
     fork.detect()
     each = living() if handlers is None else list(handlers)
     for handler in each:
-        _hurry(handler)
+        _start_flush(handler)
     before = _closing_all.began
     _closing_all.began = clock.monotonic() if before is None else before
     try:
@@ -150,7 +150,7 @@ def flush_all(
     """Flush handlers side by side; as `HtEventsHandler.flush` for all of them."""
     deadline = clock.monotonic() + timeout_seconds(timeout)
     for handler in handlers[1:]:
-        _hurry(handler)
+        _start_flush(handler)
     done = True
     error: DeliveryError | None = None
     for handler in handlers:
@@ -209,7 +209,7 @@ def _at_exit() -> None:
         if handler not in listed:
             logging._addHandlerRef(handler)  # type: ignore[attr-defined]  # noqa: SLF001
         # From now on all send at the same time; they are closed one after another.
-        _hurry(handler)
+        _start_flush(handler)
 
 
 def _at_child_exit() -> None:

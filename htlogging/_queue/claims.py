@@ -102,7 +102,7 @@ def fitting(sizes: Iterable[int], max_bytes: float) -> int:
 
 
 class State:
-    """All that a ledger knows. It is replaced as a whole, so a change is one step."""
+    """All that a `ClaimTable` knows. It is replaced as a whole, so a change is one step."""
 
     __slots__ = (
         "claimed",
@@ -141,9 +141,9 @@ class State:
         return new
 
 
-class Claims:
+class ClaimTable:
     """
-    A queue's ledger of claimed batches and of their outcome.
+    The claimed batches of a queue, and how many events were settled.
 
     Any thread may read `state` without a lock; it is consistent.
     """

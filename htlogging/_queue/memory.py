@@ -9,7 +9,7 @@ from itertools import islice
 
 from htlogging._process import locks
 from htlogging._process.locks import do_anyway
-from htlogging._queue.claims import Batch, Claims, Counts, State, fitting
+from htlogging._queue.claims import Batch, ClaimTable, Counts, State, fitting
 from htlogging._settings import (
     DEFAULTS,
     MAX_BODY_BYTES,
@@ -38,7 +38,7 @@ _LONG = 1.0
 _LOOKS = 1_000
 
 
-class MemoryQueue(Claims):
+class MemoryQueue(ClaimTable):
     """
     Events as bytes, first in, first out. `EventQueue` describes the methods.
 
@@ -160,7 +160,7 @@ class MemoryQueue(Claims):
         self, max_count: int, max_bytes: int, holder: Holder | None = None
     ) -> Batch | None:
         with self._changing:
-            self._leave()
+            self._remove_claimed()
             if (again := self.reclaim(holder)) is not None:
                 return again
             events = _first(self._line, max_count)
@@ -177,13 +177,13 @@ class MemoryQueue(Claims):
                 taken_bytes=state.taken_bytes + sum(map(len, events)),
                 leaving=batch,
             )
-            self._leave()
+            self._remove_claimed()
             self._heavy -= sum(size for size in map(len, events) if size > _HEAVY)
             if not self._line:
                 self._heavy = 0
             return batch
 
-    def _leave(self) -> None:
+    def _remove_claimed(self) -> None:
         """Remove from the line the events that the last claim has noted."""
         with self._changing:
             leaving = self.state.leaving

@@ -10,7 +10,7 @@ import sys
 from contextlib import closing, contextmanager
 
 from htlogging._cli import forgetting
-from htlogging._cli.drain import add_target, pump, target
+from htlogging._cli.drain import add_target, send_all, target
 from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.terminal.console import add_example, many, out, say
 from htlogging.exceptions import InvalidSetting
@@ -217,7 +217,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     with _connected(arguments) as (client, location):
         letters = Letters(client, location, arguments.only_status or ())
         total = letters.count()
-        pump(settings, letters, say)
+        send_all(settings, letters, say)
     if letters.stopped is not None:
         say(f"stopped: {letters.stopped}")
     out(f"{letters.delivered:,} of {many(total, 'event')} delivered")

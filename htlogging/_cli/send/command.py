@@ -6,7 +6,7 @@ import argparse
 import math
 from contextlib import closing
 
-from htlogging._cli.drain import add_target, pump, target
+from htlogging._cli.drain import add_target, send_all, target
 from htlogging._cli.errors import Failed, Misused
 from htlogging._cli.send.line_queue import LineQueue
 from htlogging._cli.send.resume import State
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 while lines.claim(MAX_BODY_EVENTS, MAX_BODY_BYTES):
                     pass
             else:
-                pump(settings, lines, lines.progress.note, lines.request_limit)
+                send_all(settings, lines, lines.progress.note, lines.request_limit)
         except KeyboardInterrupt:
             lines.progress.clear()
             say(f"{many(state.delivered, 'event')} sent{_hint(state)}")

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from htlogging._cli.drain import Lookahead, StillThere, concerns_one
+from htlogging._cli.drain import Lookahead, StoredSource, concerns_one
 from htlogging._cli.errors import Failed
 from htlogging._cli.event_lines import LineError, event_of, has_id, id_of, parse
 from htlogging._cli.terminal.console import Progress, many
@@ -32,7 +32,7 @@ _ESCAPED = 6
 _LONG = 1_000_000
 
 
-class LineQueue(StillThere):
+class LineQueue(StoredSource):
     """
     A file's lines as a queue for one thread.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from htlogging._cli.drain import Rows, pump
+from htlogging._cli.drain import Rows, send_all
 from htlogging._cli.errors import Failed
 from htlogging._cli.terminal.console import Progress
 from htlogging._queue.scrubbing import scrubbed
@@ -156,7 +156,7 @@ def replay(
     progress = Progress(total)
     try:
         for source in sources:
-            pump(settings, source, progress.note)
+            send_all(settings, source, progress.note)
             if source.stopped is not None:
                 break
     finally:

@@ -81,10 +81,12 @@ class SpoolView:
                 location.check_owner(self.path)
             else:
                 location.check_beside(self.path)
+        except location.BelongsToAnotherUser:
+            raise SpoolError(
+                f"{self._name}: the file belongs to another user"
+            ) from None
         except InvalidSetting as exc:
-            others = "belongs to another user" in str(exc)
-            why = "the file belongs to another user" if others else str(exc)
-            raise SpoolError(f"{self._name}: {why}") from None
+            raise SpoolError(f"{self._name}: {exc}") from None
         with self.translated():
             self.connection = connections.connect(self.path)
             try:

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 
 from htlogging._process import locks
-from htlogging._queue.claims import Batch, Claims, Counts
+from htlogging._queue.claims import Batch, ClaimTable, Counts
 from htlogging._queue.spool.change import Change
 from htlogging._queue.spool.owner import Owner
 from htlogging._queue.spool.rows import owner_of
@@ -67,7 +67,7 @@ class Ledger:
         self.direct: Owner | None = None  # where `claim_new` adds
         self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
         self.adopted_waiting = 0  # their sum: every caller of `put` asks for it
-        self.claims = Claims()
+        self.claims = ClaimTable()
         # Guards changes of all below, and of `taken`, for a few operations; nothing is
         # waited for while held. Who only reads (`counts`, `mark`, `settled_to`) takes no
         # lock: a signal handler may stop a caller there, and wait for a sending thread.

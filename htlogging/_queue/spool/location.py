@@ -18,6 +18,10 @@ BESIDE = ("-wal", "-shm", "-journal", "-lock")
 _MARK_AT = 68
 
 
+class BelongsToAnotherUser(InvalidSetting):
+    """A file of the spool belongs to another user."""
+
+
 def check(path: str) -> None:
     """
     Refuse what cannot be right on any machine: a folder that everyone may write to.
@@ -113,7 +117,7 @@ def check_owner(path: str) -> None:
                 f"spool{suffix} must be a file, or a path that does not exist yet"
             )
         if found.st_uid != os.geteuid():
-            raise InvalidSetting(
+            raise BelongsToAnotherUser(
                 f"spool{suffix} belongs to another user; choose another path"
             )
         if found.st_nlink > 1:

@@ -40,10 +40,11 @@ NO_ROOM = "the spool was deleted, and memory is full"
 
 class SpoolQueue:
     """
-    Events in a file, each there when `put` returns; the verbs are `MemoryQueue`'s.
+    Events in a file, each there when `put` returns. `EventQueue` describes the methods.
 
     An event that cannot be written is kept in memory, and is lost with the process. A
-    batch that is settled leaves the file, or becomes a dead letter in it.
+    batch that is settled leaves the file, or becomes a dead letter in it. A batch with
+    `source` 0 is of events in memory.
 
     Locks, in the order in which they are taken: `_maintaining`, `_taking`, the file's
     `writing`, the one for reading, the ledger's. `put` takes `writing` alone: so a signal
@@ -90,7 +91,6 @@ class SpoolQueue:
         self._next_run = 0.0
 
     def register(self) -> None:
-        """Reserve the path for this write key and host; else the first event does."""
         self._file.register(self, self._destination)
         self._registered = True
 
@@ -99,7 +99,6 @@ class SpoolQueue:
             self.register()
 
     def put(self, event: bytes) -> int:
-        """Add an event; returns as `MemoryQueue.put` does."""
         if self._writer.insert(event, direct=False) is None:
             waiting = self._memory.put(event)
             if waiting:
@@ -109,7 +108,6 @@ class SpoolQueue:
         return self.backlog() or 1
 
     def backlog(self) -> int:
-        """Return how many wait, or as many as fill a request."""
         if self._ledger.claims.state.released:
             return MAX_BODY_EVENTS
         # A file that cannot be read now has nothing to claim.
@@ -119,7 +117,6 @@ class SpoolQueue:
     def claim(
         self, max_count: int, max_bytes: int, holder: Holder | None = None
     ) -> Batch | None:
-        """Take the oldest events; they stay in the queue until they are settled."""
         with self._taking:
             batch = self._ledger.claims.reclaim(holder)
             if batch is None and not self._maintenance.no_reads.is_on():
@@ -163,7 +160,6 @@ class SpoolQueue:
         return self._ledger.claim(ids, events, holder) if ids else None
 
     def claim_new(self, event: bytes, holder: Holder | None = None) -> Batch:
-        """Accept an event and claim it in one step, before all others."""
         found = self._writer.insert(event, direct=True)
         if found is None:
             self._counters.add("unspooled")
@@ -171,15 +167,12 @@ class SpoolQueue:
         return self._ledger.claim([found], [event], holder)
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch; each half is settled alone."""
         return (self._ledger.claims if batch.source else self._memory).split(batch)
 
     def release(self, batch: Batch) -> None:
-        """Let the next claim have these events: they were not sent."""
         (self._ledger.claims if batch.source else self._memory).release(batch)
 
     def ack(self, batch: Batch) -> bool:
-        """Remove delivered events from the file; return whether they were counted now."""
         if not batch.source:
             return self._memory.ack(batch)
         ours = self._ledger.claims.settle(batch, delivered=True)
@@ -193,7 +186,6 @@ class SpoolQueue:
         return ours
 
     def bury(self, batch: Batch, failure: DeliveryError) -> bool:
-        """Turn events that were given up into dead letters; return as `ack` does."""
         if not batch.source:
             return self._memory.bury(batch, failure)
         ours = self._ledger.claims.settle(batch, delivered=False)
@@ -204,24 +196,19 @@ class SpoolQueue:
         return ours
 
     def overdue(self, batch: Batch) -> bool:
-        """Return whether all events of a claimed batch are too old by now."""
         return batch.source == IN_FILE and self._maintenance.is_overdue(batch)
 
     def outlives(self, batch: Batch) -> bool:
-        """Return whether the events are in the file; those kept in memory are not."""
         return batch.source == IN_FILE
 
     def recover(self) -> bool:
-        """Release claimed batches without a worker."""
         found = self._ledger.claims.recover()
         return self._memory.recover() or found
 
     def has_lost(self) -> bool:
-        """Return whether no thread works on something that was claimed."""
         return self._ledger.claims.has_lost() or self._memory.has_lost()
 
     def stops_senders(self) -> bool:
-        """Return whether this thread holds what sending threads wait for."""
         held = (self._maintaining, self._taking, self._ledger.lock)
         return (
             self._file.is_reading_here()
@@ -231,7 +218,7 @@ class SpoolQueue:
         )
 
     def abandon(self) -> list[bytes]:
-        """Leave the file's events to the next queue that looks; return those in memory."""
+        # The file's events stay for the next queue that looks.
         with self._taking:
             with self._file.writing:
                 # Counted first: then no queue of this process has adopted them yet.
@@ -244,45 +231,34 @@ class SpoolQueue:
         return self._memory.abandon()
 
     def close(self) -> None:
-        """Close the file and free its path, until the next event."""
         self.unregister()
         if not self._is_interrupting():
             # Otherwise the interrupted call still uses the file, which stays open.
-            do_within(self._maintaining, _LONG_RUN, self._rest)
+            do_within(self._maintaining, _LONG_RUN, self._reopen_unused)
         self._report_lines()
 
-    def _rest(self) -> None:
+    def _reopen_unused(self) -> None:
         if not self._file.is_used():
             self._file.reopen()
 
     def unregister(self) -> None:
-        """Let the path be used for another destination, until the next event."""
         self._registered = False
         self._file.unregister(self)
 
     def counts(self) -> Counts:
-        """Return how many events are delivered, failed and queued."""
         return self._memory.counts() + self._ledger.counts()
 
     def mark(self) -> tuple[Mark, int]:
-        """Return a mark of all events so far, for `claimed_to` and `settled_to`."""
         return self._ledger.mark(), self._memory.mark()
 
     def claimed_to(self, mark: tuple[Mark, int]) -> bool:
-        """Return whether all events up to the mark were claimed, at least."""
         return self._ledger.claimed_to(mark[0]) and self._memory.claimed_to(mark[1])
 
     def settled_to(self, mark: tuple[Mark, int]) -> bool:
-        """Return whether all events up to the mark were settled."""
         return self._ledger.settled_to(mark[0]) and self._memory.settled_to(mark[1])
 
     def maintain(self, *, at_once: bool = False) -> list[Eviction]:
-        """
-        Do regular work; on a sending thread, or in `flush`.
-
-        It adopts the events of processes that died, removes those that are too old, makes
-        the file smaller, and copies its log. It holds no lock while it writes lines.
-        """
+        # No lock is held while lines are written.
         if self._is_interrupting():
             return []
         if at_once or self._is_due():
