@@ -72,7 +72,7 @@ def _of(handler: HtEventsHandler) -> Health:
     if loss is not None and loss[0] >= report.last_answer and not _is_of_one(loss):
         return Health("failing", f"events are lost ({loss[1]}): {loss[2]}")
     if out > OUTAGE_SECONDS and settings.spool is None:
-        why = f"nothing gets through to {host} for {out:.0f} s ({report.outage})"
+        why = f"nothing has got through to {host} for {out:.0f} s ({report.outage})"
         return Health("failing", f"{why}; {waiting}")
     if out:
         why = f"events do not get through to {host} ({report.outage})"

@@ -86,7 +86,7 @@ class TestHealth:
         assert "Connection refused" in reason
         assert "1 event waits" in reason
         monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
-        assert "nothing gets through" in reason_of("failing")
+        assert "nothing has got through" in reason_of("failing")
         client.join()
 
     def test_outage_with_a_spool(self, monkeypatch, tmp_path):

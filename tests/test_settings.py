@@ -262,7 +262,7 @@ class TestRefused:
     def test_far_out_of_range(self, name, sign):
         """An int that no float holds and `str` refuses is told in words."""
         message = refuse(**{name: sign * 10**5000})
-        assert message.endswith(", not an int far beyond")
+        assert message.endswith(", not an int far outside")
 
     @pytest.mark.parametrize("value", ["", "DROP", "wait", 1, True, ["drop"]])
     def test_overflow(self, value):

@@ -383,7 +383,7 @@ class TestBelowLevel:
 
     @pytest.fixture
     def name(self, request, monkeypatch):
-        """Return the name of a logger that nothing has seen yet; the root's level holds."""
+        """Return the name of a logger that nothing has seen yet; the root's level applies."""
         monkeypatch.setattr(logging.root, "level", logging.WARNING)
         name = f"shop.{request.node.name.partition('[')[0]}"
         yield name
@@ -393,7 +393,7 @@ class TestBelowLevel:
         """The logger of a handler has no level."""
         handler = HtEventsHandler(write_key="K", host=collector.url)
         attach(name, handler, level="NOTSET").info("Order")
-        line = sign("has no level, and WARNING of a logger above it", collector.url)
+        line = sign("has no level, so WARNING of a logger above it", collector.url)
         assert repr(name) in line
 
     def test_debug(self, collector, attach, sign, name):
@@ -430,7 +430,7 @@ class TestBelowLevel:
         )
         logging.getLogger(name).warning("Order", extra={"ht_user_id": "u"})
         line = sign("is dropped", repr(name), f"{__file__}:", collector.url)
-        assert "the level ERROR of the logger 'shop' holds" in line
+        assert "the level ERROR of the logger 'shop' applies" in line
 
     def test_in_the_text(self, collector, attach, sign, name):
         """What structlog has rendered would be no event at any level."""
@@ -520,7 +520,7 @@ log.addHandler(handler)
         [
             (
                 "log.info('Order', extra={'ht_user_id': 'u'})",
-                "the logger 'htevents' has no level, and WARNING",
+                "the logger 'htevents' has no level, so WARNING",
             ),
             (
                 "log.setLevel('DEBUG'); log.debug('noise', extra={'ht_user_id': 'u'})",

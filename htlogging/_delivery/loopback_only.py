@@ -32,5 +32,5 @@ class LoopbackOnly:
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
         """Send a body once, or raise `Unreachable`."""
         if capturing.holds(self._settings):
-            raise Unreachable("a test is running, and only loopback is sent to")
+            raise Unreachable("a test is running, which sends to loopback alone")
         return self._transport.post(body, compress=compress, timeout=timeout)

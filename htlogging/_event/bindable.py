@@ -85,5 +85,7 @@ def _no_such(name: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, builder.FIELDS, 1)
-    cure = f"did you mean {near[0]}?" if near else "names with ht_ are the event's own"
+    cure = (
+        f"did you mean {near[0]}?" if near else "names that begin with ht_ are reserved"
+    )
     return f"there is no field {name}: {cure}"

@@ -41,15 +41,15 @@ def _look(logger: logging.Logger, level: int, frame: FrameType) -> None:
 
     Args:
         logger: It is asked.
-        level: The level that holds for it.
+        level: Its effective level.
         frame: That of `isEnabledFor`.
     """
     asked = frame.f_locals.get("level")
     if type(asked) is not int:
         return
     passes = asked >= level
-    # Two mistakes: debugging is on for all loggers, or the root logger's level holds for
-    # one that has none.
+    # Two mistakes: debugging is on for all loggers, or the root logger's level applies
+    # to one that has none.
     if asked != DEBUG if passes else asked < INFO or _has_level(logger):
         return
     key = (logger.name, passes)

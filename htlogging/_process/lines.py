@@ -143,12 +143,12 @@ def below_level(where: str, logger: str, above: str, level: str, hosts: str) -> 
     Args:
         where: Its logger, file and line.
         logger: Its logger.
-        above: The logger whose level holds.
+        above: The logger whose level applies.
         level: This level.
         hosts: Where events go.
     """
     say(
-        "the event of %s is dropped: the level %s of the logger %r holds; set the level "
+        "the event of %s is dropped: the level %s of the logger %r applies; set the level "
         "of %r to INFO (events go to %s)",
         *(where, level, above, logger, hosts),
     )

@@ -143,8 +143,8 @@ def _of_level(logger: logging.Logger) -> Iterator[str]:
     level = logging.getLevelName(logger.getEffectiveLevel())
     if not logger.level and _asked(logger, logging.INFO) is False:
         yield (
-            f"the logger {logger.name!r} has no level, and {level} of a logger above it "
-            "holds: what is logged with info() is dropped; set its level to INFO"
+            f"the logger {logger.name!r} has no level, so {level} of a logger above it "
+            "applies: what is logged with info() is dropped; set its level to INFO"
         )
     if _asked(logger, logging.DEBUG):
         yield (

@@ -214,7 +214,7 @@ def _wrong(name: str, expected: str, value: Any) -> InvalidSetting:
 def _out_of_range(name: str, expected: str, value: float) -> InvalidSetting:
     # Python refuses to make a str of an int of more than 4,300 digits.
     far = isinstance(value, int) and abs(value) >= 10**18
-    given = "an int far beyond" if far else f"{value}"
+    given = "an int far outside" if far else f"{value}"
     return InvalidSetting(f"{name} must be {expected}, not {given}")
 
 

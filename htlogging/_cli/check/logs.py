@@ -85,7 +85,7 @@ def _check_level(logger: logging.Logger, name: str, findings: Findings) -> None:
     elif logger is logging.root:
         return  # its level is for ordinary records; calls below it are looked at
     elif level > logging.INFO:
-        why = "" if logger.level else f"; it has no level, so {_source(logger)} holds"
+        why = "" if logger.level else f"; it has no level, so {_source(logger)} applies"
         findings.problem(
             f"the logger {name!r} has the level {logging.getLevelName(level)}: what is "
             f"logged with info() is dropped{why}",
