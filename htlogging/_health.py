@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from htlogging._handler import HtEventsHandler, pipeline_of
 from htlogging._process import capturing, fork
 from htlogging._process.clock import clock
 from htlogging._process.shutdown import living
+
+if TYPE_CHECKING:
+    from htlogging._report import Report
+    from htlogging._settings import Settings
 
 Status = Literal["ok", "degraded", "failing"]
 
@@ -63,12 +67,28 @@ def health() -> Health:
 
 
 def _of(handler: HtEventsHandler) -> Health:
-    pipeline, now = pipeline_of(handler), clock.monotonic()
-    settings, report, stats = pipeline.settings, pipeline.report, handler.stats
+    pipeline = pipeline_of(handler)
+    queued, full = handler.stats.queued, _fullness(handler)
+    return assess(pipeline.settings, pipeline.report, queued, full, clock.monotonic())
+
+
+def assess(
+    settings: Settings, report: Report, queued: int, full: float, now: float
+) -> Health:
+    """
+    Return the health of one handler.
+
+    Args:
+        settings: The handler's.
+        report: What it has reported.
+        queued: How many events wait.
+        full: The share of the queue's bounds that is used.
+        now: Monotonic seconds, by the clock of the report.
+    """
     host = settings.host
     loss = report.loss
     out = report.outage_seconds()
-    waiting = f"{stats.queued} event{' waits' if stats.queued == 1 else 's wait'}"
+    waiting = f"{queued} event{' waits' if queued == 1 else 's wait'}"
     if loss is not None and loss[0] >= report.last_answer and not _is_of_one(loss):
         return Health("failing", f"events are lost ({loss[1]}): {loss[2]}")
     if out > OUTAGE_SECONDS and settings.spool is None:
@@ -84,7 +104,6 @@ def _of(handler: HtEventsHandler) -> Health:
     if spool_failure is not None and now - spool_failure[0] < LOSS_SECONDS:
         why = f"the spool cannot be used ({spool_failure[1]})"
         return Health("degraded", f"{why}; events for {host} are kept in memory")
-    full = _fullness(handler)
     if full >= _ALMOST:
         return Health("degraded", f"the queue for {host} is {full:.0%} full; {waiting}")
     if report.last_answer == -math.inf:

@@ -8,8 +8,10 @@ import pytest
 from script_runner import HANG, until
 
 import htlogging
-from htlogging import _health
+from htlogging._health import assess
 from htlogging._process import shutdown
+from htlogging._report import Report
+from htlogging._settings import Settings
 from htlogging.htevents import Client
 
 AWAY = "http://127.0.0.1:9"
@@ -77,25 +79,35 @@ class TestHealth:
         client.flush(HANG)
         assert htlogging.health().status == "degraded"
 
-    def test_outage(self, monkeypatch):
-        """Events wait: degraded; after a minute they are at stake."""
+    def test_outage(self):
+        """Events wait: degraded."""
         client = Client("K", host=AWAY, shutdown_timeout=0)
         client.track("u", "e")
         reason = reason_of("degraded")
         assert AWAY in reason
         assert "Connection refused" in reason
         assert "1 event waits" in reason
-        monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
-        assert "nothing has got through" in reason_of("failing")
         client.join()
 
-    def test_outage_with_a_spool(self, monkeypatch, tmp_path):
-        """A spool holds events, however long it takes."""
-        monkeypatch.setattr(_health, "OUTAGE_SECONDS", 0.0)
-        client = Client("K", host=AWAY, spool=tmp_path / "s", shutdown_timeout=0)
-        client.track("u", "e")
-        assert AWAY in reason_of("degraded")
-        client.join()
+    @pytest.mark.parametrize(
+        ("seconds", "more", "status"),
+        [
+            (59.0, {}, "degraded"),
+            (61.0, {}, "failing"),
+            (61.0, {"spool": "events.spool"}, "degraded"),
+        ],
+    )
+    def test_long_outage(self, seconds, more, status):
+        """After a minute events in memory are at stake; a spool holds them."""
+        now = [0.0]
+        report = Report(lambda: now[0], AWAY)
+        report.try_failed("Connection refused")
+        now[0] = seconds
+        settings = Settings({"write_key": "K", "host": AWAY, **more})
+        found = assess(settings, report, 2, 0.0, now[0])
+        assert found.status == status
+        assert AWAY in found.reason
+        assert found.reason.endswith("(Connection refused); 2 events wait")
 
     def test_spool_that_cannot_be_used(self, collector, tmp_path):
         """Events go by memory, which is worth knowing."""

@@ -669,7 +669,11 @@ class TestCommands:
             (["status", "redis://127.0.0.1:1"], 1, "no connection to Redis"),
             (["forget", "redis://127.0.0.1:1"], 2, "whom to forget"),
             (["forget", "redis://127.0.0.1:1", "--user", ""], 2, "whom to forget"),
-            (["redis://127.0.0.1:1", "--take-over", "0"], 2, "seconds are"),
+            (
+                ["redis://127.0.0.1:1", "--take-over", "0"],
+                2,
+                "must be a number of seconds",
+            ),
             (["redis://127.0.0.1:1", "--listen", "x"], 2, "HOST:PORT"),
         ],
     )

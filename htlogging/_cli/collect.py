@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 
+from htlogging._cli.options import add_verbose, seconds
 from htlogging._cli.terminal import console
 
 TYPE_CHECKING = False
@@ -37,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one event per line, as it was sent"
     )
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="print each event's context and anonymous id, too",
-    )
+    add_verbose(parser)
     parser.add_argument(
         "--oauth-key",
         metavar="FILE",
@@ -52,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-life",
         metavar="SECONDS",
-        type=_life,
+        type=seconds(_MAX_LIFE),
         default=3600,
         help="how long such a token lives (default: %(default)s)",
     )
@@ -240,18 +236,6 @@ def _json_lines(request: Request) -> list[str]:
     kind = endpoint(request.path) or "batch"
     lines = sources(kind, request.body)[: len(request.events)]
     return [ascii_json(line) for line in lines]
-
-
-def _life(text: str) -> float:
-    try:
-        life = float(text)
-    except ValueError:
-        life = 0.0
-    if not 0 < life <= _MAX_LIFE:
-        raise argparse.ArgumentTypeError(
-            f"a life is seconds from above 0 to {_MAX_LIFE}"
-        )
-    return life
 
 
 def _port(text: str) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from contextlib import closing
 from typing import Generic, TypeVar
 
-from htlogging._cli.errors import Failed
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.retry import is_of_one_event, may_pass
 from htlogging._delivery.sender import Sender
@@ -17,11 +15,9 @@ from htlogging._queue.claims import Batch
 from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
-from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
@@ -221,53 +217,3 @@ def concerns_one(failure: DeliveryError) -> bool:
 def is_refusal(failure: DeliveryError) -> bool:
     """Return whether the server refused for good: it is not an outage."""
     return failure.status is not None and not may_pass(failure.status)
-
-
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where and how often events are sent."""
-    add_address(parser)
-    parser.add_argument(
-        "--max-retries",
-        type=int,
-        metavar="N",
-        help="how often to try again after an outage (default: 10)",
-    )
-
-
-def add_address(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where events are sent."""
-    parser.add_argument(
-        "--write-key",
-        metavar="KEY",
-        help="the write key; HTEVENTS_WRITE_KEY (the default) hides it from other users",
-    )
-    parser.add_argument(
-        "--host",
-        metavar="URL",
-        help="where to send (default: HTEVENTS_HOST, else Hightouch)",
-    )
-
-
-def target(arguments: argparse.Namespace, **more: object) -> Settings:
-    """
-    Return the settings that these options make.
-
-    Raises:
-        Failed: The settings are invalid.
-    """
-    key = arguments.write_key or os.environ.get("HTEVENTS_WRITE_KEY")
-    if not key and more.get("send") is not False:
-        raise Failed("no write key: set HTEVENTS_WRITE_KEY, or give --write-key")
-    given = {
-        "write_key": arguments.write_key,
-        "host": arguments.host,
-        "max_retries": arguments.max_retries,
-        **more,
-    }
-    try:
-        settings = Settings(given)
-    except InvalidSetting as exc:
-        raise Failed(str(exc)) from None
-    if not settings.send and more.get("send") is not False:
-        raise Failed("HTEVENTS_SEND is 0: nothing is sent; unset it to send")
-    return settings

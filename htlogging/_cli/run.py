@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from htlogging._cli.collect import Printer, add_open, show_page
 from htlogging._cli.errors import Misused
+from htlogging._cli.options import add_verbose
 from htlogging._cli.terminal import console
 
 # The exit statuses of shells for a command that is not found or cannot be run.
@@ -26,12 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="when the command has ended, keep the page until Ctrl+C",
     )
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="print each event's context and anonymous id, too",
-    )
+    add_verbose(parser)
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,

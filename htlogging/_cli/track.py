@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from htlogging._cli.drain import add_address
 from htlogging._cli.errors import Failed, Misused
+from htlogging._cli.options import add_address, seconds
 from htlogging._cli.terminal import console
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds(3600),
         default=_TIMEOUT,
         metavar="SECONDS",
         help="how long to try (default: %(default)g)",
@@ -101,15 +101,3 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, json.loads(said)
     except (ValueError, RecursionError):
         return key, said
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= 3600:  # noqa: PLR2004  (False for NaN, too)
-        raise argparse.ArgumentTypeError(
-            "the timeout is a number of seconds up to 3600"
-        )
-    return seconds

@@ -7,6 +7,8 @@ import os
 import re
 from contextlib import suppress
 
+from htlogging._delivery.redaction import MAX_TEXT
+from htlogging._delivery.retry import is_success
 from htlogging._process.lines import doubtful
 
 TYPE_CHECKING = False
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from htlogging._delivery.redaction import Redaction
-
-# The most characters of a server's text that are passed on.
-MAX_MESSAGE = 200
 
 # The form of a real `code` in an answer.
 _WORD = r"[\w.*-]+"
@@ -36,7 +35,7 @@ def check_first(host: str, status: int, text: bytes) -> None:
     of a hotel answers every request like this, with its login page.
     """
     global _checked  # noqa: PLW0603
-    if _checked == os.getpid() or not 200 <= status < 300:  # noqa: PLR2004
+    if _checked == os.getpid() or not is_success(status):
         return
     _checked = os.getpid()
     if f".{_name_of(host)}".endswith(_VENDOR) and text:
@@ -59,14 +58,14 @@ def explain(status: int, text: bytes, redact: Redaction) -> tuple[str, str]:
     with suppress(ValueError, RecursionError):
         said = json.loads(text)
     if isinstance(said, dict):
-        word = redact.line(said.get("code"), MAX_MESSAGE)
+        word = redact.line(said.get("code"), MAX_TEXT)
         # A word goes to the log, too; a sentence might quote an event.
         # Words that begin like this are our own, for answers of an OAuth server.
         if re.fullmatch(_WORD, word, re.ASCII) and not word.startswith("oauth."):
             code = word
         message = (
-            redact.line(said.get("message"), MAX_MESSAGE)
-            or redact.line(said.get("error"), MAX_MESSAGE)
+            redact.line(said.get("message"), MAX_TEXT)
+            or redact.line(said.get("error"), MAX_TEXT)
             or message
         )
     return code, message

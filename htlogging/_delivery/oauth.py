@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 from htlogging._delivery.assertion import EARLIER, Signer, read_pem
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment, retry_after, seconds
-from htlogging._delivery.redaction import Redaction
-from htlogging._delivery.retry import may_pass
+from htlogging._delivery.redaction import MAX_TEXT, Redaction
+from htlogging._delivery.retry import is_success, may_pass
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within
@@ -46,9 +46,6 @@ _RENEW_AGAIN = 30.0
 
 # Characters. Many servers refuse a longer header.
 _MAX_TOKEN = 8_192
-
-# The most characters of a server's text that are passed on.
-_MAX_MESSAGE = 200
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -192,7 +189,7 @@ class TokenSource:
             date = moment(headers.get("Date"))
             if date is not None:
                 self._ahead = date - time.time()
-            if 200 <= status < 300:  # noqa: PLR2004
+            if is_success(status):
                 return _token(status, body)
             if may_pass(status):
                 raise self._later(status, headers)
@@ -271,7 +268,7 @@ def _refused(status: int, body: bytes, redact: Redaction) -> Unreachable:
     code = str(status)
     if isinstance(word, str) and re.fullmatch(r"[\w.-]{1,64}", word, re.ASCII):
         code = redact(word) or code
-    told = redact.line(text, _MAX_MESSAGE)
+    told = redact.line(text, MAX_TEXT)
     return Unreachable(
         f"the OAuth server refused{': ' if told else ''}{told}",
         code=f"oauth.{code}",

@@ -7,6 +7,7 @@ from collections import deque
 from htlogging._delivery.waits import Signal
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
+from htlogging._process.lines import events as word
 from htlogging._queue.claims import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from htlogging._stats import figures, reason_of
@@ -92,7 +93,7 @@ class Outcomes:
             count += more
             failure = failure or why
         if failure is not None:
-            many = f"{count} event{'' if count == 1 else 's'} given up"
+            many = f"{count} {word(count)} given up"
             raise DeliveryError(
                 failure.status,
                 failure.code,

@@ -22,6 +22,9 @@ _ESCAPE = r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})"
 
 STRUCK = "***"
 
+# The most characters of a server's text that are passed on.
+MAX_TEXT = 200
+
 
 class Redaction:
     """

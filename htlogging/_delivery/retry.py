@@ -39,7 +39,7 @@ def judge(status: int, events: int, *, compressed: bool) -> Verdict:
         events: How many events the request had, >= 1.
         compressed: Whether the request's body was gzipped.
     """
-    if 200 <= status < 300:  # noqa: PLR2004
+    if is_success(status):
         return Verdict.DELIVERED
     if may_pass(status):
         return Verdict.RETRY
@@ -48,6 +48,11 @@ def judge(status: int, events: int, *, compressed: bool) -> Verdict:
     if status == 415 and compressed:  # noqa: PLR2004
         return Verdict.UNCOMPRESSED
     return Verdict.GIVE_UP
+
+
+def is_success(status: int) -> bool:
+    """Return whether it is a 2xx."""
+    return 200 <= status < 300  # noqa: PLR2004
 
 
 def may_pass(status: int) -> bool:

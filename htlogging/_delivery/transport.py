@@ -11,6 +11,7 @@ from htlogging._delivery.exchange import body as request_body
 from htlogging._delivery.headers import moment, retry_after
 from htlogging._delivery.network_errors import causes, unreachable
 from htlogging._delivery.redaction import Redaction
+from htlogging._delivery.retry import is_success
 from htlogging._process import capturing, deferred, fork, sigpipe
 from htlogging._process.clock import clock
 from htlogging._process.interruption import pass_on
@@ -235,7 +236,7 @@ class HttpTransport:
         answers.check_first(self._settings.host, status, text)
         asked = retry_after(response.headers.get("Retry-After"))
         date = moment(response.headers.get("Date"))
-        if 200 <= status < 300:  # noqa: PLR2004
+        if is_success(status):
             return Answer(status, retry_after=asked, date=date)
         # The answer may be a proxy's.
         passwords = environment.secrets(self.options)

@@ -15,7 +15,7 @@ from htlogging._event import unknown_fields
 from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.message_id import new_id
-from htlogging._process import fork
+from htlogging._process import fork, loggers
 from htlogging._process.interruption import is_passing
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # The facade's logger. It and those below it carry only events.
-LOGGER = "htevents"
+LOGGER = loggers.NAME
 BELOW = f"{LOGGER}."
 
 # The loggers of these and those below them are about sending.

@@ -8,6 +8,7 @@ from htlogging._event import bindable
 from htlogging._event.bindings import ScopeBlock, current
 from htlogging._process.clock import clock
 from htlogging._process.lines import say
+from htlogging._report import QUIET
 from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
@@ -25,9 +26,6 @@ MAX_BYTES = 16_384
 _ONCE = ("ht_message_id", "ht_timestamp")
 
 _MAX_DEPTH = 16
-
-# Seconds between two lines of the same kind.
-_QUIET = 60.0
 
 
 class Lines:
@@ -47,8 +45,8 @@ class Lines:
     def write(self, line: str) -> None:
         """Write a line, or count it."""
         now = self._clock()
-        last, untold = self._told.get(line, (-_QUIET, 0))
-        if now - last < _QUIET:
+        last, untold = self._told.get(line, (-QUIET, 0))
+        if now - last < QUIET:
             self._told[line] = last, untold + 1
             return
         self._told[line] = now, 0

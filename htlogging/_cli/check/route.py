@@ -12,6 +12,7 @@ from htlogging._delivery import oauth
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.headers import moment
 from htlogging._delivery.outcomes import reason
+from htlogging._delivery.retry import is_success
 from htlogging._delivery.sender import MAX_SKEW
 from htlogging._event import builder
 from htlogging._event.encoder import encode
@@ -214,7 +215,7 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
         return
     if answer.date is not None:
         _check_clock(answer.date, settings.host, findings)
-    if 200 <= answer.status < 300:  # noqa: PLR2004
+    if is_success(answer.status):
         findings.ok(f"key: the test event {EVENT!r} of user {USER!r} was taken")
         findings.note(
             "a wrong region's host may take events, too: look for this one in Hightouch"

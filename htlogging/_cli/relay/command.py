@@ -10,8 +10,9 @@ import sys
 from contextlib import closing, contextmanager
 
 from htlogging._cli import forgetting
-from htlogging._cli.drain import add_target, send_all, target
+from htlogging._cli.drain import send_all
 from htlogging._cli.errors import Failed, Misused
+from htlogging._cli.options import add_target, seconds, target
 from htlogging._cli.terminal.console import add_example, many, out, say
 from htlogging.exceptions import InvalidSetting
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ACTIONS = ("run", "status", "replay", "drop", "forget")
 _URL = "redis://localhost:6379/0"
 _TIMEOUT = 15.0  # seconds, for each answer of Redis
+_DAY = 86_400  # seconds
 _STILL = "Events that a relay is sending now may still be sent."
 
 
@@ -64,14 +66,14 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--take-over",
-        type=_seconds,
+        type=seconds(_DAY),
         default=30.0,
         metavar="SECONDS",
         help="another relay that is silent for this long counts as dead (default: 30)",
     )
     command.add_argument(
         "--shutdown-timeout",
-        type=_seconds,
+        type=seconds(_DAY),
         metavar="SECONDS",
         help="how long it may finish after SIGTERM (default: 10)",
     )
@@ -110,16 +112,6 @@ def _id(text: str) -> str:
     if not (milliseconds.isdecimal() and dash and number.isdecimal()):
         raise argparse.ArgumentTypeError("an id is such as 1718000000000-0")
     return text
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 86_400:  # noqa: PLR2004  (a day)
-        raise argparse.ArgumentTypeError("seconds are a number from above 0 to 86400")
-    return value
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -6,8 +6,9 @@ import argparse
 import math
 from contextlib import closing
 
-from htlogging._cli.drain import add_target, send_all, target
+from htlogging._cli.drain import send_all
 from htlogging._cli.errors import Failed, Misused
+from htlogging._cli.options import add_target, target
 from htlogging._cli.send.line_queue import LineQueue
 from htlogging._cli.send.resume import State
 from htlogging._cli.terminal.console import add_example, many, out, say

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from itertools import chain, islice
 
 from htlogging._cli import forgetting
-from htlogging._cli.drain import add_target, target
 from htlogging._cli.errors import Failed, Misused
+from htlogging._cli.options import add_target, target
 from htlogging._cli.terminal.console import add_example, iso, many, out, reason, say
 from htlogging._cli.terminal.request_lines import ascii_json
 
