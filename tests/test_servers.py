@@ -487,6 +487,22 @@ class TestGevent:
             assert process.wait(HANG) == 0
         assert arrived(collector) == (Counter(f"e{n}" for n in range(250)), 0)
 
+    def test_patched_after_import(self, environ, collector, tmp_path):
+        """The package was imported before gevent's patch: to close it takes no time."""
+        pytest.importorskip("gevent")
+        script = """if True:
+            from htlogging import htevents
+            from gevent import monkey
+            monkey.patch_all()
+            htevents.shutdown_timeout = 600
+            htevents.track("user", "e0")
+            htevents.join()
+        """
+        command = [sys.executable, "-c", script]
+        with group(command, tmp_path / "log", env=environ) as process:
+            assert process.wait(HANG) == 0
+        assert arrived(collector) == (Counter(["e0"]), 0)
+
 
 class TestUntoldFork:
     def test_of_c_code(self, environ, collector, tmp_path):

@@ -10,7 +10,7 @@ from htlogging._delivery.waits import NEVER, Deadline
 from htlogging._event.encoder import prefer_orjson
 from htlogging._process import hosts, locks, shutdown
 from htlogging._process.clock import clock
-from htlogging._process.threads import OwnThread, run_sending
+from htlogging._process.threads import own_thread, run_sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SendingThread:
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
         self._life = locks.lock()  # held as long as the thread serves the queue
-        self._thread = OwnThread(target=self._run, name=name, daemon=True)
+        self._thread = own_thread(self._run, name)
         self._idle_seconds = 0.0
         self._tries = 0  # to get what delivery needs, in a row
         # Whether a batch was ever sent. Seen late, it costs one more by json.

@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from htlogging._process.threads import OwnThread
+from htlogging._process.threads import is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def by_thread(exceptions: Iterable[BaseException]) -> BaseException | None:
     none can be: in a process without `ctypes`, by which Python code sets them, and on our
     own threads, where each error is an outage and is tried again.
     """
-    is_own = isinstance(threading.current_thread(), OwnThread)
-    if is_own or "ctypes" not in sys.modules:
+    if is_own() or "ctypes" not in sys.modules:
         return None
     for exc in exceptions:
         trace = exc.__traceback__

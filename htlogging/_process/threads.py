@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import ContextVar, copy_context
+from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,22 @@ if TYPE_CHECKING:
 _this_sends: ContextVar[_Sending | None] = ContextVar("htlogging_sending", default=None)
 
 
-class OwnThread(threading.Thread):
-    """A thread of this package: no application sets a time limit on it."""
+# The threads of this package.
+_own: WeakSet[threading.Thread] = WeakSet()
+
+
+def own_thread(work: Callable[[], object], name: str) -> threading.Thread:
+    """Make a daemon thread of this package: no application sets a time limit on it."""
+    # No class of ours: gevent may have replaced `Thread` since this module was imported,
+    # and to join one of before waits in vain until CPython 3.12.
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    _own.add(thread)
+    return thread
+
+
+def is_own() -> bool:
+    """Return whether this is a thread of this package."""
+    return threading.current_thread() in _own
 
 
 class _Sending:

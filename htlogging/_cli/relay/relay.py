@@ -15,7 +15,7 @@ from htlogging._delivery.sender import Sender
 from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.waits import Deadline, Ending
 from htlogging._process.clock import clock
-from htlogging._process.threads import OwnThread
+from htlogging._process.threads import own_thread
 from htlogging._queue.redis.relay_queue import RelayQueue
 from htlogging._report import Report
 from htlogging._settings import MAX_BODY_EVENTS
@@ -83,8 +83,7 @@ class Relay:
     def run(self) -> None:
         """Send until `stop`; what was not finished then stays in the stream."""
         threads = [
-            OwnThread(target=self._send, name=f"relay-{n}", daemon=True)
-            for n in range(self._settings.thread)
+            own_thread(self._send, f"relay-{n}") for n in range(self._settings.thread)
         ]
         for thread in threads:
             thread.start()
