@@ -54,7 +54,8 @@ class Report:
         # kind -> events that no line has counted yet, their outcome, and why the last of
         # them were lost
         self._losses: dict[str, tuple[int, str, str]] = {}
-        self._deferred_until = -math.inf  # a time: whoever holds lines may be cut short
+        # A time, not a flag: `report_rest` may not come, after an interruption.
+        self._deferred_until = -math.inf
         self._written: dict[str, float] = {}  # kind -> when a line was last written
         self._outage_since: float | None = None
         self._outage_written = False  # whether a line said that this outage began

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failed(str(exc)) from None
     handler = client.logger.handlers[0]
     if not done:
-        # What is lost now is told by its own line.
+        # If the event is lost now, the log says so.
         handler.close()
         raise Failed(f"the event was not delivered within {arguments.timeout:g} s")
     return 0

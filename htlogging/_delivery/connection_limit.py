@@ -48,7 +48,7 @@ class Limit:
 
     def after_fork_in_child(self) -> None:
         """Have no connections: they are the parent's."""
-        # Weak: whoever goes away holds none. Changed with `_lock`, which guards nothing
+        # Weak: an object that goes away holds no connection. Changed with `_lock`, which guards nothing
         # else. Re-entrant for signal handlers.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = locks.rlock()

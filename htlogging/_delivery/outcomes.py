@@ -105,7 +105,7 @@ class Outcomes:
         """Count events as failed, report them, and call `on_error` with them."""
         held = locks.lock()
         with held:
-            # Before it is settled: whoever flushes has seen what on_error does.
+            # Before it is settled: so `flush` waits for what on_error does.
             self._reporting[held] = clock.monotonic()
             if self.queue.bury(batch, failure):
                 self.report_lost(batch.events, failure)
@@ -115,7 +115,7 @@ class Outcomes:
         """Count events as delivered."""
         held = locks.lock()
         with held:
-            # Whoever flushes finds them out of the spool's file as well.
+            # So that `flush` waits until they have left the spool's file as well.
             self._reporting[held] = clock.monotonic()
             if self.queue.ack(batch):
                 figures.delivered(len(batch))
@@ -156,11 +156,11 @@ class Outcomes:
         return failure
 
     def report_no_thread(self) -> None:
-        """Report that events wait for a flush or the exit, for want of a thread."""
+        """Report that events wait for a flush or the exit: no thread can be started."""
         self.report.no_thread()
 
     def cannot_send(self, exc: BaseException) -> None:
-        """Note that what delivery needs could not be had, on this try."""
+        """Note that this try lacked what delivery needs: a module, or memory."""
         self.report.try_failed(f"cannot send: {type(exc).__name__}")
 
     def put_back(self, batches: list[Batch]) -> None:

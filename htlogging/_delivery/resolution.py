@@ -71,7 +71,7 @@ class Resolved:
                 target=resolve, name="htlogging-resolver", daemon=True
             ).start()
         except RuntimeError:
-            return  # no thread to be had: at the interpreter's end, for example
+            return  # no thread can be started: at the interpreter's end, for example
         if not waiter.wait(timeout):
             raise Unreachable("the host's name was not resolved in time")
         self._known_until = clock.monotonic() + KNOWN_SECONDS

@@ -287,7 +287,7 @@ class Sender:
     def _post(
         self, events: Sequence[bytes], timeout: float, *, compress: bool
     ) -> Answer:
-        """Send once, and tell of it at DEBUG."""
+        """Send once, and report it at DEBUG."""
         request = self._transport.body(events)
         began, outcome, status = clock.monotonic(), "interrupted", "error"
         try:

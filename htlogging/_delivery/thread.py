@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 5.0
 
 # Seconds before a thread begins anew after something was raised on it again; and if that
-# was for want of a module or of memory.
+# was for lack of a module or of memory.
 REST = (0.01, 1.0)
 
 
@@ -85,8 +85,8 @@ class SendingThread:
             with self._life:
                 run_sending(self._live)
         except BaseException:  # noqa: BLE001, S110
-            pass  # not even begun, for want of memory: the last line begins anew
-        # Whoever waits for this thread looks again.
+            pass  # it lacks the memory to begin: the last line here starts another
+        # Threads that wait for this one look again.
         worker.outcomes.settled.notify_all()
         if worker.ending.at is not None:
             self._report_if_idle()
@@ -176,7 +176,7 @@ class SendingThread:
             worker.queue.recover()
             with worker.turn:
                 if worker.is_over:
-                    # It was woken to end; the next in line sees that too.
+                    # It was woken to end; the next thread sees that, too.
                     break  # type: ignore[unreachable]  # another thread sets it
                 if sender.parked.next_due() <= clock.monotonic():
                     return None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.thread import SendingThread
     from htlogging._delivery.worker import Worker
 
-# Seconds after which a thread is asked for again that has not come, or could not be had.
+# Seconds after which threads are asked for again that have not begun, or were refused.
 _AGAIN = 1.0
 
 # Seconds before they are started again if that was cut short.
@@ -76,7 +76,7 @@ class ThreadGroup:
     def __init__(self, count: int) -> None:
         self._count = count
         # Changed by who starts threads, with `_roster`; read by anyone. It is waited for
-        # with a limit: for want of memory a new thread may end so early that its
+        # with a limit: for lack of memory a new thread may end so early that its
         # `Thread.start` never returns. Then there may be a thread more for a while.
         self._threads: list[SendingThread] = []
         self._roster = locks.rlock()
@@ -84,7 +84,7 @@ class ThreadGroup:
         self._asked = (0, 0.0)
         self._answered = 0  # the number of the last one that has been dealt with
         self._numbers = itertools.count(1)
-        self._refused_until = 0.0  # monotonic: no thread can be had before this
+        self._refused_until = 0.0  # monotonic: no thread can be started before this
 
     def alive(self) -> int:
         """Return how many threads send, or look for events."""
@@ -113,11 +113,11 @@ class ThreadGroup:
         if worker.is_over or now < self._refused_until:
             return False
         if not hosts.may_start_threads():
-            # Not refused for a while: a fork that no hook tells of copies that.
+            # Without `_refused_until`: a fork that Python does not know of copies it.
             return False
         number = next(self._numbers)
         # Other callers need not ask for as long as the threads are on their way; they
-        # write theirs, and whoever came between is seen by `_begin`'s call.
+        # write theirs, and the look of the new threads sees events that came between.
         worker.wake_when = (NEVER, _OnTheWay(self.is_starting))
         try:
             # Not Thread.start: it waits for the thread, and an exception that a signal
@@ -125,7 +125,7 @@ class ThreadGroup:
             start = _Start(functools.partial(self._begin, worker, number))
             _thread.start_new_thread(start, ())
         except RuntimeError as exc:
-            # No thread to be had: at the interpreter's end, or out of resources. Events
+            # No thread can be started: at the interpreter's end, or out of resources. Events
             # wait for flush or exit, and a later one tries again.
             self._refuse(worker, exc)
             return False

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # More events than a queue can hold: callers need not wake a thread.
 NEVER = 2**62
 
-# Seconds of one wait at most: whoever waits looks whether things are as they seem.
+# The most seconds of one wait; then the thread looks again at what it waits for.
 LONGEST = 3_600.0
 
 
@@ -60,7 +60,7 @@ class Waiter:
 
 
 class Signal:
-    """A change that every thread which waits for it is told of."""
+    """A change that wakes every thread which waits for it."""
 
     def __init__(self) -> None:
         # Weak: a thread that was interrupted has left its place. Each operation on the

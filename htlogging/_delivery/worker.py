@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Seconds after which a thread that waits for others looks whether they still live.
 _LOOK = 1.0
 
-# The same, when one of them has ended for good, or none can be had.
+# The same, when one of them has ended for good, or none can be started.
 _HASTY = 0.05
 
 
@@ -40,13 +40,13 @@ class Worker:
     """
     Daemon threads that send what is in a queue, started when the first event is.
 
-    One thread at a time, in turn, waits for a batch to fill; the others send theirs or
-    stand in line. Any thread may call the methods. The handler takes a new worker before
+    One thread at a time waits for a batch to fill; the others send theirs, or wait for
+    their turn. Any thread may call the methods. The handler takes a new worker before
     it stops one, on the same queue; in a forked child, where the threads are gone, on
     another queue.
 
     An exception that a signal handler raises may cut any method short. So no caller
-    changes what a sending thread goes by: they look at the queue, and callers look at
+    changes what a sending thread decides by: they look at the queue, and callers look at
     the lock that each thread holds as long as it lives.
 
     Locks, in the order in which they are taken: a thread's own, `turn`, a file's (the
@@ -155,8 +155,8 @@ class Worker:
         Have the queue's regular work done now, and wait for that, until the deadline.
 
         A sending thread does it: a signal handler may stop a caller in the middle, who
-        holds locks then that sending threads need. Where no thread can be had, this one
-        does it.
+        holds locks then that sending threads need. Where no thread can be started, this
+        one does it.
         """
         if self.queue.maintain_every is None or self.queue.stops_senders():
             return
@@ -178,7 +178,7 @@ class Worker:
         """
         Wait until all events accepted so far are settled, or until the deadline.
 
-        Where no thread can be had, this one sends.
+        Where no thread can be started, this one sends.
 
         Args:
             deadline: Monotonic seconds.
@@ -195,7 +195,7 @@ class Worker:
                 return False
             lost = self.queue.has_lost()
             if lost:
-                # Sending threads put it back: they are not interrupted amid that.
+                # Sending threads put it back: no signal handler interrupts them.
                 self.wake()
             if self.is_running() or self._threads.is_starting():
                 waiter.wait(min(left, _HASTY if self.is_stuck else _LOOK))
@@ -301,7 +301,7 @@ class Worker:
         return done
 
     def _send_here(self, mark: Any, deadline: float) -> bool:
-        """Send on this thread, for want of others; `False`: it is of no use in time."""
+        """Send on this thread, because no other can be started; `False`: time is up."""
         try:
             sender = self._callers_sender()
         except ImportError as exc:

@@ -30,7 +30,7 @@ def say(line: str, *args: object, level: int = logging.WARNING) -> None:
     # logs: what they raise must neither cost events nor reach the caller.
     with suppress(Exception):
         # By default a dictConfig that does not name this logger disables it. Losses are
-        # reported all the same; whoever wants no lines sets a level or a filter.
+        # reported all the same; to have no lines, set a level or a filter.
         log.disabled = False
         # The handler of last resort shows only the message, so it names the package.
         line = f"{line} [htlogging]"

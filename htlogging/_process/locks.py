@@ -80,7 +80,7 @@ def ownership(lock: Any) -> Callable[[], bool]:
 
 def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T | None:
     """
-    Do work with a lock, if it can be had within this time; return what the work does.
+    Do work with a lock, if it is free within this time; return what the work returns.
 
     A `with` cannot be cut short between taking the lock and the block, but has no limit;
     `acquire` can: a signal handler that raises there would leave it locked for ever. So
@@ -104,7 +104,7 @@ def do_within(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
 
 def do_anyway(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T:
     """
-    Do work with a lock, or without it if it cannot be had within this time.
+    Do work with a lock, or without it if it is not free within this time.
 
     For work that does little harm then: a count may be off by one. The lock's owner may
     have been stopped by a signal handler that waits for this thread.

@@ -6,7 +6,7 @@ A queue lives in one process. `put`, `backlog`, `mark`, `claimed_to`, `settled_t
 that interrupts another call of the same queue. They hold no lock that a sending thread
 waits for without a limit: the handler may wait for that thread. The other methods are
 called by sending threads; where a caller's thread has to call one (at the end, or where no
-thread can be had), `stops_senders` tells a signal handler so.
+thread can be started), a signal handler learns that from `stops_senders`.
 
 An exception from a signal handler may interrupt any call at any point. So a change is one
 assignment, or the next call completes it.

@@ -70,7 +70,7 @@ class Batch:
         self.ids = ids
         self.source = source
         self.faults = 0  # how often an error of this package interrupted sending it
-        self.was_released = False  # whoever claimed it first does not send it any more
+        self.was_released = False  # the thread that claimed it first sends it no more
 
     def __len__(self) -> int:
         return len(self.events)

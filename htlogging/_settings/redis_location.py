@@ -175,7 +175,7 @@ class Location:
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "socket_keepalive": True,
-            # Retries are ours: they have a deadline, and tell of an outage.
+            # We retry ourselves, with a deadline, and report an outage.
             "retry": Retry(NoBackoff(), 0),
         }
         try:

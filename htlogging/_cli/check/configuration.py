@@ -32,7 +32,7 @@ def handlers(findings: Findings, *, facade: bool) -> list[HtEventsHandler]:
     Return all handlers of the process; make the facade's if the application would.
 
     Args:
-        findings: Where a wrong setting is told.
+        findings: Gets wrong settings.
         facade: Whether the application calls the facade.
     """
     found = living()

@@ -162,7 +162,7 @@ def _check_call(
 def _behind(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
-    """Yield handlers that get their records from a queue or a buffer, and tell of them."""
+    """Yield handlers that get their records from a queue or a buffer, and report them."""
     for listener in loggers.objects_of(QueueListener):
         for handler in handlers:
             if handler in listener.handlers:
@@ -197,7 +197,7 @@ def _check_queue(listener: Any, findings: Findings) -> None:
 def _in_loguru(
     handlers: Sequence[HtEventsHandler], findings: Findings
 ) -> Iterator[HtEventsHandler]:
-    """Yield handlers that are loguru sinks, and tell of them."""
+    """Yield handlers that are loguru sinks, and report them."""
     for handler in handlers:
         for form in loguru_formats(handler):
             yield handler

@@ -89,7 +89,7 @@ class Relay:
             thread.start()
         tidied = clock.monotonic()
         while self._time.pause(min(self._take_over / 3, 10.0)):
-            with suppress(Exception):  # the sending threads tell of an outage of Redis
+            with suppress(Exception):  # the sending threads report an outage of Redis
                 self._queue.show_life()
                 if clock.monotonic() - tidied >= _TIDY:
                     tidied = clock.monotonic()

@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Bytes that a relay unpacks of an entry at most: twice a request, whoever has written it.
+# The most bytes that a relay unpacks of an entry, which any program may have written: twice
+# a request.
 MAX_SIZE = 1_000_000
 
 # The fastest level: similar events shrink to a tenth at every level.

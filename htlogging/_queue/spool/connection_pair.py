@@ -83,7 +83,7 @@ class ConnectionPair:
         # Held while the sender reads; taken after `writing`. Who holds it waits for no
         # lock; a signal handler that comes then and writes does not wait for long.
         self._reading = locks.rlock()
-        # Whether this thread is writing, or reading: a signal handler may run amid that.
+        # Whether this thread is writing, or reading: a signal handler may interrupt that.
         self.is_writing_here = locks.ownership(self.writing)
         self.is_reading_here = locks.ownership(self._reading)
 

@@ -110,7 +110,7 @@ def _probe(path: str) -> None:
         try:
             thread.start()
         except RuntimeError:
-            answered.set()  # no thread to be had: it remains unknown
+            answered.set()  # no thread can be started: it remains unknown
         _state = _NONE if answered.wait(_PROBE) else _DEAD
     if _state == _DEAD:
         raise SpoolUnavailable(

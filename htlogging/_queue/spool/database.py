@@ -129,7 +129,7 @@ class SpoolFile(ConnectionPair):
         for owner in self._lock.all_noted():
             ours = owner in self._lock.held
             if (ours and owner not in self._idle) or not self._lock.lock(owner):
-                continue  # whoever lives counts by itself
+                continue  # a living process counts its own
             # Read only now, with the lock: another process may have finished it meanwhile.
             accepted, settled = self._lock.noted(owner) or (0, 0)
             here = self.read(statements.sum_of_owner, owner).events

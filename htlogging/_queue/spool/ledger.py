@@ -35,10 +35,10 @@ class Leaving:
     """
     The holder of a batch that had to leave the file: it is given up, and never sent.
 
-    By whoever comes next, should a thread be cut short: so no thread has to live.
+    If a thread is cut short, the next one gives it up.
 
     Args:
-        why: The reason that is told.
+        why: The reason, for the report.
     """
 
     __slots__ = ("why",)
@@ -83,7 +83,7 @@ class Ledger:
         # word may take them, until they have been read from it once.
         self.recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
         self._lost = 0  # events that are gone, or damaged
-        self._untold = 0  # of these
+        self._unreported = 0  # of these
         self._gone = 0  # not in the file any more, for a reason that is not known
 
     def serve(self, owner: Owner) -> None:
@@ -194,7 +194,7 @@ class Ledger:
             self._late += late
             self._gone += missing - late - lost
             self._lost += lost
-            self._untold += lost
+            self._unreported += lost
 
     def count_settled(self, ids: Iterable[int]) -> list[Owner]:
         """Count events of each owner as settled; return the owners."""
@@ -210,7 +210,7 @@ class Ledger:
         with self.lock, self._change:
             self._skip(ids)
             self._lost += len(ids)
-            self._untold += len(ids)
+            self._unreported += len(ids)
 
     def note_damage(self) -> None:
         """Count as lost what turns out to be missing of all events so far."""
@@ -231,11 +231,11 @@ class Ledger:
 
     def take_lost(self) -> tuple[int, int]:
         """Return how many were lost since the last call, and how many others are missing."""
-        if not self._untold and not self._gone:
+        if not self._unreported and not self._gone:
             return 0, 0
         with self.lock:
-            found = self._untold, self._gone
-            self._untold = self._gone = 0
+            found = self._unreported, self._gone
+            self._unreported = self._gone = 0
             return found
 
     def note_late(self, batch: Batch) -> None:

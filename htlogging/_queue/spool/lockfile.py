@@ -81,7 +81,7 @@ class LockFile:
         Keep other processes from opening the spool: it may have to be made.
 
         Raises:
-            OSError: Another one did not let go in this time.
+            OSError: Another process was still opening it after this time.
         """
         fd = self.ready()
         deadline = clock.monotonic() + seconds

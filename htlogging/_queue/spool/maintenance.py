@@ -81,7 +81,7 @@ class Maintenance:
         self._clock = None if max_age is None else file.watch_clock()
         self.no_reads = Outage()
         self.no_writes = Outage()
-        self.lines: dict[str, str] = {}  # by kind, not yet told
+        self.lines: dict[str, str] = {}  # by kind, not reported yet
         self._repair = Repair(
             file,
             ledger,

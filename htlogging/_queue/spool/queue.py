@@ -87,7 +87,7 @@ class SpoolQueue:
         self._writer = Writer(
             self._file, self._ledger, self._maintenance.no_writes, self._use_path
         )
-        self._left = 0  # events that stay in the file, not yet told
+        self._left = 0  # events that stay in the file, not reported yet
         self._next_run = 0.0
 
     def register(self) -> None:

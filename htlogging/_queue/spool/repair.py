@@ -32,7 +32,7 @@ class Repair:
         taking: The queue's lock for taking events from the file.
         no_reads: Whether it cannot be read, and why.
         no_writes: Whether it cannot be written.
-        lines: Where lines go, by kind, until they are told.
+        lines: Lines that are not reported yet, by kind.
     """
 
     def __init__(  # noqa: PLR0913
@@ -133,7 +133,7 @@ class Repair:
                 recent.popleft()
 
     def check(self) -> None:
-        """Look for damage; whoever used the file may have died with the disk."""
+        """Look for damage; the process that wrote the file may have died with the disk."""
         if not self._was_checked:
             if self._file.read(statements.next_owner, 0) is not None and (
                 complaint := self._file.read(pragmas.complaints)

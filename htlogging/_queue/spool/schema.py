@@ -134,7 +134,7 @@ class SpoolBusy(SpoolUnavailable):
     """
     Another thread writes, and does not end: a signal handler may have stopped it.
 
-    Whoever sends does something else meanwhile, and reports nothing.
+    A sending thread does something else meanwhile, and reports nothing.
     """
 
 
