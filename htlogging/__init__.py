@@ -52,12 +52,12 @@ __all__ = [
 _MODULES = ("collector", "htevents", "integrations", "metrics", "testing", "types")
 
 
-# Type checkers do not see this: a name that there is not is an error for them.
+# Type checkers do not see this: for them a name that does not exist is an error.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        # PEP 562: python-json-logger is imported when the formatter is used, the facade when
-        # it is called.
+        # PEP 562: python-json-logger is imported when the formatter is used, the facade
+        # when it is called.
         if name == "HtEventsFormatter":
             from htlogging._formatter import HtEventsFormatter
 

@@ -93,7 +93,7 @@ class HtEventsFormatter(JsonFormatter):
         fields.bound = bound
         fields.alike = {k: own[k] for k in ("msg", "created") if k in own}
         self.add_fields(fields, _View(record, own, self._shown), {})
-        # python-json-logger hides some of these; an event's own are of any name.
+        # python-json-logger hides some of these names; an event may use them.
         fields.update(
             (key, value)
             for key, value in own.items()
@@ -119,7 +119,8 @@ class HtEventsFormatter(JsonFormatter):
         if isinstance(log_data, _Fields):  # else a subclass made another dict
             bound = log_data.bound
             log_data.update(log_data.alike)
-        # An exact dict: the encoder would convert all values in Python, in 30 us.
+        # An exact dict: of a subclass the encoder would convert all values in Python, in
+        # 30 us.
         return builder.build(dict(log_data), bound, name, created)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:

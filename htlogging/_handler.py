@@ -59,7 +59,7 @@ class HtEventsHandler(QueueHandler):
 
     queue: EventQueue  # type: ignore[assignment]
 
-    # Marks these handlers for other modules: they print nothing.
+    # Marks these handlers for modules of the layers below; see `loggers.makes_events`.
     makes_events = True
 
     # Whether a record that looks like an event, and is not, was reported.
@@ -177,7 +177,7 @@ class HtEventsHandler(QueueHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Make an event of the record and accept it; raise nothing."""
         known = record.__dict__.get(ORIGIN)
-        # Most records are no calls of the facade: 1 % of the time less.
+        # Most records are not from the facade; without this call they take 1 % less.
         is_call = type(known) is Origin and known.call is not None
         call = origin.call_of(record) if is_call else None
         try:
@@ -313,8 +313,8 @@ class HtEventsHandler(QueueHandler):
         """
         fork.detect()
         if locks.holds_logging() or is_sending() or self.queue.stops_senders():
-            # on_error may close its handler, and a thread cannot wait for itself; a
-            # signal handler not for threads that wait for what it has interrupted.
+            # on_error may close its handler, and a thread cannot wait for itself. Nor can a
+            # signal handler wait for threads that wait for what it has interrupted.
             self._pipeline.stop_when_sent()
         else:
             self._pipeline.stop()

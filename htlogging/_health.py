@@ -20,10 +20,10 @@ Status = Literal["ok", "degraded", "failing"]
 # retries end after 76 s on average. A spool holds them.
 OUTAGE_SECONDS = 60.0
 
-# Seconds after which a loss that others got through after counts no more.
+# Seconds after which a loss counts no more, if later events got through.
 LOSS_SECONDS = 300.0
 
-# The share of a queue's bounds from which on it counts as almost full.
+# The share of a queue's bounds at which it counts as almost full.
 _ALMOST = 0.8
 
 # Refusals of one event, which say nothing about others.

@@ -3,7 +3,7 @@ Counters: how many events were accepted, delivered, given up and so on.
 
 `Counters` and `Stats` are of one handler. `figures` are of this process since it began:
 totals that outlive the handlers, so that they never fall; `htlogging.metrics` reads them.
-Sending threads count there. Callers do only for events that are rejected or dropped.
+Sending threads count there; callers count only events that are rejected or dropped.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class Counters:
     def __init__(self) -> None:
         names = ("rejected", "dropped", "retries", "unspooled")
         self._counts = dict.fromkeys(names, 0)
-        # One lock a count, held for one addition: callers count what they count, and
-        # senders theirs, so that neither waits for a thread that a signal handler has
-        # stopped. Re-entrant: the handler, or a __del__, may be counted as well. A
-        # forked child starts with counters of its own.
+        # One lock for each count, held for one addition. Callers and senders add to
+        # different counts, so that neither waits for a thread that a signal handler has
+        # stopped. Re-entrant: the handler, or a __del__, may be counted as well. A forked
+        # child starts with counters of its own.
         self._locks = {name: locks.rlock() for name in names}
 
     def add(self, name: str, count: int = 1) -> None:

@@ -8,4 +8,4 @@ class Failed(Exception):
 
 
 class Misused(Failed):
-    """The command line asks for what makes no sense: exit status 2."""
+    """The command line is wrong: exit status 2."""

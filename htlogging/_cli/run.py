@@ -85,8 +85,9 @@ def _run(command: list[str], url: str, printer: Printer) -> int:
 def _environment(url: str) -> dict[str, str]:
     """Return the environment, with the collector instead of the real service."""
     env = dict(os.environ)
-    # The first would keep its events from the collector, too. With the second, events that
-    # wait in that file for the real service would go to the collector, and be gone.
+    # HTEVENTS_SEND would keep the events from the collector, too. With HTEVENTS_SPOOL,
+    # events that wait in the file for the real service would go to the collector, and be
+    # lost.
     for name in ("HTEVENTS_SEND", "HTEVENTS_SPOOL"):
         env.pop(name, None)
     env["HTEVENTS_HOST"] = url

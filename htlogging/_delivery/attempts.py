@@ -24,7 +24,7 @@ REPEATED = 2
 
 class Parked:
     """
-    Events that the server fails at while it takes others; of one sending thread.
+    Events at which the server fails while it takes others; one sending thread's.
 
     They are claimed still, and tried again with the waits of any batch.
 
@@ -134,7 +134,8 @@ class Attempts:
             return False
         if self.halving:
             return True
-        # In an outage all fail; one that is parked without proof finds that out.
+        # In an outage all events fail: then the next batch shows that, and one is parked
+        # in vain.
         return self.faults >= _STUBBORN and (well or self.parked.takes_first())
 
 

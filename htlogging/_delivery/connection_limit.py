@@ -48,8 +48,8 @@ class Limit:
 
     def after_fork_in_child(self) -> None:
         """Have no connections: they are the parent's."""
-        # Weak: an object that goes away holds no connection. Changed with `_lock`, which guards nothing
-        # else. Re-entrant for signal handlers.
+        # Weak: an object that goes away holds no connection. Changed with `_lock`, which
+        # guards nothing else. Re-entrant for signal handlers.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = locks.rlock()
 
@@ -58,7 +58,7 @@ class Limit:
         return self._maximum()
 
     def acquire(self, holder: object) -> bool:
-        """Count a holder's connection, if there may be one more, or it is counted."""
+        """Count a holder's connection; return `False` if there may not be one more."""
         with self._lock:
             if holder not in self._holders:
                 if len(self._holders) >= self._maximum():
@@ -131,8 +131,8 @@ class Limited:
 
     def _wait(self, timeout: float) -> float:
         """Wait until there may be a connection more; return the seconds left."""
-        # For half of the time at most: a server may take what is sent with little time
-        # left, but no answer is waited for, and it is sent again.
+        # For half of the time at most. With little time left a server could still take
+        # what is sent, but its answer would come too late, and it would be sent again.
         until = clock.monotonic() + timeout / 2
         waiter = self._limit.released.waiter()
         while not self._limit.acquire(self):

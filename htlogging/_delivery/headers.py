@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from email.utils import mktime_tz, parsedate_tz
 
-# The most digits that are read: with more, the wait is at its limit anyway.
+# The most digits that are read: a wait of this many seconds is over the limit anyway.
 _MAX_DIGITS = 16
 
 

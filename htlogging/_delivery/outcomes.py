@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from htlogging._settings import Settings
     from htlogging._stats import Counters
 
-# Seconds after which no caller waits for an `on_error` that has not returned: it may wait
-# for a thread that waits for it.
+# Seconds after which callers do not wait any more for an `on_error` that has not returned:
+# it may itself wait for a thread that waits for it.
 ON_ERROR_SECONDS = 10.0
 
 
@@ -144,7 +144,7 @@ class Outcomes:
             try:
                 on_error(failure, [json.loads(event) for event in some])
             except (Exception, SystemExit) as exc:  # noqa: BLE001
-                # It is the application's code on our thread: other events must go.
+                # The application's code, on our thread, which must go on with other events.
                 self.report.on_error_raised(exc)
 
     def fail(self, batch: Batch, exc: BaseException) -> DeliveryError:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from htlogging._queue.base import EventQueue
     from htlogging._settings import Settings
 
-# Seconds after its deadline by which a handler that closes has told what is lost.
+# Seconds after its deadline by which a closing handler has reported what is lost.
 _LATER = 60.0
 
 
@@ -316,7 +316,7 @@ def _token_source(settings: Settings) -> TokenSource | None:
 
 def _prepare_redis() -> None:
     """
-    Import what a sending thread cannot once the interpreter waits for its threads.
+    Import what cannot be imported any more once the interpreter waits for its threads.
 
     redis-py imports it, and a script may end right after its first event. It takes a
     millisecond; redis-py itself is left to the sending thread.

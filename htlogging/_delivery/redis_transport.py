@@ -108,8 +108,8 @@ class RedisTransport:
                 added, used = pipeline.execute(raise_on_error=False)
                 if isinstance(added, Exception):
                     raise added  # noqa: TRY301  (as `execute` itself would)
-                # Redis has the batch, whatever the second answer is. An error, for want
-                # of a permission say, is met by the next batch: before it is added.
+                # Redis has the batch, whatever the second answer is. If that is an error
+                # (no permission, for example), the next batch meets it before it is added.
                 failed = isinstance(used, Exception)
                 self._full = failed or (used or 0) >= most
         except Unreachable:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from htlogging._delivery.exchange import Answer, Transport
     from htlogging._settings import Settings
 
-# Seconds for which a name that was resolved is taken to be resolved quickly again.
+# Seconds for which a resolved name is expected to be resolved quickly again.
 KNOWN_SECONDS = 60.0
 
 

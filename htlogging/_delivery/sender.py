@@ -110,7 +110,7 @@ class Sender:
                 else:
                     self._outcomes.give_up(part, failure)
         except BaseException:
-            # Ctrl+C where a caller's thread sends, say, even out of on_error.
+            # For example a Ctrl+C where a caller's thread sends, perhaps in on_error.
             self._outcomes.put_back(list(reversed(parts)))
             raise
         return True
@@ -261,8 +261,8 @@ class Sender:
             if work.halving:
                 self._outcomes.counters.add("retries")
                 return Verdict.SPLIT, failure
-        # What is on disk is tried until the outage ends, and outlives the process; not
-        # so what went by memory because the file could not be used.
+        # Events on disk are tried until the outage ends, and outlive the process. Events in
+        # memory, because the file could not be used, are not and do not.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
             self._report.try_failed(cause(failure), closing=True)
@@ -306,7 +306,7 @@ class Sender:
         return answer
 
     def _look_at_clock(self, date: float) -> None:
-        """Report a clock that is far from the server's: events have times of ours."""
+        """Report a clock that is far from the server's: it gives events their times."""
         off = time.time() - date
         if abs(off) > MAX_SKEW:
             self._report.clock_skew(off)

@@ -46,12 +46,13 @@ class SendingThread:
         self._thread = own_thread(self._run, name)
         self._idle_seconds = 0.0
         self._tries = 0  # to get what delivery needs, in a row
-        # Whether a batch was ever sent. Seen late, it costs one more by json.
+        # Whether a batch was ever sent. If a thread sees it late, json encodes one more
+        # event.
         self._sent = False
 
     def announce(self) -> None:
         """
-        Spare callers waking it while it lives and has not looked for events.
+        Let callers not wake it until it has looked for events.
 
         Before that it imports `requests`; to wake it meanwhile takes 1.5 us an event.
         """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Seconds after which threads are asked for again that have not begun, or were refused.
 _AGAIN = 1.0
 
-# Seconds before they are started again if that was cut short.
+# Seconds before the threads are started again if the start was cut short.
 _REST = 0.1
 
 
@@ -70,7 +70,7 @@ class ThreadGroup:
     look at the locks that living threads hold.
 
     Args:
-        count: How many threads there are to be.
+        count: How many threads send.
     """
 
     def __init__(self, count: int) -> None:
@@ -96,13 +96,13 @@ class ThreadGroup:
             thread.join(max(deadline - clock.monotonic(), 0.0))
 
     def is_starting(self) -> bool:
-        """Return whether threads have been asked for that may still come."""
+        """Return whether threads were asked for and may still begin."""
         number, until = self._asked
         return number > self._answered and clock.monotonic() < until
 
     def start(self, worker: Worker) -> bool:
         """
-        Start the threads; return whether they come.
+        Start the threads; return whether they were not refused.
 
         The first event's caller does: a running thread makes os.fork warn from 3.12 on,
         and servers import the application before they fork.
@@ -125,8 +125,8 @@ class ThreadGroup:
             start = _Start(functools.partial(self._begin, worker, number))
             _thread.start_new_thread(start, ())
         except RuntimeError as exc:
-            # No thread can be started: at the interpreter's end, or out of resources. Events
-            # wait for flush or exit, and a later one tries again.
+            # No thread can be started: at the interpreter's end, or out of resources.
+            # Events wait for flush or exit, and a later one tries again.
             self._refuse(worker, exc)
             return False
         # Only now: cut short before, the next caller asks again, which does no harm.
@@ -140,7 +140,7 @@ class ThreadGroup:
             worker.outcomes.report_no_thread()
 
     def _begin(self, worker: Worker, number: int) -> None:
-        """Start as many threads as there are to be; on a thread of its own."""
+        """Start all missing threads; on a thread of its own."""
         deadline = Deadline(worker.ending)
         try:
             while not self._start_all(worker) and deadline.pause(_REST):
@@ -151,7 +151,7 @@ class ThreadGroup:
             worker.outcomes.settled.notify_all()
 
     def _start_all(self, worker: Worker) -> bool:
-        """Start them; return whether it is of no use to try again."""
+        """Start them; return whether trying again is useless."""
         try:
             locks.do_anyway(self._roster, _AGAIN, lambda: self._complete(worker))
         except ImportError as exc:
@@ -174,16 +174,16 @@ class ThreadGroup:
         )
 
     def _complete(self, worker: Worker) -> None:
-        """Start the threads that there are not; with `_roster`."""
+        """Start the missing threads; with `_roster` held."""
         # Late: with `sender`, the import of the facade takes 5 % less.
         with fork.importing:
             from htlogging._delivery.pacing import Pacing
             from htlogging._delivery.thread import SendingThread
         if not self._settled():
             # A server may load the application, then fork, then have gevent patch
-            # threading: threads are greenlets from then on, and one that waited on a
-            # lock of before would stop them all. Whoever called the old one is in time
-            # all the same: a new thread looks first.
+            # threading: threads are greenlets from then on, and one that waited on a lock
+            # made before would stop them all. A call of the old object is not lost: a new
+            # thread looks at the queue first.
             worker.make_waits()
             worker.pacing = Pacing(*worker.paces)
         while len(self._threads) < self._count:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from htlogging._delivery.oauth import TokenSource
     from htlogging._settings import Settings
 
-# Seconds for the first connection, where a retry follows: else a network that swallows
-# packets would give no sign until `timeout` has passed.
+# Seconds for the first connection, if a retry follows. Otherwise a network that drops
+# packets would be noticed only after `timeout`.
 FIRST_CONNECT = 1.5
 
-# Seconds after which there should be a connection to the host. A name server that is away,
-# and several addresses, take longer than the above.
+# Seconds after which there should be a connection to the host. `FIRST_CONNECT` does not
+# bound name resolution, and counts for each of a host's addresses.
 CONNECTED_AFTER = 1.0
 
 # Hosts to which this process has begun to connect.

@@ -80,7 +80,8 @@ class Worker:
         # backlog, or throughput would be bound to one round trip per 100 events.
         self._most = settings.upload_size or MAX_BODY_EVENTS
         full = min(settings.upload_size or UPLOAD_SIZE, settings.max_queue_size)
-        # As many as wait for no pause between requests: the queue must not run full.
+        # With this many there is no pause between requests, so that the queue does not
+        # run full.
         plenty = min(self._most, max(full, settings.max_queue_size // 2))
         self.paces = (full, plenty, settings.upload_interval)
         self.pacing: Pacing  # with `turn`; made when threads start
@@ -102,7 +103,7 @@ class Worker:
         self._look_asked = self._looked = 0
 
     def make_waits(self) -> None:
-        """Make the objects that threads wait on; again when they start, for gevent's patch."""
+        """Make the objects that threads wait on; once more when they start, for gevent."""
         self.signal = Waiter()
         self.turn = locks.lock()  # held by the thread that waits for a batch
 
@@ -140,7 +141,7 @@ class Worker:
         return self.queue.claim(most, room, holder)
 
     def maintain(self) -> None:
-        """Have the queue do what is due or asked for, and give up what had to leave it."""
+        """Have the queue do its regular work, and give up the events that it removed."""
         asked = self._look_asked
         at_once = asked > self._looked
         for batch, failure in self.queue.maintain(at_once=at_once):
@@ -217,7 +218,7 @@ class Worker:
 
     def send_now(self, event: bytes, seconds: float) -> None:
         """
-        Send an event on this thread, once, past all that waits.
+        Send an event on this thread, once, before all events that wait.
 
         Args:
             event: Its JSON.

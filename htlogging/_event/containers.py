@@ -26,7 +26,7 @@ _TEXTS = (str, UserString)
 # Of a view whose items are bytes.
 _BYTE_FORMATS = ("B", "b", "c")
 
-# Nested levels that a text is measured to; then `repr` itself gives up.
+# The most nested levels that are measured; deeper, `repr` itself gives up.
 _MAX_DEPTH = 500
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def changes(before: dict[Any, Any], after: dict[Any, Any]) -> Changes | None:
     """Return what was set and what was removed, if anything."""
-    # Mostly nothing; that is known in half the time. No value is asked whether it is equal.
+    # Mostly nothing has changed, and this finds it out in half the time. Values are
+    # compared by identity, so none of their code runs.
     if all(map(is_, before.values(), after.values())) and list(before) == list(after):
         return None
     put = {k: v for k, v in after.items() if k not in before or before[k] is not v}
@@ -88,7 +89,7 @@ def _saving(
     ) -> bool | LogRecord:
         # Another tool may replace the parent class's method later.
         if not self.filters and Filterer.filter is _PLAIN:
-            # As the standard library's method, and no slower for its wrapper.
+            # What the standard library's method does; its call would take longer.
             return record if _PASSES_ITSELF else True
         find = Filterer.filter if IS_PLAIN else original
         if not self.filters:
@@ -119,7 +120,8 @@ FILTER = _saving(_ORIGINAL)
 IS_PLAIN = _ORIGINAL is Filterer.filter and is_of_logging(_ORIGINAL)
 _PLAIN = _ORIGINAL if IS_PLAIN else None
 
-# Whether `Filterer.filter` returns the record that passes: from Python 3.12 on; else `True`.
+# Whether `Filterer.filter` returns the record that passes: from Python 3.12 on; else
+# `True`.
 _PASSES_ITSELF = Filterer().filter(LogRecord("", 0, "", 0, "", (), None)) is not True
 
 logging.Logger.filter = FILTER  # type: ignore[method-assign, assignment]

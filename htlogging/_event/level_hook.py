@@ -3,7 +3,7 @@ Events that a logger drops because of its level: no record is made, and no handl
 
 Logging asks `Logger.getEffectiveLevel` at a logger's first call of each level, and remembers
 the answer. So `watch` wraps this method: it sees the first call that is dropped. Later calls
-cost what they did, and nothing can be told of them.
+cost no more than before, and cannot be reported.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-# Where logging asks, under its lock.
+# The function in which logging asks, under its lock.
 _ASKS = Logger.isEnabledFor.__code__
 
-# Packages whose calls are made for others.
+# Packages that log for their callers.
 _LOGGING = ("logging", "structlog")
 
-# Names of loggers that were looked at, and whether the level passed. Added to by any thread,
-# up to a bound.
+# Names of loggers that were looked at, and whether the level passed. Added to by any
+# thread, up to a bound.
 _known: set[tuple[str, bool]] = set()
 
 _MAX_KNOWN = 1_000
@@ -72,7 +72,7 @@ def _look(logger: logging.Logger, level: int, frame: FrameType) -> None:
 
 
 def _report_loggers() -> None:
-    # What a logger has answered can be seen when the lock is free again.
+    # The logger has noted its answer once the lock is free again.
     with locks.of_logging():
         pass
     shutdown.report_loggers()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # numpy's `dtype.kind` → the type of its values: moments become ISO 8601, durations numbers.
 _NUMPY_TIMES = {"M": "U", "m": "i8"}
 
-# Types of numpy that are no numbers of Python; a `void` is a row of an array.
+# Types of numpy that are not numbers of Python; a `void` is a row of an array.
 _NUMPY_TYPES = ("ndarray", "bool_", "datetime64", "timedelta64", "void")
 
 # Arrays that are no `Sequence`, what stands for a missing value, and models: a module, and
@@ -42,7 +42,7 @@ _FIELDS = ("__attrs_attrs__", "__struct_fields__")
 
 
 class NotEvaluated(str):
-    """The text for a value that would ask a database, or its like, to be one."""
+    """The text for a value that a query, of a database say, would evaluate."""
 
     __slots__ = ()
 

@@ -53,7 +53,7 @@ class Call:
 
 class Origin(dict[str, object]):
     """
-    What is known about a record: a dict that is empty, so that all can print it.
+    What is known about a record: an empty dict, so that any tool can print it.
 
     In a pickle it is only a dict: `extra` has the names in `extra=`, `bound` the bound
     fields, and `message` the fields of a dict message, or the type's name of an object.
@@ -93,7 +93,7 @@ class Origin(dict[str, object]):
         if self.bound:
             about["bound"] = _plain(self.bound)
         if type(self.msg) is not str:
-            # The record has its text there, which is no name.
+            # A pickled record has the text of the message, which is not the event's name.
             is_dict = isinstance(self.msg, Mapping)
             kind = type(self.msg).__name__
             about["message"] = _plain(self.msg) if is_dict else kind

@@ -29,12 +29,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Attributes that structlog puts on a record for its formatter, with a dict message, and
-# what else than fields is in this dict.
+# Attributes that structlog puts on a record for its formatter, with a dict message; and the
+# names in this dict that are not fields.
 _STRUCTLOG = frozenset({"_logger", "_name", "_record", "_from_structlog"})
 _ITS_OWN = frozenset({"exc_info", "stack_info", "stacklevel", "positional_args"})
 
-# Names in `extra=` that `given` treats in a way of their own.
+# Names in `extra=` that `given` treats separately.
 _UNUSUAL = frozenset({"extra", "taskName"})
 
 # The classes of loggers that filter as logging does.
@@ -157,7 +157,7 @@ def _overrides_filter(known: Origin) -> bool:
         return False
     if type(logger) in _CLASSES:
         return "filter" in logger.__dict__
-    # Not by comparing methods: those that `wrapt` has wrapped are others each time.
+    # Not by comparing methods: `wrapt` makes another object of a method at each look.
     kinds = type(logger).__mro__
     above = kinds[: kinds.index(logging.Logger)]
     return any("filter" in each.__dict__ for each in (logger, *above))
@@ -170,13 +170,13 @@ def _is_preceded(known: Origin) -> bool:
             return False
         if hasattr(handler.formatter, "to_event"):
             return False
-        if handler.filters or type(handler.formatter) not in _INNOCENT:
+        if handler.filters or type(handler.formatter) not in _HARMLESS:
             return True
     return False
 
 
 # Formatters that put only `message`, `asctime` and the like on a record.
-_INNOCENT = (type(None), logging.Formatter)
+_HARMLESS = (type(None), logging.Formatter)
 
 
 def logger_of(record: logging.LogRecord, known: Origin | None) -> logging.Logger | None:

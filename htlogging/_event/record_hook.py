@@ -54,7 +54,7 @@ def _has_ours(logger: logging.Logger) -> bool:
         if hasattr(handler, "makes_events") or hasattr(formatter, "to_event"):
             return True
         for kind in (type(handler), type(formatter)):
-            # One that has `__getattr__` may pass for what it wraps.
+            # An object with `__getattr__` may be a wrapper around one of ours.
             if len(_foreign) < _MAX_KNOWN and not hasattr(kind, "__getattr__"):
                 _foreign.add(kind)
     return False
@@ -69,8 +69,8 @@ _MAX_KNOWN = 1_000
 
 _looked_at = unhandled_events.known
 
-# What an `extra` of an unusual type raises, which logging itself can use. All else a signal
-# handler has raised, and it goes to the caller.
+# Errors of an `extra` of an unusual type, with which logging itself can work. Any other
+# error comes from a signal handler, and goes to the caller.
 UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 # The names in an `extra` with which a record of the standard library's was made, in their
@@ -85,7 +85,7 @@ _MAX_USUAL = 1_000
 # `LogRecord`.
 _SIZE = len(vars(LogRecord("", 0, "", 0, "", (), None)))
 
-# Makes an object of the class; it is `object`'s own.
+# Makes an object of the class; unless a tool has changed it, it is `object.__new__`.
 _new = LogRecord.__new__
 
 

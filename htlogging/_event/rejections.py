@@ -67,9 +67,9 @@ def is_foreign(
     """
     Return whether an exception goes to the caller as it is.
 
-    A call of the facade raises what a signal handler or another thread raises in it.
-    Plain logging does what every handler of the standard library does: `handleError` has
-    it. So has it what a formatter raises, or a lack of stack or memory.
+    A call of the facade raises what a signal handler or another thread raises in it. In
+    plain logging, `handleError` gets every error, as in the handlers of the standard
+    library. It also gets errors of a formatter, and a lack of stack or memory.
     """
     if origin.call_of(record) is None:
         return False

@@ -1,8 +1,8 @@
 """
-Fields that are not given as such.
+Misspelt fields, and fields inside a text.
 
 Misspelt `ht_` names beside good ones join the properties, which is seldom meant. A wrapper
-of logging may have put fields into a text.
+of logging may have written fields into the message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from htlogging._report import Report
 
-# Names that begin otherwise than a field's: looked at once, not at each event. Added to by
+# Names that do not begin with `ht_`: looked at once, not at each event. Added to by
 # any thread, up to a bound; a set's own operations are atomic.
 plain: set[object] = set()
 
@@ -47,9 +47,9 @@ def among(names: Iterable[object]) -> list[str]:
 
 
 def note(names: Iterable[object]) -> None:
-    """Add names that do not begin as a field's does to `plain`."""
+    """Add the names that do not begin with `ht_` to `plain`."""
     if len(plain) < _MAX_PLAIN:
-        # Not other objects, which would live on here.
+        # No other objects: they would be kept alive here.
         plain.update(n for n in names if type(n) is str and not n.startswith("ht_"))
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     # Called with an event's JSON, and with whether it is held back.
     Observer = Callable[[bytes, bool], None]
 
-# Set to 1 while only loopback may be sent to, so that processes started by a test obey, too.
+# Set to 1 while only loopback may be sent to, so that processes started by a test obey,
+# too.
 VARIABLE = "HTEVENTS_LOOPBACK_ONLY"
 
 # A URL, its scheme may be missing, of a name that never leaves this machine (RFC 6761,
@@ -42,7 +43,7 @@ _LOOPBACK = (
     r"(?::[0-9]*)?(?:[/?#].*)?"
 )
 
-# Replaced with every change below, so that a handler can see whether anything has changed.
+# Counts the changes below: a handler compares it with the number that it saw last.
 generation = 0
 
 # Whether a handler needs no write key.
@@ -110,7 +111,7 @@ def ignore(observer: Observer) -> None:
     """Stop calling an observer."""
     global _observers  # noqa: PLW0603
     with _lock.held:
-        # By `!=`: each look at a method makes another object of it.
+        # By `!=`, not `is not`: each access to a method makes another object.
         _observers = tuple(other for other in _observers if other != observer)
         _changed()
 

@@ -27,7 +27,7 @@ class Clock:
         if not isinstance(time.monotonic, BuiltinFunctionType) and hasattr(
             time, "clock_gettime"
         ):
-            # Imported while the time stands still.
+            # A tool has stopped the time before this import.
             identity, read = time.CLOCK_MONOTONIC, time.clock_gettime
             self.monotonic = lambda: read(identity)
 

@@ -1,5 +1,5 @@
 """
-Work that cannot be done at once: a lock is held there, or it is too early.
+Work that cannot be done at once: its thread holds a lock, or it is too early.
 
 Each piece has a thread of its own, which ends with it.
 """

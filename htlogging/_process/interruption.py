@@ -132,7 +132,7 @@ def by_signal(exceptions: Iterable[BaseException]) -> BaseException | None:
 
 def _code(handler: Any) -> CodeType | None:
     """Return the code of a function, a method or an object that is called, if it has one."""
-    # By its type: of some objects, a mock say, each attribute has each attribute.
+    # By its type: some objects, such as a mock, have every attribute.
     while isinstance(handler, functools.partial):
         handler = handler.func
     if not hasattr(handler, "__code__") and not hasattr(handler, "__func__"):

@@ -41,7 +41,7 @@ def say(line: str, *args: object, level: int = logging.WARNING) -> None:
 @contextmanager
 def _heard() -> Iterator[None]:
     """
-    Let a line be a line while the thread is inside a handler: a full queue is one.
+    Have a line logged although the thread is inside a handler, as when a queue is full.
 
     CPython 3.13.4 and 3.13.5 ignore what is logged there (gh-91555, taken back since).
     """

@@ -1,4 +1,4 @@
-"""The application's loggers: the handlers that they reach, and what is odd about them."""
+"""The application's loggers: the handlers that they reach, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def all_loggers() -> list[logging.Logger]:
 def objects_of(kind: type[T]) -> Iterator[T]:
     """Yield all objects of a class that there are; it takes a while."""
     for each in gc.get_objects():
-        # By its type: `isinstance` asks `__class__`, by which a lazy object would be made.
+        # By its type: `isinstance` asks for `__class__`, which would evaluate a lazy
+        # object.
         if issubclass(type(each), kind):
             yield each
 

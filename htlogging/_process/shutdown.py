@@ -166,7 +166,7 @@ def flush_all(
 
 def give_up_others(pipeline: Pipeline) -> None:
     """
-    Say what is lost with all other handlers: their close will not come.
+    Report what is lost with all other handlers, which will not be closed.
 
     An exception, a second Ctrl+C say, has ended `logging.shutdown` in the handler
     of this pipeline.

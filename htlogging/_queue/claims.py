@@ -1,4 +1,4 @@
-"""Batches, and which are claimed, released and settled; all queues share this part."""
+"""Batches, and which of them are claimed, released and settled; shared by all queues."""
 
 from __future__ import annotations
 

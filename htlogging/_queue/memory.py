@@ -31,7 +31,8 @@ _HEAVY = 4_096
 # bound is checked exactly.
 _UNSEEN = 64
 
-# Seconds for which a caller waits to check the bounds exactly; then its event may pass them.
+# Seconds for which a caller waits to check the bounds exactly; then its event may pass
+# them.
 _LONG = 1.0
 
 # How often a read of the queue is repeated while a batch is being taken from it.
@@ -139,7 +140,7 @@ class MemoryQueue(ClaimTable):
         return total - state.taken_bytes + state.claimed_bytes
 
     def _now(self) -> tuple[State, int]:
-        """Return the ledger and how many events wait, at one moment."""
+        """Return the state and how many events wait, at one moment."""
         for _ in range(_LOOKS):
             state = self.state
             waiting = len(self._line)

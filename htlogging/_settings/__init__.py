@@ -252,7 +252,7 @@ class Settings:
         return "code" if name in self.given else "default"
 
     def __repr__(self) -> str:
-        # Half made, when a setting is wrong, it has no host yet.
+        # When a setting is wrong, the object is not complete and has no host yet.
         return f"<Settings for {getattr(self, 'host', None)}>"
 
     def lacks_key(self) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "https://us-east-1.hightouch-events.com"
 
-# Characters. No real key is near it. It bounds the size of the rest of a body.
+# Characters. Real keys are far shorter. It bounds the size of the rest of a body.
 MAX_KEY = 1_000
 
 # Patterns, compiled when they are used: compiling takes longer than importing this module.
@@ -253,7 +253,7 @@ def host_url(host: str) -> str:
 
 
 def write_key(key: str, *, lost: bool) -> str:
-    """Check a write key: a header must hold it. `lost`: no setting was given at all."""
+    """Check a write key, which goes into a header; `lost`: no setting was given at all."""
     if not key:
         # dictConfig of 3.12.0-3.12.3 drops a QueueHandler's settings (gh-111615).
         lost = lost and (3, 12) <= sys.version_info < (3, 12, 4)

@@ -166,7 +166,8 @@ class Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.sendall(head)
         chunk = b"%x\r\n%s\r\n" % (_CHUNK, b" " * _CHUNK)
-        # Ends here, or with an OSError when the client goes or `stop` breaks the connection.
+        # Ends here, or with an OSError when the client goes or `stop` breaks the
+        # connection.
         while not self.server.stopping.wait(_PAUSE):  # pragma: no branch
             self.connection.sendall(chunk)
 
@@ -181,5 +182,5 @@ class Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         linger = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        # Closed now: at the thread's end a FIN would be sent first, and that is no reset.
+        # Closed now: at the thread's end a FIN would be sent first, which is not a reset.
         self.connection.close()

@@ -91,7 +91,8 @@ class Log:
 
     def __init__(self, most: int | None = None) -> None:
         self._most = MAX_REQUESTS if most is None else min(most, MAX_REQUESTS)
-        # Shows a page that was open before a restart that its numbers are old.
+        # Another one after a restart: a page that was open before sees that its numbers
+        # are old.
         self.run = token_hex(4)
         # Guards all below; notified by a new request, `clear` and `close`. The connections'
         # threads use it. No I/O while held. A forked child replaces it.

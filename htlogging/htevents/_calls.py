@@ -95,7 +95,7 @@ def _hand_round(
     *,
     is_attached: bool,
 ) -> None:
-    """Do as `Logger.handle` does, also if the logger is disabled."""
+    """Do what `Logger.handle` does, even if the logger is disabled."""
     passed = _filter(logger, record, handlers[0])
     if not passed:
         return
@@ -103,7 +103,7 @@ def _hand_round(
     if isinstance(passed, logging.LogRecord) and passed is not record:
         filter_hook.follow(record, passed)
         record = passed
-    # First, because another thread may take it from a queue.
+    # Before `callHandlers`: there another thread may take the record from a queue.
     if not is_attached:
         for handler in handlers:
             if record.levelno >= handler.level:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class Facade:
     """
-    What the module `htlogging.htevents` knows beside its settings.
+    The state of the module `htlogging.htevents`, besides its settings.
 
     Its methods may be called from any thread.
     """

@@ -100,7 +100,7 @@ class Client:
         return nearest_handlers(self.logger, self._top)
 
     def __repr__(self) -> str:
-        # Half made, when a setting is wrong, it has no logger yet.
+        # When a setting is wrong, the object is not complete and has no logger yet.
         name = getattr(getattr(self, "logger", None), "name", None)
         return f"<{type(self).__name__} on logger {name}>"
 
@@ -332,8 +332,8 @@ class Client:
             pipeline_of(handler).rejections.count(exc)
             return _calls.refuse(exc, handler, self.logger)
         except (RecursionError, MemoryError):
-            # Too little stack or memory: the way by a record reports it. All else comes
-            # from a signal handler that has interrupted this, and goes to the caller.
+            # Too little stack or memory: the way with a record reports it. Any other error
+            # comes from a signal handler that has interrupted this, and goes to the caller.
             return self._log_record(fields_of(*given))
         # Not inside the `try`: an event that is queued must not be made again.
         return handler.enqueue(encoded), event

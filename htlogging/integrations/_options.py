@@ -7,7 +7,8 @@ import re
 
 from htlogging.exceptions import InvalidSetting
 
-# Both stand in headers or are compared with decoded paths: nothing that needs a code.
+# They go into headers, or are compared with decoded paths: no character that needs an
+# escape.
 _PREFIX = re.compile(r"(?:/[\w.~-]+)+", re.ASCII)
 _DOMAIN = re.compile(r"\.?\w[\w.-]*", re.ASCII)
 
@@ -75,7 +76,7 @@ class Options:
         self.user_id = user_id
         self.cookie_service = _prefix(cookie_service)
         self.cookie_domain = _domain(cookie_domain)
-        # What was said in the log already.
+        # Lines that were logged already.
         self.reported: set[str] = set()
 
 

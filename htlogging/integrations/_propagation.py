@@ -22,7 +22,7 @@ NAME = "htevents"
 # The most UTF-8 bytes: a broker keeps it with every message.
 MAX_BYTES = 16_384
 
-# Fields that belong to one event, not to what follows from it.
+# Fields that belong to one event, not to the job.
 _ONCE = ("ht_message_id", "ht_timestamp")
 
 _MAX_DEPTH = 16

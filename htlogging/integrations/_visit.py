@@ -56,7 +56,8 @@ class Visit:
         # The options whose `user_id` is asked.
         self._user = options
         self._fields: dict[str, Any] | None = None
-        # Threads that are in here: what they call may log, and so come here again.
+        # Threads that are reading the request: what they call may log, and so come here
+        # again.
         self._asking: set[int] = set()
 
     def joined_by(self, options: Options) -> bool:
@@ -93,7 +94,7 @@ class Visit:
             except Exception as exc:
                 if is_passing(exc):
                     raise
-                # Whatever a client may send: the application logs on.
+                # Whatever a client may send, the application must be able to log.
                 self._report(f"cannot read a request: {type(exc).__name__}")
                 fields = {}
             self._fields = fields
@@ -118,7 +119,7 @@ class Visit:
         return None
 
     def _report(self, text: str) -> None:
-        # Once: the next request is likely to have the same.
+        # Once: the next request is likely to have the same fault.
         if text not in self._options.reported:
             self._options.reported.add(text)
             _log.warning("%s", text)
@@ -191,7 +192,8 @@ def _ip(request: Request, proxies: int) -> str | None:
     return _address(request.peer)
 
 
-# Cached, as the next: 2 us, and the next request is often of the same visitor or proxy.
+# Cached, as `_locale` is: parsing takes 2 us, and the next request is often of the same
+# visitor or proxy.
 @functools.lru_cache(maxsize=256)
 def _address(text: str) -> str | None:
     """Return an address without its port; `None` if it is none."""

@@ -61,7 +61,7 @@ def capture() -> Capture:
     return Capture()
 
 
-# How many blocks of `numbered` are active.
+# How many blocks of `numbered` are active; used by the test's thread.
 _depth = 0
 
 

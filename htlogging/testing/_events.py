@@ -38,7 +38,8 @@ class Events(list["dict[str, Any]"]):
         # The ids, as objects, of events that a test has looked at, or that were sent to a
         # server of the test's own.
         self._seen: set[int] = set()
-        # A look at an event of this list is one at the same event of these, too.
+        # The lists that were kept before this one: a test that looks at an event here has
+        # looked at it there, too.
         self._outer: tuple[Events, ...] = ()
         # The same event in two lists: its JSON is one object. Event → JSON → event.
         self._sources: dict[int, bytes] = {}

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     status = findings.end()
     main = threading.main_thread()
     if any(t is not main and not t.daemon for t in threading.enumerate()):
-        # The application has started threads that would keep this process for ever.
+        # The application has started threads that would keep this process running.
         sys.stdout.flush()
         os._exit(status)
     return status
@@ -62,7 +62,7 @@ def _check(arguments: argparse.Namespace, findings: Findings) -> None:
     from htlogging._process.capturing import is_loopback
     from htlogging._version import __version__
 
-    # Before ours: whether a test has started this process.
+    # Before our own rule: whether a test has started this process.
     testing = capturing.is_in_force()
     python = ".".join(map(str, sys.version_info[:3]))
     console.out(f"htlogging {__version__}, Python {python}")

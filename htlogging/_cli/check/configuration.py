@@ -20,10 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from htlogging._cli.check.findings import Findings
 
-# How a variable begins that is meant for this package.
+# The beginning of a variable that is meant for this package.
 _PREFIXES = ("HTEVENT", "HT_EVENT", "HTLOGGING")
 
-# Of these only is shown whether they are set.
+# Settings whose value is not shown, only whether they are set.
 _SECRETS = ("write_key", "oauth_client_key", "proxies")
 
 
@@ -70,7 +70,7 @@ def name_of(handler: HtEventsHandler) -> str:
 
 
 def check_environment(findings: Findings) -> None:
-    """Name environment variables that look like ours and are not read."""
+    """Report environment variables that look like ours and are not read."""
     from difflib import get_close_matches
 
     known = {row.variable for row in TABLE.values() if row.variable}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def check(
     handlers: Sequence[HtEventsHandler], sources: Sources, findings: Findings
 ) -> None:
-    """Name what is odd about loggers."""
+    """Report mistakes in the loggers."""
     findings.section("Loggers")
     behind = [*_behind(handlers, findings), *_in_loguru(handlers, findings)]
     _check_structlog(sources, findings)
@@ -118,7 +118,7 @@ def reaches(
 
 
 def _check_names(known: set[str | None], findings: Findings) -> None:
-    """Name loggers that are spelt almost like that of the facade."""
+    """Report loggers whose name is almost that of the facade."""
     for logger in loggers.all_loggers():
         name = logger.name
         if name not in known and is_near(name) and not list(reaches(logger)):

@@ -38,7 +38,7 @@ USER = "htlogging-check"
 
 
 def check(settings: Settings, findings: Findings, *, send: bool) -> None:
-    """Try the way to where a handler sends."""
+    """Try the way to the server of a handler."""
     findings.section(f"Route to {settings.host}")
     if settings.redis_url is not None:
         _check_redis(settings, findings, send=send)
@@ -111,7 +111,7 @@ def _answers(
     *,
     proxy: str,
 ) -> bool:
-    """Ask for any answer, without the key; look at the clock by it."""
+    """Ask for any answer, without the key; compare its clock with ours."""
     began = time.monotonic()
     try:
         response = _ask(settings.host, transport, session)

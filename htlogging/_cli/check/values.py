@@ -26,12 +26,12 @@ _USUAL = {
     "LoggerAdapter": logging.LoggerAdapter,
 }
 
-# How many expressions are followed for one.
+# The most expressions that are followed for one.
 _DEPTH = 20
 
 
 def is_a(value: object, kind: type) -> bool:
-    """Return whether a value is of a class; a lazy object is not made by that."""
+    """Return whether a value is of a class, without evaluating a lazy object."""
     return issubclass(type(value), kind)
 
 

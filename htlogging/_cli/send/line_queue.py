@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # A character of an event may be written as an escape of this many bytes (`\u0061`).
 _ESCAPED = 6
-# Bytes of a line that are parsed all the same, for a better word on what is wrong.
+# Bytes of a line that is parsed although it is too long, for a better error message.
 _LONG = 1_000_000
 
 
@@ -154,7 +154,8 @@ class LineQueue(StoredSource):
                 f"{self._limit:,} bytes"
             )
         if line.text.count(b",") > self._limit:
-            # Each is in the event, too. Unread: a million values take 40 times as much memory.
+            # The event has as many commas, so it is too large. The line is not parsed: a
+            # million values would take 40 times as much memory.
             raise EventTooLarge(None, self._limit)
         given, message_id = self._message_id(line)
         return event_of(

@@ -149,8 +149,8 @@ def _read(path: str) -> bytes:
 
 def _replace(path: str, text: bytes) -> None:
     """Write a file as a whole or not at all; only its owner may read it."""
-    # Made anew under a name that is not to be guessed: a link of that name, which would
-    # have another file overwritten, is an error.
+    # A new file under a name that cannot be guessed. A link of that name, by which another
+    # file would be overwritten, is an error.
     draft = f"{path}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
