@@ -584,6 +584,37 @@ class TestPoison:
             client.track("user", "e", {"n": n})
         until(lambda: numbers(collector) == set(range(210)) - {bad})
 
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    @pytest.mark.parametrize("answer", [Reply(408), Reply(drop="before")])
+    def test_has_no_answer(self, make, collector, way, answer):
+        """So does one for which the server, or what is before it, cuts the connection."""
+        collector.always(
+            lambda r: answer if any(e["properties"]["n"] == 2 for e in r.events) else None
+        )
+        client = make(way)
+        for n in range(5):
+            client.track("user", "e", {"n": n})
+        until(lambda: numbers(collector) == {0, 1, 3, 4})
+
+    @pytest.mark.parametrize("way", ["memory", "spool"])
+    def test_outage_that_comes_then(self, make, collector, way):
+        """A server that fails at all events while one is looked for is not flooded."""
+        taken = []
+
+        def answer(request):
+            if taken or any(e["properties"]["n"] == 99 for e in request.events):
+                return Reply(503)
+            taken.append(request)
+            return None
+
+        collector.always(answer)
+        client = make(way, max_retries=2)
+        for n in range(200):
+            client.track("user", "e", {"n": n})
+        until(lambda: taken)
+        client.flush(2)
+        assert len(collector.requests) < 60
+
     def test_lone_one(self, make, collector):
         """One that is sent alone lets those go that come later."""
         collector.always(

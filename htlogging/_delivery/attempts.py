@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from htlogging._queue.claims import Batch
     from htlogging.exceptions import DeliveryError
 
-# Answers of 5xx in a row after which a lone event lets others go first.
+# Faults of the server in a row (408, 5xx, connections that are cut) after which a lone
+# event lets others go first.
 _STUBBORN = 3
 
-# Answers of 5xx in a row after which a batch is halved, if others get through.
+# Faults in a row after which a batch is halved, if others get through.
 REPEATED = 2
+
+# Faults in a row, of any batches, after which halves are not sent at once any more: an
+# event of 2,500 is found after twelve, and one beside it; more look like an outage.
+MANY = 24
 
 
 class Parked:
@@ -47,9 +52,17 @@ class Parked:
         """Return whether none is parked, and others wait."""
         return not self._events and self._others is not None and bool(self._others())
 
-    def add(self, batch: Batch, tries: int) -> None:
-        """Keep a batch until its next try is due."""
-        due = clock.monotonic() + wait(tries, None, uniform)
+    def add(self, batch: Batch, tries: int, *, rarely: bool = False) -> None:
+        """
+        Keep a batch until its next try is due.
+
+        Args:
+            batch: The batch.
+            tries: How often it was tried.
+            rarely: Whether all that are parked are tried as often as one.
+        """
+        share = len(self._events) + 1 if rarely else 1
+        due = clock.monotonic() + wait(tries, None, uniform) * share
         self._events.append((due, batch, tries))
 
     def clear(self) -> None:
@@ -106,7 +119,7 @@ class Attempts:
         self.tries = tries
         self.once = once
         self.halving = halving
-        self.faults = 0  # answers of 5xx in a row
+        self.faults = 0  # in a row
         self.part = 1  # the part that is sent, as in `part_of`
 
     def next_part(self, count: int) -> None:
@@ -124,7 +137,7 @@ class Attempts:
 
     def may_park(self, batch: Batch, *, well: bool) -> bool:
         """
-        Return whether the batch lets others go first, after an answer of 5xx.
+        Return whether the batch lets others go first, after a fault.
 
         Args:
             batch: The batch.
@@ -148,9 +161,10 @@ class Result:
         failure: Why they were not delivered; `None` if they were.
         retry_after: Seconds that the server asks to wait, or `None`.
         stale: As in `Unreachable`.
+        fault: Whether the server failed, perhaps at one of the events.
     """
 
-    __slots__ = ("failure", "retry_after", "stale", "verdict")
+    __slots__ = ("failure", "fault", "retry_after", "stale", "verdict")
 
     def __init__(
         self,
@@ -159,11 +173,13 @@ class Result:
         retry_after: float | None = None,
         *,
         stale: bool = False,
+        fault: bool = False,
     ) -> None:
         self.verdict = verdict
         self.failure = failure
         self.retry_after = retry_after
         self.stale = stale
+        self.fault = fault
 
 
 def uniform() -> float:

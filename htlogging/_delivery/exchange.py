@@ -68,6 +68,7 @@ class Unreachable(Exception):
         reason: Why, without an address or a secret.
         stale: Whether a kept connection had been closed by the server meanwhile, which
             says nothing about the server.
+        cut: Whether the request was under way: one of its events may be the cause.
         retry_after: Seconds that the refusing side asks to wait, or `None`.
         code: A word for the cause.
         status: The status of the refusal, or `None`.
@@ -79,6 +80,7 @@ class Unreachable(Exception):
         reason: str,
         *,
         stale: bool = False,
+        cut: bool = False,
         retry_after: float | None = None,
         code: str = "network",
         status: int | None = None,
@@ -87,6 +89,7 @@ class Unreachable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.stale = stale
+        self.cut = cut
         self.retry_after = retry_after
         self.code = code
         self.status = status
@@ -97,6 +100,7 @@ class Unreachable(Exception):
         return Unreachable(
             self.reason,
             stale=self.stale,
+            cut=self.cut,
             retry_after=self.retry_after,
             code=self.code,
             status=self.status,

@@ -20,7 +20,14 @@ def unreachable(exc: Exception, *, used: bool) -> Unreachable:
     # its connection would stay open until the garbage collector runs.
     chain = causes(exc)
     stale = used and isinstance(chain[-1], _disconnects())
-    return Unreachable(_reason(chain), stale=stale)
+    return Unreachable(_reason(chain), stale=stale, cut=_is_cut(chain))
+
+
+def _is_cut(chain: list[BaseException]) -> bool:
+    """Return whether a connection that stood was cut, or had no answer in time."""
+    from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
+    return any(isinstance(exc, (ProtocolError, ReadTimeoutError)) for exc in chain)
 
 
 def _disconnects() -> tuple[type[Exception], ...]:

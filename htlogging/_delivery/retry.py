@@ -60,6 +60,11 @@ def may_pass(status: int) -> bool:
     return status in (408, 429) or status >= 500  # noqa: PLR2004
 
 
+def may_be_of_one_event(status: int) -> bool:
+    """Return whether one of the events may be what the server fails at: 408 and 5xx."""
+    return status == 408 or status >= 500  # noqa: PLR2004
+
+
 def is_of_one_event(status: int) -> bool:
     """Return whether a refusal may be about one of the events: 400 and 413."""
     return status in (400, 413)
@@ -84,7 +89,7 @@ def wait(tries: int, retry_after: float | None, uniform: Callable[[], float]) ->
 
 def whole_tries(max_retries: int) -> int:
     """
-    Return after how many answers of 5xx in a row a batch is tried in parts.
+    Return after how many faults in a row a batch is tried in parts.
 
     It may be one event that the server fails at. The parts count as tries of the batch,
     so the last ones must be left for its halves.

@@ -6,6 +6,7 @@ import math
 import time
 
 from htlogging._delivery.attempts import (
+    MANY,
     REPEATED,
     Attempts,
     Parked,
@@ -17,6 +18,7 @@ from htlogging._delivery.outcomes import cause
 from htlogging._delivery.retry import (
     Verdict,
     judge,
+    may_be_of_one_event,
     part_of,
     wait,
     whole_tries,
@@ -68,6 +70,7 @@ class Sender:
         # How many bytes of events a request may have.
         self.room = room(self._settings.write_key)
         self.parked = Parked(others)
+        self._faults = 0  # of the server, since something got through last
         self.open = transport.open
         self.close = transport.close
 
@@ -104,7 +107,7 @@ class Sender:
                     self._outcomes.put_back([part, *reversed(parts)])
                     return False
                 elif verdict is Verdict.PARK:
-                    self.parked.add(part, work.tries)
+                    self.parked.add(part, work.tries, rarely=self._faults > MANY)
                 elif failure is None:
                     self._ack(part)
                 else:
@@ -122,7 +125,7 @@ class Sender:
             work = Attempts(self._outcomes.delivered, self.parked, tries, once=True)
             verdict, failure = self._send_guarded(batch, deadline, work)
             if verdict is Verdict.PARK and not deadline.is_last():
-                self.parked.add(batch, work.tries)
+                self.parked.add(batch, work.tries, rarely=self._faults > MANY)
             elif failure is None:
                 self._ack(batch)
             elif verdict is Verdict.RETRY or self._queue.outlives(batch):
@@ -157,6 +160,7 @@ class Sender:
     def _ack(self, batch: Batch) -> None:
         self._report.answered()
         self._report.delivered(len(batch))
+        self._faults = 0
         outcomes = self._outcomes
         outcomes.delivered += 1
         outcomes.limit = min(outcomes.limit * 2, MAX_BODY_EVENTS)
@@ -217,8 +221,7 @@ class Sender:
                 # A part's refusal says nothing of the whole, which is tried as such.
                 return (verdict if work.part == 1 else Verdict.SPLIT), failure
             if not stale:
-                asked = result.retry_after
-                end = self._after_failure(part, failure, asked, deadline, work)
+                end = self._after_failure(part, result, failure, deadline, work)
                 if end is not None:
                     return end
             self._outcomes.counters.add("retries")
@@ -235,54 +238,78 @@ class Sender:
         except Unreachable as exc:
             failure = DeliveryError(exc.status, exc.code, exc.reason, work.tries)
             verdict = Verdict.GIVE_UP if exc.final else Verdict.RETRY
-            return Result(verdict, failure, exc.retry_after, stale=exc.stale)
+            asked, stale = exc.retry_after, exc.stale
+            return Result(verdict, failure, asked, stale=stale, fault=exc.cut)
         verdict = judge(answer.status, len(events), compressed=compress)
         if verdict is Verdict.DELIVERED:
             return Result(verdict)
         failure = DeliveryError(answer.status, answer.code, answer.message, work.tries)
-        return Result(verdict, failure, answer.retry_after)
+        fault = may_be_of_one_event(answer.status)
+        return Result(verdict, failure, answer.retry_after, fault=fault)
 
     def _after_failure(
         self,
         part: Batch,
+        result: Result,
         failure: DeliveryError,
-        asked: float | None,
         deadline: Time,
         work: Attempts,
     ) -> tuple[Verdict, DeliveryError] | None:
         """Decide how to go on, and wait for the next try; or return what ends them."""
         closing = deadline.is_last() and deadline.left() < math.inf
-        is_fault = failure.status is not None and failure.status >= 500  # noqa: PLR2004
-        work.faults = work.faults + 1 if is_fault else 0
+        work.faults = work.faults + 1 if result.fault else 0
+        self._faults += result.fault
         well = self._outcomes.delivered != work.delivered
-        if is_fault and len(part) > 1:
+        if result.fault and len(part) > 1:
             # The server takes others: it is one of these events, or some.
             work.halving |= well and work.faults >= REPEATED
             if work.halving:
                 self._outcomes.counters.add("retries")
-                return Verdict.SPLIT, failure
+                return self._go_on(Verdict.SPLIT, part, result, failure, deadline)
         # Events on disk are tried until the outage ends, and outlive the process. Events in
         # memory, because the file could not be used, are not and do not.
         outlives = self._queue.outlives(part)
         if failure.tries > self._settings.max_retries and not outlives:
             self._report.try_failed(cause(failure), closing=True)
             return Verdict.GIVE_UP, failure
-        if work.once or (is_fault and work.may_park(part, well=well) and not closing):
+        if work.once:
             return Verdict.PARK, failure
+        if result.fault and not closing and work.may_park(part, well=well):
+            return self._go_on(Verdict.PARK, part, result, failure, deadline)
         self._report.try_failed(cause(failure), closing=closing)
         self._outcomes.limit = UPLOAD_SIZE
         most = whole_tries(self._settings.max_retries if not outlives else 2**31)
-        if len(part) > 1 and is_fault and work.faults >= most:
+        if len(part) > 1 and result.fault and work.faults >= most:
             work.next_part(len(part))
-        elif not is_fault:
+        elif not result.fault:
             work.part = 1
-        if not deadline.pause(wait(failure.tries, asked, uniform)):
+        if not deadline.pause(wait(failure.tries, result.retry_after, uniform)):
             lost = deadline.is_last() and not outlives
             return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
         if self._queue.overdue(part):
             why = DeliveryError(None, "spool", "too old", failure.tries)
             return Verdict.GIVE_UP, why
         return None
+
+    def _go_on(
+        self,
+        verdict: Verdict,
+        part: Batch,
+        result: Result,
+        failure: DeliveryError,
+        deadline: Time,
+    ) -> tuple[Verdict, DeliveryError]:
+        """Return the verdict, after a wait if this looks like an outage by now."""
+        over = self._faults - MANY
+        if over <= 0:
+            return verdict, failure
+        outlives = self._queue.outlives(part)
+        has_tries = outlives or over <= self._settings.max_retries
+        self._report.try_failed(cause(failure), closing=not has_tries)
+        if has_tries and deadline.pause(wait(over, result.retry_after, uniform)):
+            return verdict, failure
+        lost = not has_tries or (deadline.is_last() and not outlives)
+        return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
 
     def _post(
         self, events: Sequence[bytes], timeout: float, *, compress: bool
