@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
@@ -228,6 +229,18 @@ class TestPut:
         assert queue.put(b"two") == 2
         assert queue.backlog() == queue.counts().queued == 2
         assert state_of(queue) == (2, 2)
+
+    def test_large_ones_are_not_all_in_memory(self, make):
+        """What is kept in memory as well, for a moment, is bounded in bytes."""
+        queue = make(max_event_size=470_000)
+        tracemalloc.start()
+        try:
+            for _ in range(150):
+                queue.put(b'"%s"' % (b"x" * 460_000))
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 40 * 2**20
 
     def test_many_threads_lose_nothing(self, queue):
         """What threads put while others claim comes once, each one's in order."""

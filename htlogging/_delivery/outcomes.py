@@ -189,6 +189,8 @@ _QUESTIONS = {
     401: ": is the write key right?",
     403: ": is the write key right, and of this workspace?",
     404: ": is the path of host right?",
+    408: ": the server did not get the request in time",
+    429: ": the server gets too many requests",
     407: ": a proxy wants a user and a password; set them in proxies",
     413: ": the event is too large for the server",
     304: ": no answer to a POST; is host right?",

@@ -27,8 +27,8 @@ IN_FILE, EVICTED = 1, -1
 # How often a read of the counts is repeated while they change.
 _LOOKS = 1_000
 
-# Events that are kept in memory as well, for a moment.
-_RECENT = 1_000
+# Events that are kept in memory as well, for a moment; fewer if they may be large.
+_RECENT, _RECENT_BYTES = 1_000, 32 * 2**20
 
 
 class Leaving:
@@ -60,9 +60,10 @@ class Ledger:
     Args:
         delivered_late: owner -> events that were delivered after their queue had left
             them; shared by the file's queues.
+        max_event_size: The setting.
     """
 
-    def __init__(self, delivered_late: dict[int, int]) -> None:
+    def __init__(self, delivered_late: dict[int, int], max_event_size: int) -> None:
         self.own: Owner | None = None  # where `put` adds
         self.direct: Owner | None = None  # where `claim_new` adds
         self.adopted: list[Owner] = []  # of processes that died; replaced, not changed
@@ -81,7 +82,9 @@ class Ledger:
         self._delivered_late = delivered_late
         # The last events that were written, by id: a file that is damaged without a
         # word may take them, until they have been read from it once.
-        self.recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
+        self.recent: deque[tuple[int, bytes]] = deque(
+            maxlen=min(_RECENT, _RECENT_BYTES // max_event_size)
+        )
         self._lost = 0  # events that are gone, or damaged
         self._unreported = 0  # of these
         self._gone = 0  # not in the file any more, for a reason that is not known

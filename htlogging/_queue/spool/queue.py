@@ -72,7 +72,7 @@ class SpoolQueue:
         self._memory = MemoryQueue(
             settings.max_queue_size, settings.max_queue_bytes, settings.max_event_size
         )
-        self._ledger = Ledger(self._file.delivered_late)
+        self._ledger = Ledger(self._file.delivered_late, settings.max_event_size)
         # Held while events are taken from the file, claimed or evicted. Re-entrant, as
         # all here; a forked child starts with a queue of its own.
         self._taking = locks.rlock()
