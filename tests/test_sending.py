@@ -589,7 +589,9 @@ class TestPoison:
     def test_has_no_answer(self, make, collector, way, answer):
         """So does one for which the server, or what is before it, cuts the connection."""
         collector.always(
-            lambda r: answer if any(e["properties"]["n"] == 2 for e in r.events) else None
+            lambda r: (
+                answer if any(e["properties"]["n"] == 2 for e in r.events) else None
+            )
         )
         client = make(way)
         for n in range(5):
