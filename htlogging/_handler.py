@@ -6,13 +6,11 @@ import logging
 import math
 from logging.handlers import QueueHandler
 
-from htlogging._delivery import admission
 from htlogging._event import filter_hook, ordinary_records, origin, unknown_fields
 from htlogging._event.encoder import encode
 from htlogging._event.foreign_records import known_of
-from htlogging._event.origin import ORIGIN, Origin
+from htlogging._event.origin import ORIGIN, Origin, is_foreign
 from htlogging._event.record import checked, is_event, to_event
-from htlogging._event.rejections import is_foreign
 from htlogging._process import capturing, fork, hosts, locks, shutdown
 from htlogging._process.interruption import is_passing
 from htlogging._process.lines import show_debug
@@ -255,14 +253,12 @@ class HtEventsHandler(QueueHandler):
         """
         pipeline = self._pipeline
         if pipeline.unrestricted != capturing.generation:
-            done = admission.accept(pipeline, record, self)
+            done = pipeline.accept(record, self)
             if done is not None:
                 return done
         waiting = 0
         try:
-            waiting = pipeline.queue.put(record) or admission.put_when_full(
-                pipeline, record
-            )
+            waiting = pipeline.queue.put(record) or pipeline.put_when_full(record)
             # After `put`: a thread that replaces the worker looks at the queue later.
             wake_at, thread = pipeline.worker.wake_when
             if waiting >= wake_at or not thread.locked():

@@ -200,6 +200,13 @@ class TestCost:
         baseline = modules_after("import logging.handlers, contextvars, weakref")
         assert (modules_after(statements) - baseline) & HEAVY == set()
 
+    def test_of_what_a_handler_needs(self):
+        """What stands behind a handler is imported with the facade or the first handler."""
+        parts = ("_delivery", "_queue", "_report", "_stats")
+        prefixes = tuple(f"htlogging.{part}" for part in parts)
+        after = modules_after("import htlogging")
+        assert [name for name in after if name.startswith(prefixes)] == []
+
     def test_of_a_handler(self):
         """Making a handler does not either: sending is what needs requests."""
         baseline = modules_after("import logging.handlers, contextvars, weakref")

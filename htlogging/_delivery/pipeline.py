@@ -11,6 +11,7 @@ import weakref
 from contextlib import suppress
 from functools import partial
 
+from htlogging._delivery import admission
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event import unhandled_events
@@ -61,6 +62,10 @@ class Pipeline:
 
     _has_compared = False  # whether `compare` was called
 
+    # For an event that is not simply queued; here, so that `import htlogging` is without.
+    accept = admission.accept
+    put_when_full = admission.put_when_full
+
     def __init__(
         self,
         handler: Any,
@@ -75,7 +80,12 @@ class Pipeline:
                 from htlogging._queue.spool import location
             location.check(settings.spool or "")
         # Kept here: handlers with the same credentials share it while one of them lives.
-        self.tokens = _token_source(settings)
+        self.tokens: TokenSource | None = None  # the key alone
+        if settings.oauth_client_id is not None:
+            # Late: few use OAuth, and it takes a while to import.
+            with fork.late_import():
+                from htlogging._delivery import oauth
+            self.tokens = oauth.source(settings)
         if settings.redis_url is not None:
             _prepare_redis()
         self._begin(handler)
@@ -302,16 +312,6 @@ class Pipeline:
             if late:
                 figures.failed("shutdown", len(late))
                 self.report.lost("failed", len(late), "made by on_error at the end")
-
-
-def _token_source(settings: Settings) -> TokenSource | None:
-    """Return the source of OAuth tokens; `None`: the key alone."""
-    if settings.oauth_client_id is None:
-        return None
-    # Late: few use OAuth, and it takes a while to import.
-    with fork.late_import():
-        from htlogging._delivery import oauth
-    return oauth.source(settings)
 
 
 def _prepare_redis() -> None:

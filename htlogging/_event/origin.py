@@ -114,6 +114,23 @@ def call_of(record: logging.LogRecord) -> Call | None:
     return origin.call if id(record) in origin.ids else None
 
 
+def is_foreign(
+    error: Exception, record: logging.LogRecord, formatter: logging.Formatter | None
+) -> bool:
+    """
+    Return whether an exception goes to the caller as it is.
+
+    A call of the facade raises what a signal handler or another thread raises in it. In
+    plain logging, `handleError` gets every error, as in the handlers of the standard
+    library. It also gets errors of a formatter, and a lack of stack or memory.
+    """
+    if call_of(record) is None:
+        return False
+    if formatter is not None:
+        return is_passing(error)
+    return not isinstance(error, (RecursionError, MemoryError))
+
+
 def note(  # noqa: PLR0913, PLR0917
     record: logging.LogRecord,
     logger: logging.Logger | None,

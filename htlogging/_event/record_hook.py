@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping
 from logging import LogRecord
 
-from htlogging._event import level_hook, unhandled_events, unknown_fields
+from htlogging._event import unhandled_events, unknown_fields
 from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
 from htlogging._event.origin import BELOW, LOGGER, has_fields, nested, note
@@ -212,5 +212,5 @@ IS_PLAIN = is_of_logging(ORIGINAL)
 
 # The factory whose records are made without that method; `None`: all are made by it.
 _PLAIN = LogRecord if IS_PLAIN and _new is object.__new__ else None
-level_hook.watch()
+unhandled_events.watch()
 logging.Logger.makeRecord = MAKE_RECORD  # type: ignore[method-assign]

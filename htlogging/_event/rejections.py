@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from htlogging._event import origin
-from htlogging._process.interruption import is_passing
 from htlogging._process.lines import what_is_wrong, where
 from htlogging._stats import figures
 
@@ -59,20 +57,3 @@ class Rejections:
     def report_call(self, error: InvalidEvent, where: str) -> None:
         """Report an invalid event of a call; it has been counted."""
         self._report.rejected(str(error), where)
-
-
-def is_foreign(
-    error: Exception, record: logging.LogRecord, formatter: logging.Formatter | None
-) -> bool:
-    """
-    Return whether an exception goes to the caller as it is.
-
-    A call of the facade raises what a signal handler or another thread raises in it. In
-    plain logging, `handleError` gets every error, as in the handlers of the standard
-    library. It also gets errors of a formatter, and a lack of stack or memory.
-    """
-    if origin.call_of(record) is None:
-        return False
-    if formatter is not None:
-        return is_passing(error)
-    return not isinstance(error, (RecursionError, MemoryError))
