@@ -215,7 +215,7 @@ class TestCollect:
 
     @pytest.mark.once
     def test_reader_that_goes(self):
-        """When nobody reads its output any more, it ends by itself, and well."""
+        """When its output has no reader any more, it ends by itself, with status 0."""
         with collecting() as process:
             url = url_of(process.line())
             process.popen.stdout.close()

@@ -1,4 +1,4 @@
-"""A crowd of visitors at once: nobody's event has another's user, none lacks its own."""
+"""Many visitors at once: each event has its own visitor's user."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Transport:
 
 
 class Time:
-    """So many pauses, then a deadline."""
+    """This many pauses, then a deadline."""
 
     def __init__(self, pauses=1000, *, last=True, left=math.inf):
         self.pauses = pauses
@@ -371,7 +371,7 @@ class TestOnError:
         assert events == [{"n": 0}, {"n": 1}]
 
     def test_interrupted(self):
-        """Ctrl+C within it leaves no event behind that nobody settles."""
+        """Ctrl+C within it leaves no event that is never settled."""
 
         def on_error(*_):
             raise KeyboardInterrupt
@@ -389,7 +389,7 @@ class TestOnError:
 class TestDeadline:
     @pytest.mark.parametrize("pauses", [0, 2])
     def test_last(self, pauses):
-        """When nobody sends after the deadline, what is left is given up."""
+        """When nothing is sent after the deadline, what is left is given up."""
         scene = Scene(2)
         transport = scene.deliver(*[503] * 9, deadline=Time(pauses))
         assert len(transport.sent) == pauses + 1

@@ -10,10 +10,8 @@ import pytest
 
 from htlogging._cli.main import _COMMANDS, main
 
-PAGES = {
-    path.stem: path.read_text("utf-8")
-    for path in (Path(__file__).parent.parent / "htlogging" / "docs").glob("*.md")
-}
+PACKAGE = Path(__file__).parent.parent / "htlogging"
+PAGES = {path.stem: path.read_text("utf-8") for path in (PACKAGE / "docs").glob("*.md")}
 
 
 def subparsers_of(parser):
@@ -90,13 +88,22 @@ class TestDocs:
 class TestEnglish:
     # Words for which the house style has a plainer one.
     BANNED = re.compile(
-        r"(?i)\b(?:shall|nobody|somebody|anybody|so many|mend|mended|tell whether)\b"
+        r"(?i)\b(?:shall|nobody|somebody|anybody|so many|mend|mended|tell whether"
+        r"|for want of|to be had)\b"
     )
 
     @pytest.mark.parametrize("page", PAGES)
     def test_page(self, page):
         """No page of the manual has a word that must be read twice."""
         assert not self.BANNED.findall(PAGES[page])
+
+    def test_source(self):
+        """Nor has a docstring, a comment or a message."""
+        found = {
+            path.name: self.BANNED.findall(path.read_text("utf-8"))
+            for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html")]
+        }
+        assert not {name: words for name, words in found.items() if words}
 
     @pytest.mark.parametrize(("words", "parser"), COMMANDS)
     def test_help(self, words, parser):

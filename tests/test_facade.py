@@ -834,7 +834,7 @@ class TestClients:
         assert sorted(got) == [(key, key) for key in callers for _ in range(3)]
 
     def test_have_loggers_of_their_own(self, clients):
-        """A client's logger is shared with nobody."""
+        """A client's logger is its own."""
         one, two = clients("A"), clients("B")
         assert one.logger is not two.logger
         assert one.logger.handlers != two.logger.handlers

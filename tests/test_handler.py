@@ -766,7 +766,7 @@ class TestHandler:
         assert len(collector.events) == 1
 
     def test_a_listener_is_harmless(self, log, handler, sent):
-        """`dictConfig` assigns a listener that nobody starts."""
+        """`dictConfig` assigns a listener that is never started."""
         handler.listener = object()
         log.info("a", extra={"ht_user_id": "u"})
         assert len(sent()) == 1

@@ -1,4 +1,4 @@
-"""Message ids: random, and nobody else's."""
+"""Message ids: random, and unique."""
 
 from __future__ import annotations
 

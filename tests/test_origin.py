@@ -999,7 +999,7 @@ class TestQueuedOnce:
 class TestFormatterThatFails:
     @pytest.mark.parametrize("made", [None, [], 5, {}, "null"])
     def test_is_told(self, make, attach, sent, caplog, made):
-        """What is no event is rejected and told, and sent by nobody."""
+        """What is no event is rejected and reported, and never sent."""
 
         class Broken(HtEventsFormatter):
             def process_log_record(self, log_data):  # noqa: ARG002

@@ -56,7 +56,7 @@ APP = """
 
 
 class Proxy(BaseRequestHandler):
-    """A proxy that notes who comes, and lets nobody through."""
+    """A proxy that counts requests, and refuses them all."""
 
     def handle(self):
         """Note a request."""
@@ -466,7 +466,7 @@ class TestStrict:
         "options", [("--htevents-strict",), ("-o", "htevents_strict=true")]
     )
     def test_fails(self, project, options):
-        """Events that nobody looked at fail a test, and are shown."""
+        """Events that a test did not look at fail it, and are shown."""
         out = project(self.TEST, *options, status=1)
         assert "3 failed, 4 passed" in out
         assert "the test did not look at these events:" in out
@@ -478,7 +478,7 @@ class TestStrict:
 
     @pytest.mark.slow
     def test_only_where_asked_for(self, project):
-        """By default nobody needs to look."""
+        """By default a test need not look."""
         assert "7 passed" in project(self.TEST)
 
 

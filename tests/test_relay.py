@@ -472,7 +472,7 @@ class TestRelay:
 
     @pytest.mark.once
     def test_stream_is_deleted(self, client, url, store, collector):
-        """A stream that somebody deletes is made again."""
+        """A stream that was deleted is made again."""
         with Relay(url, collector):
             client.track("user123", "Before")
             assert collector.wait_for(1, HANG)

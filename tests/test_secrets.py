@@ -183,7 +183,7 @@ class TestLog:
         clean(logged(), *PAYLOAD)
 
     def test_without_debug(self, collector, logged):
-        """Where nobody asked, nothing of a request that went well is at INFO."""
+        """Without `debug`, a request that went well has no line at INFO."""
         client = Client(KEY, host=collector.url)
         track(client)
         client.join()
@@ -343,7 +343,7 @@ def doubling(times):
 
 
 def cyclic(width):
-    """Return a dict that holds itself so many times, directly and not."""
+    """Return a dict that holds itself this many times, directly and not."""
     value = {}
     value.update({f"k{n}": [value, {"y": value}] for n in range(width)})
     return value
@@ -489,7 +489,7 @@ class TestHostileValues:
         client.track("user", "before", {"at": [value.__class__]})  # imports are done
         tracemalloc.start()
         try:
-            # In a thread: an endless loop shall fail this test alone.
+            # In a thread: an endless loop must fail this test alone.
             thread = threading.Thread(target=self.take, args=(client, value))
             thread.daemon = True
             thread.start()

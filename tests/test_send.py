@@ -284,7 +284,7 @@ class TestSend:
         assert len(collector.requests) == 3
 
     def test_rate(self, collector, tmp_path):
-        """At most so many events a second, a request for each second."""
+        """At most that many events a second, a request for each second."""
         path = write(tmp_path / "f", *(line(properties={"n": n}) for n in range(50)))
         began = time.monotonic()
         assert send(collector, path, "--rate", "20.5").status == 0
@@ -764,7 +764,7 @@ class TestProgress:
         assert stream.getvalue() == "\r\x1b[Knone"
 
     def test_unknown_total(self):
-        """Where nobody knows the total there is no bar, but the text."""
+        """Where the total is not known there is no bar, only the text."""
         from htlogging._cli.terminal.console import Progress
 
         stream = Terminal()

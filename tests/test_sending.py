@@ -1,4 +1,4 @@
-"""Sending threads: they live through anything, hold nothing for nobody, and let others go."""
+"""Sending threads: they survive every error, and keep nothing alive that is not used."""
 
 import _thread
 import ctypes
@@ -266,7 +266,7 @@ class TestStart:
 
 class TestIdle:
     def test_dropped_clients(self, make, collector):
-        """What nobody holds goes away: threads, connections and handlers."""
+        """What is not used any more goes away: threads, connections and handlers."""
         before = set(senders())
         for n in range(30):
             client = make()

@@ -54,7 +54,7 @@ class Server:
         """
         Send requests side by side, and return the answered names and the pids.
 
-        At least so many, and until so many workers have answered: servers take it ill
+        At least this many, and until this many workers have answered: servers take it ill
         when they are stopped while workers start.
         """
         names, pids = Counter(), set()

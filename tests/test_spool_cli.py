@@ -172,7 +172,7 @@ class TestStatus:
         other.close()
 
     def test_without_lock_file(self, path):
-        """Without PATH-lock nobody lives; none is made to find that out."""
+        """Without PATH-lock no owner lives; the command makes none."""
         lock = path.with_name("events.db-lock")
         lock.unlink()
         assert json.loads(output("status", path, "--json"))["waiting"]["orphaned"]

@@ -390,7 +390,7 @@ class TestRows:
         assert page.events == [b"one", b"\xff\xfe"]
 
     def test_set_aside(self, file):
-        """It stays in the file, where nobody sends it from, for a while."""
+        """It stays in the file for a while, and is not sent."""
         owner = owned(file, b"one", b"two")
         file.change(statements.set_aside, [id_of(owner, 1)])
         assert events(file.path) == [(owner, 2, b"two")]
@@ -504,7 +504,7 @@ class TestOwners:
         assert file.adopt(9) == []
 
     def test_a_number_with_events_is_not_taken(self, file, monkeypatch):
-        """Nobody adds to what a process that died has left."""
+        """No process adds to the events that a dead one has left."""
         monkeypatch.setattr("secrets.randbits", lambda _: 0)
         monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
         one = file.new_owner()
@@ -527,7 +527,7 @@ class TestOwners:
         assert file.new_owner() >= 16
 
     def test_one_destination_at_a_time(self, file):
-        """Events of the dead do not tell where they shall go: the path does."""
+        """Events of dead processes do not say where they must go: the path does."""
 
         class User:
             pass

@@ -103,7 +103,7 @@ class TestCapture:
         assert client.stats.delivered == 1
 
     def test_leaves_nothing(self):
-        """When it has ended, nobody is shown events."""
+        """When it has ended, no list gets events."""
         before = capturing._observers
         with capture():
             assert len(capturing._observers) == len(before) + 1

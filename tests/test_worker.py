@@ -68,7 +68,7 @@ def own_log(caplog):
 
 
 def events(log, count, text=""):
-    """Log so many events, numbered; `text` makes them larger."""
+    """Log this many events, numbered; `text` makes them larger."""
     for n in range(count):
         log.info("e", extra={"ht_user_id": "u", "n": n, "text": text})
 

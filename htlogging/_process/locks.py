@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # There a signal handler may run between the call of `__enter__` and the block of a `with`:
-# what it raises leaves the lock locked for ever (gh-148874; 3.15 has it mended).
+# what it raises leaves the lock locked for ever (gh-148874; fixed in 3.15).
 _MAY_LEAK = sys.version_info[:2] == (3, 14)
 
 

@@ -86,7 +86,7 @@ def writer(seed, path, notes, url):
 
 
 def nursery(path, notes, url):
-    """Fork a writer for each line; the package is imported, nobody has logged."""
+    """Fork a writer for each line; the package is imported, nothing is logged yet."""
     from htlogging import htevents  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -154,7 +154,7 @@ class Chaos:
         )
 
     def run(self, rounds):
-        """Kill so many writers, deliver what is left, and check."""
+        """Kill this many writers, deliver what is left, and check."""
         with self.collector:
             arguments = [sys.executable, __file__, "--nursery"]
             arguments += [self.path, str(self.notes), self.collector.url]

@@ -160,7 +160,7 @@ def dead_ids(store):
 
 def run(rounds, seed, seconds=300):
     """
-    Do so many rounds; return how many events were acknowledged and how many are missing.
+    Do this many rounds; return how many events were acknowledged and how many are missing.
 
     Args:
         rounds: Kills.

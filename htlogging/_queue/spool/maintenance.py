@@ -280,7 +280,7 @@ class Maintenance:
         Args:
             adopt: Whether to take over events of others.
         """
-        self._repair.mend()
+        self._repair.run()
         try:
             self._repair.count_own()
             self.note_own()

@@ -53,7 +53,7 @@ class Repair:
         self._rescued: list[Row] = []  # read from a file, to be written into the next
         self._was_checked = False  # the structure of the file that is open
 
-    def mend(self) -> None:
+    def run(self) -> None:
         """Repair what was found since the last time."""
         if self.no_reads.damaged or self.no_writes.damaged:
             why = self.no_reads.trouble or self.no_writes.trouble
