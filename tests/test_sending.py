@@ -15,6 +15,7 @@ import time
 import weakref
 
 import pytest
+import requests
 from interrupted import TimeLimit, raise_in
 from script_runner import HANG, until
 
@@ -717,6 +718,26 @@ class TestResolution:
             assert ("proxy.example" if proxies else "slow.example") in asked
         finally:
             opened.set()
+
+    @pytest.mark.htevents(send=True)
+    def test_several_addresses(self, make, monkeypatch):
+        """A caller's thread connects to all addresses of a host within `timeout`."""
+        limits = []
+
+        def send(*_, timeout, **__):
+            limits.append(timeout)
+            raise requests.ConnectionError
+
+        def getaddrinfo(*_, **__):
+            return [("an", "address")] * 4
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(requests.Session, "send", send)
+        client = make(host="http://four.example", sync_mode=True, timeout=8)
+        with pytest.raises(DeliveryError):
+            client.track("user", "e")
+        [(connecting, whole)] = limits
+        assert 0 < connecting * 4 <= whole <= 8
 
     @pytest.mark.parametrize(
         ("given", "variables", "found"),

@@ -22,6 +22,10 @@ _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 # The variables that `requests` reads, in its order.
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
+# How many addresses are behind a URL, where a caller's thread has looked. They are tried one
+# after the other, each for its share of the time to connect.
+addresses: dict[str, int] = {}
+
 
 def options(
     session: requests.Session, url: str, proxies: Mapping[str, str] | None

@@ -62,8 +62,11 @@ class Resolved:
 
         def resolve() -> None:
             with suppress(Exception):  # `post` says what is wrong
-                for name in environment.names(self._url, self._proxies):
-                    socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+                counts = [
+                    len(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
+                    for name in environment.names(self._url, self._proxies)
+                ]
+                environment.addresses[self._url] = max(counts)
             waiter.notify()
 
         try:

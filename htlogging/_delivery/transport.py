@@ -258,10 +258,11 @@ class HttpTransport:
 
         deferred.later(look, CONNECTED_AFTER)
 
-    def _limit(self, timeout: float) -> float | tuple[float, float]:
-        """Return how long to wait for the connection, then for the answer."""
+    def _limit(self, timeout: float) -> tuple[float, float]:
+        """Return how long to wait for a connection to an address, then for the answer."""
         hasty, self._hasty = self._hasty, False
-        return (min(timeout, FIRST_CONNECT), timeout) if hasty else timeout
+        share = timeout / environment.addresses.get(self._settings.host, 1)
+        return (min(share, FIRST_CONNECT) if hasty else share, timeout)
 
     def fetch(
         self, url: str, form: bytes, timeout: float
