@@ -96,9 +96,9 @@ with suppress(ImportError):  # Windows has no such limit
 
 class Limited:
     """
-    A transport whose connection is one of those that the process may have.
+    A `Transport` whose connection is one of those that the process may have.
 
-    Half of them are kept open between requests. While more are in use, each is closed
+    A request waits until there may be a connection. Half of them are kept open between requests. While more are in use, each is closed
     after its request: so no thread waits for one that is idle.
 
     Args:
@@ -120,7 +120,6 @@ class Limited:
         self.body = transport.body
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
-        """Send a body once, as soon as there may be a connection, or raise `Unreachable`."""
         if not self._limit.acquire(self):
             timeout = self._wait(timeout)
         try:
@@ -149,7 +148,6 @@ class Limited:
         return until - clock.monotonic() + timeout / 2
 
     def close(self) -> None:
-        """Close the connection; the next `post` opens a new one."""
         try:
             self._transport.close()
         finally:

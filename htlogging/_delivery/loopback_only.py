@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class LoopbackOnly:
     """
-    A transport that is closed while a test holds events back.
+    A `Transport` that is closed while a test holds events back.
 
     Events that were queued before, or are in a spool, wait as in an outage.
 
@@ -30,7 +30,6 @@ class LoopbackOnly:
         self.close = transport.close
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
-        """Send a body once, or raise `Unreachable`."""
         if capturing.holds(self._settings):
             raise Unreachable("a test is running, which sends to loopback alone")
         return self._transport.post(body, compress=compress, timeout=timeout)

@@ -26,7 +26,7 @@ _inherited: list[Any] = []
 
 class RedisTransport:
     """
-    A connection to Redis, for one thread.
+    The `Transport` to Redis: a connection for one thread.
 
     An answer means that Redis has the batch. A Redis that is away, loading, read-only, out
     of memory or over `maxbytes` is `Unreachable`: an outage. Nothing is trimmed.
@@ -75,7 +75,6 @@ class RedisTransport:
         return self._append(self._ready(), entry)
 
     def close(self) -> None:
-        """Close the connection; the next `post` opens a new one."""
         client, self._client = self._client, None
         if client is not None:
             with suppress(Exception):  # the other side may be gone

@@ -28,7 +28,7 @@ KNOWN_SECONDS = 60.0
 
 class Resolved:
     """
-    A transport whose host's name is resolved in time, or that raises `Unreachable`.
+    A `Transport` whose host's name is resolved in time, or that raises `Unreachable`.
 
     Behind a proxy it is the proxy's name: the proxy resolves the host's.
 
@@ -47,7 +47,6 @@ class Resolved:
         self.close = transport.close
 
     def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
-        """Send a body once, or raise `Unreachable`."""
         began = clock.monotonic()
         if self._is_http and began > self._known_until:
             with suppress(Exception):  # `post` says what is wrong

@@ -58,7 +58,7 @@ _inherited: list[requests.Session] = []
 
 class HttpTransport:
     """
-    One connection to the server, for one thread: a `Session` is safe for one thread.
+    The `Transport` by HTTP: one connection, because a `Session` is safe for one thread.
 
     Args:
         settings: The host, the write key, and the timeouts.
@@ -130,7 +130,6 @@ class HttpTransport:
             self._is_posting = False
 
     def close(self) -> None:
-        """Close the connection; the next `post` opens a new one."""
         session, self._session = self._session, None
         self._used = False
         if session is not None:

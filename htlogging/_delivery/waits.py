@@ -20,7 +20,7 @@ if TYPE_CHECKING:
             """Return the seconds left; infinite without a deadline."""
 
         def pause(self, seconds: float) -> bool:
-            """Wait, or return `False` at once if the deadline comes first."""
+            """Wait; return `False` as soon as the deadline comes before the wait's end."""
 
         def is_last(self) -> bool:
             """Return whether nothing is sent after the deadline."""
@@ -97,7 +97,7 @@ class Ending:
 
 class Deadline:
     """
-    A sending thread's time: until a moment of its own, or its worker's end.
+    A sending thread's `Time`: until a moment of its own, or its worker's end.
 
     Args:
         ending: The worker's.
@@ -123,11 +123,9 @@ class Deadline:
         return self._at if end is None else min(end, self._at)
 
     def left(self) -> float:
-        """Return the seconds left; infinite without a deadline."""
         return self._end() - clock.monotonic()
 
     def pause(self, seconds: float) -> bool:
-        """Wait, or return `False` as soon as the deadline comes before the wait's end."""
         until = clock.monotonic() + seconds
         waiter = self._ending.changed.waiter()
         while until <= self._end():
@@ -141,24 +139,20 @@ class Deadline:
         return False
 
     def is_last(self) -> bool:
-        """Return whether nothing is sent after the deadline: the worker ends."""
         return self._ending.at is not None
 
 
 class Once:
-    """The time of `sync_mode`: one timeout, no waiting."""
+    """The `Time` of `sync_mode`: one timeout, which is never used up, and no other try."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
     def left(self) -> float:
-        """Return the whole time, which is never used up."""
         return self._seconds
 
     def pause(self, seconds: float) -> bool:  # noqa: ARG002
-        """Do not wait: there is no other try."""
         return False
 
     def is_last(self) -> bool:
-        """Return `True`."""
         return True

@@ -145,6 +145,8 @@ class ClaimTable:
     """
     The claimed batches of a queue, and how many events were settled.
 
+    `EventQueue` describes the methods that a queue has from here.
+
     Any thread may read `state` without a lock; it is consistent.
     """
 
@@ -190,7 +192,6 @@ class ClaimTable:
             return batch
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch of two or more events; each half is settled on its own."""
         halves = batch.halves()
         with self._changing:
             state = self.state
@@ -226,14 +227,12 @@ class ClaimTable:
                 self.state = state.but(released=(*state.released, batch))
 
     def recover(self) -> bool:
-        """Release claimed batches without a worker; return whether there were any."""
         lost = self._lost()
         for batch in lost:
             self.release(batch)
         return bool(lost)
 
     def has_lost(self) -> bool:
-        """Return whether there are claimed batches without a worker."""
         return bool(self._lost())
 
     def _lost(self) -> list[Batch]:
@@ -247,7 +246,6 @@ class ClaimTable:
         ]
 
     def stops_senders(self) -> bool:
-        """Return whether this thread holds the lock that sending threads need."""
         return locks.is_mine(self._changing)
 
     def drop(self) -> list[Batch]:

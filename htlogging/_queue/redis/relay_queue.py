@@ -180,7 +180,6 @@ class RelayQueue:
         self._grouped = False
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Halve a claimed batch; each half is settled on its own."""
         return batch.halves()
 
     def ack(self, batch: Batch) -> bool:
@@ -223,7 +222,6 @@ class RelayQueue:
             self._settled(0, len(batch))
 
     def release(self, batch: Batch) -> None:
-        """Give events back; the next `claim` takes them again."""
         with self._lock:
             self._again.append(batch)
 
