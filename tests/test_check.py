@@ -19,6 +19,8 @@ from htlogging._cli.check.sources import Sources
 from htlogging._settings import DEFAULTS, Settings
 from htlogging.collector import Collector, Tokens
 
+pytestmark = pytest.mark.once
+
 CONFIG = """
 import logging, logging.config
 logging.config.dictConfig({
@@ -122,7 +124,6 @@ class TestWell:
 LOG = "\nlog = logging.getLogger({!r})\ndef view(): log.{}('Order', extra={})"
 
 
-@pytest.mark.once
 class TestMistakes:
     @pytest.mark.parametrize(
         ("source", "words"),
@@ -312,7 +313,6 @@ class TestMistakes:
         assert "remove HTEVENTS_SEND" in said
 
 
-@pytest.mark.once
 class TestRoute:
     def test_wrong_key(self, check):
         """Only the server knows, and only `--send` asks it."""
@@ -383,7 +383,6 @@ class TestRoute:
             assert not any("Authorization" in head for head in server.heads)
 
 
-@pytest.mark.once
 class TestOAuth:
     @pytest.mark.parametrize(
         ("key", "status", "words"),
@@ -421,7 +420,6 @@ class TestOAuth:
             assert "key.pem" not in said
 
 
-@pytest.mark.once
 class TestRedis:
     def test_away(self, check, free_port):
         """A Redis that does not answer is named without its password."""
@@ -442,7 +440,6 @@ class TestRedis:
         assert (status, "Redis answers" in said) == (0, True), said
 
 
-@pytest.mark.once
 class TestMisuse:
     @pytest.mark.parametrize(
         "arguments",
@@ -458,7 +455,6 @@ class TestMisuse:
         assert check(None, *arguments)[0] == 2
 
 
-@pytest.mark.once
 class TestDjango:
     def test_settings_and_views(self, check, tmp_path):
         """Views are imported, and their calls are looked at."""

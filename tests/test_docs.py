@@ -10,6 +10,8 @@ import pytest
 
 from htlogging._cli.main import _COMMANDS, main
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(__file__).parent.parent / "htlogging"
 PAGES = {path.stem: path.read_text("utf-8") for path in (PACKAGE / "docs").glob("*.md")}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 from script_runner import HANG, until
 
@@ -20,7 +18,6 @@ AWAY = "http://127.0.0.1:9"
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     """Hide the handlers of other tests."""
-    gc.collect()
     monkeypatch.setattr(shutdown, "_handlers", type(shutdown._handlers)())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -123,10 +124,15 @@ class Endpoint:
         return status, self.headers, body
 
 
+@functools.cache
+def signer():
+    """Return what signs for all sources: reading a key takes the time of ten tests."""
+    return Signer("client", "key", PEM.encode())
+
+
 def make_source():
     """Return a source of tokens that speaks to an `Endpoint`."""
-    signer = Signer("client", "key", PEM.encode())
-    return TokenSource("https://a.example", "scope", signer)
+    return TokenSource("https://a.example", "scope", signer())
 
 
 def token(value="T0K3N", life=3600, **more):

@@ -16,6 +16,8 @@ from htlogging.collector._log import MAX_EVENTS, MAX_REQUESTS
 from htlogging.collector._schema import Schema, table_of
 from htlogging.collector._server import Server
 
+pytestmark = pytest.mark.once
+
 NOW = "2024-03-12T09:30:00.123+00:00"
 
 

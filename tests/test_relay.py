@@ -363,6 +363,7 @@ class TestApplication:
         client.shutdown()
 
 
+@pytest.mark.once
 class TestRelay:
     def test_sends_and_deletes(self, client, url, store, collector):
         """What is in the stream arrives under the relay's key, and is gone from it."""
@@ -379,7 +380,6 @@ class TestRelay:
         assert store.xinfo_consumers("htevents", GROUP) == []
         assert "500 events delivered" in said
 
-    @pytest.mark.once
     def test_bad_event(self, client, url, store, collector):
         """A bad event is bisected out to the dead letters; the others arrive."""
         sent = [client.track("u", "Order completed", {"n": n})[1] for n in range(50)]
@@ -397,7 +397,6 @@ class TestRelay:
         assert letter[b"message"]
         assert float(letter[b"at"]) > 0
 
-    @pytest.mark.once
     def test_retries(self, client, url, collector):
         """A receiver that fails is waited for; `sentAt` is that of the try."""
         collector.script(503, 429, Reply(drop="before"))
@@ -408,7 +407,6 @@ class TestRelay:
         sent = [r.sent_at for r in collector.requests if r.sent_at]
         assert len(set(sent)) == len(sent) > 1
 
-    @pytest.mark.once
     def test_takes_over(self, client, url, store, collector):
         """A relay that is killed has its entries sent by another, which was alive."""
         hold = threading.Event()
@@ -424,7 +422,6 @@ class TestRelay:
                 until(lambda: store.xlen("htevents") == 0)
         assert len(set(ids(collector))) == 1
 
-    @pytest.mark.once
     def test_slow_one_keeps_its_claim(self, client, url, store, collector):
         """A relay that is slow, but alive, is not robbed."""
         hold = threading.Event()
@@ -456,7 +453,6 @@ class TestRelay:
         with Relay(url, collector, "--take-over", "3600"):
             assert collector.wait_for(1, HANG)
 
-    @pytest.mark.once
     def test_redis_restarts(self, own_server, collector):
         """Redis is killed and comes back: the relay goes on, nothing is lost."""
         client = Client(None, host=own_server.url)
@@ -470,7 +466,6 @@ class TestRelay:
             until(lambda: len({*ids(collector)}) == 3)
         client.shutdown()
 
-    @pytest.mark.once
     def test_stream_is_deleted(self, client, url, store, collector):
         """A stream that was deleted is made again."""
         with Relay(url, collector):
@@ -480,7 +475,6 @@ class TestRelay:
             client.track("user123", "After")
             assert collector.wait_for(2, HANG)
 
-    @pytest.mark.once
     def test_foreign_entry(self, client, url, store, collector):
         """An entry that is none of ours is set aside, and stops no other."""
         store.xadd("htevents", {"hello": "world"})
@@ -492,7 +486,6 @@ class TestRelay:
         ((_, letter),) = store.xrange("htevents:dead")
         assert b"no field" in letter[b"message"]
 
-    @pytest.mark.once
     def test_health(self, client, url, collector):
         """Health and figures are had over HTTP."""
         with Relay(url, collector, "--listen", "127.0.0.1:0") as relay:
@@ -581,6 +574,7 @@ class TestQueue:
         queue.close()
 
 
+@pytest.mark.once
 class TestCommands:
     @pytest.fixture
     def dead(self, client, url, store):

@@ -24,7 +24,10 @@ from htlogging.collector import Reply
 
 HANG = 120  # seconds: the guard, not a measurement
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX"),
+]
 
 TIME = "2024-03-12T09:30:00.123+00:00"
 
@@ -335,7 +338,6 @@ class TestSend:
         assert (process.returncode, out) == (130, b"")
         assert err == b"0 events sent; --resume goes on from there\ninterrupted\n"
 
-    @pytest.mark.once
     def test_progress(self, file, collector):
         """On a terminal there is a bar, taken away at the end."""
         write(file, *(line(properties={"n": n}) for n in range(5_000)))
@@ -364,7 +366,6 @@ class TestMemory:
 
 
 class TestResume:
-    @pytest.mark.once
     def test_killed_half_way(self, collector, tmp_path):
         """Killed and resumed, each event arrives once."""
         lines = [line(properties={"n": n % 999}) for n in range(6_000)]

@@ -566,6 +566,7 @@ log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
 """
         assert self.lines(script, collector) == []
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         "script",
         [
@@ -582,6 +583,7 @@ log.warning("e", extra={"ht_user_id": "u"}); q.listener.stop()
         """Without a call that was dropped there is no line."""
         assert self.lines(script, collector) == []
 
+    @pytest.mark.once
     def test_an_event_of_another_logger(self, collector):
         """It is told at once; not where nothing is sent."""
         script = """

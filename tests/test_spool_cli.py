@@ -20,7 +20,10 @@ from spool_files import row_of
 from htlogging._cli.main import main
 from htlogging.collector import Reply
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="spools need POSIX")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(os.name != "posix", reason="spools need POSIX"),
+]
 
 # Leaves three dead letters (HTTP 401) and five events that wait; then dies, or lives on
 # until its stdin ends.
@@ -328,7 +331,6 @@ class TestList:
         assert (found[0], found[2], found[3]) == ("1", "identify", "user0")
         assert found[-2:] == ["401", "Unauthorized"]
 
-    @pytest.mark.once
     def test_terminal(self, path):
         """On a terminal lines are cut to its width."""
         import fcntl
@@ -357,7 +359,6 @@ class TestList:
         assert ids(path, "--limit", "6") == [*WAITING, "dead0"]
         assert ids(path, "--limit", "0") == []
 
-    @pytest.mark.once
     def test_reader_that_goes(self, path):
         """`list | head` is no error."""
         reading, writing = os.pipe()
@@ -612,7 +613,6 @@ class TestReplay:
         assert len(collector.requests) == 3
         assert [row["status"] for row in listed(path, "--dead")] == [401] * 3
 
-    @pytest.mark.once
     def test_killed_half_way(self, path, collector):
         """Killed in the middle and run again: each is delivered, once."""
         # In requests of half the letters: the first is refused as too large.
@@ -634,7 +634,6 @@ class TestReplay:
         assert output("replay", path, host=collector.url).startswith("2 of 2")
         assert sent(collector) == DEAD
 
-    @pytest.mark.once
     def test_one_at_a_time(self, path, collector):
         """A second replay says that another is under way."""
         collector.script(Reply(503, retry_after=300))
@@ -672,7 +671,6 @@ class TestReplay:
         assert ended.err.startswith("error: host must be a URL")
         assert ended.err.count("\n") == 1
 
-    @pytest.mark.once
     def test_progress(self, path, collector):
         """On a terminal there is a bar, taken away at the end."""
         ended = on_terminal(

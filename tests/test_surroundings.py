@@ -566,8 +566,7 @@ class TestRecursionLimit:
             except RecursionError as exc:
                 said.append(exc)
 
-        # Finalizers of other tests' objects shall not run with so little stack.
-        gc.collect()
+        # Finalizers of other tests' objects must not run with so little stack.
         gc.disable()
         try:
             thread = threading.Thread(target=begin)

@@ -188,7 +188,12 @@ PACKAGES = {
 OWN = {"nothing", "strict", "factory", "filter", "logger class"}
 
 
-@pytest.fixture(params=TOOLS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in OWN else pytest.mark.once)
+        for name in TOOLS
+    ]
+)
 def tool(request):
     """Return the lines that install a tool."""
     if request.param not in OWN:

@@ -9,6 +9,8 @@ import script_runner
 
 import htlogging
 
+pytestmark = pytest.mark.once
+
 
 def run(*arguments, by=script_runner.here, **environ):
     """Return a command's exit status, stdout and stderr."""
