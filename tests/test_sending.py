@@ -179,7 +179,8 @@ class TestStart:
             worker.stop_sending()
             transport.is_open.set()
 
-    def test_ends_before_it_begins(self, make, collector, monkeypatch):
+    @pytest.mark.parametrize("first", ["thread", "caller"])
+    def test_ends_before_it_begins(self, make, collector, monkeypatch, first):
         """What another thread sets for the caller may hit the new thread first."""
         start, struck = _thread.start_new_thread, []
 
@@ -188,8 +189,12 @@ class TestStart:
             raise KeyboardInterrupt
 
         def start_thread(function, args):
-            target = function if struck else strike
-            return start(target, args if struck else (function, args))
+            if struck:
+                return start(function, args)
+            if first == "caller":
+                return start(strike, (function, args))
+            struck.append(True)  # it has come and gone before its caller goes on
+            return 0
 
         monkeypatch.setattr(_thread, "start_new_thread", start_thread)
         monkeypatch.setattr(sys, "unraisablehook", lambda _: None)

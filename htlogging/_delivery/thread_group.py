@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import functools
 import itertools
+from contextlib import suppress
 
 from htlogging._delivery.waits import NEVER, Deadline
 from htlogging._process import fork, hosts, locks, shutdown
@@ -39,7 +40,8 @@ class _Start:
 
     A new thread has its creator's number until it runs. So an exception that another
     thread sets for the creator may end the new one before its first line, as a lack of
-    memory may. Then this object goes, on the new thread, and begins after all.
+    memory may. Then this object goes, and begins after all: on the new thread, or, if that
+    has ended before its creator let go of this object, on another one.
 
     Args:
         begin: Starts the threads.
@@ -50,7 +52,15 @@ class _Start:
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
         self._creator = _thread.get_ident()
+        self._is_made = False  # whether there was a new thread
         self._has_begun = False
+
+    @classmethod
+    def on_a_thread(cls, begin: Callable[[], None]) -> None:
+        """Have it begin on a new thread; raise RuntimeError if there is none."""
+        start = cls(begin)
+        _thread.start_new_thread(start, ())
+        start._is_made = True
 
     def __call__(self) -> None:
         self._has_begun = True
@@ -58,8 +68,13 @@ class _Start:
 
     def __del__(self) -> None:
         """Begin, unless that has happened or there is no new thread."""
-        if not self._has_begun and _thread.get_ident() != self._creator:
+        if self._has_begun:
+            return
+        if _thread.get_ident() != self._creator:
             self()
+        elif self._is_made:
+            with suppress(RuntimeError):  # a later event, flush or exit tries again
+                self.on_a_thread(self._begin)
 
 
 class ThreadGroup:
@@ -122,8 +137,7 @@ class ThreadGroup:
         try:
             # Not Thread.start: it waits for the thread, and an exception that a signal
             # handler raises meanwhile comes out as another one.
-            start = _Start(functools.partial(self._begin, worker, number))
-            _thread.start_new_thread(start, ())
+            _Start.on_a_thread(functools.partial(self._begin, worker, number))
         except RuntimeError as exc:
             # No thread can be started: at the interpreter's end, or out of resources.
             # Events wait for flush or exit, and a later one tries again.
