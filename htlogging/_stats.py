@@ -158,6 +158,7 @@ class Figures:
         do_anyway(self._of_senders, _WAIT, work)
 
 
+# The process's. Sending threads and callers count; `htlogging.metrics` reads.
 figures = Figures()
 
 

@@ -87,6 +87,7 @@ def _unlimited() -> float:
     return math.inf
 
 
+# The process's: every `Limited` counts its connection here.
 limit = Limit(_unlimited)
 with suppress(ImportError):  # Windows has no such limit
     import resource

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import requests
 
+# Schemes of proxies that need the package PySocks.
 _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 
 # The variables that `requests` reads, in its order.

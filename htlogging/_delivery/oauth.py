@@ -50,6 +50,7 @@ _MAX_TOKEN = 8_192
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 # Credentials → their token source, one for all handlers of a process, as long as one uses it.
+# Changed with the lock for late imports.
 _sources: weakref.WeakValueDictionary[tuple[str, ...], TokenSource]
 _sources = weakref.WeakValueDictionary()
 

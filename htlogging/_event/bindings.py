@@ -130,6 +130,7 @@ class _Above:
         return merged(self.scope.read(), self.fields)
 
 
+# What is bound here: a dict outside every scope; see above.
 _bound: ContextVar[Fields | Scope | _Above | None] = ContextVar(
     "htlogging", default=None
 )

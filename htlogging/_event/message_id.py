@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# A random digit → the one that marks the variant (RFC 9562, 4.1).
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 # The most ids that are generated ahead. The system's generator releases the interpreter's
@@ -43,6 +44,7 @@ class _Supply:
         self.drawn[1].clear()
 
 
+# One for all threads; a forked child empties it.
 _supply = _Supply()
 fork.register(_supply)
 

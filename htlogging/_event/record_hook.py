@@ -65,7 +65,7 @@ def _has_ours(logger: logging.Logger) -> bool:
 _others: set[str] = set()
 _foreign: set[type] = set()
 
-_MAX_KNOWN = 1_000
+_MAX_KNOWN = 1_000  # names, and types
 
 _looked_at = unhandled_events.known
 
@@ -79,7 +79,7 @@ UNUSUAL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 # a bound.
 _usual: dict[tuple[object, ...], bool] = {}
 
-_MAX_USUAL = 1_000
+_MAX_USUAL = 1_000  # tuples of names
 
 # How many attributes such a record has without `extra`; it has more if a tool has changed
 # `LogRecord`.

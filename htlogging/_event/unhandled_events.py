@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Names of loggers that were looked at. Added to by any thread, up to a bound.
 known: set[str] = set()
 
-_MAX_KNOWN = 1_000
+_MAX_KNOWN = 1_000  # names
 
 # Seconds after which a queue's listener should run.
 _STARTING = 1.0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # any thread, up to a bound; a set's own operations are atomic.
 plain: set[object] = set()
 
-_MAX_PLAIN = 10_000
+_MAX_PLAIN = 10_000  # names
 
 # A field as structlog's renderers write it: `ht_user_id='u'`, `"ht_user_id": "u"`, and with
 # colours around the name. Compiled when it is used: it takes 0.5 % of the import.

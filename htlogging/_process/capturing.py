@@ -49,6 +49,7 @@ generation = 0
 # Whether a handler needs no write key.
 keyless = False
 
+# Replaced as a whole, with `_lock`; read by every thread without it.
 _observers: tuple[Observer, ...] = ()
 
 # Whether events that would leave the machine are held back: the last rule decides.

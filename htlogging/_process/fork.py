@@ -31,6 +31,7 @@ if TYPE_CHECKING:
             """Begin anew; called in the child, on its only thread."""
 
 
+# What begins anew in a child. Any thread adds to it; the child reads a copy.
 _registered: weakref.WeakSet[Any] = weakref.WeakSet()
 
 # Held during a late import (requests, orjson), while the facade's client is made, and by a

@@ -20,7 +20,7 @@ FAULTS: dict[str, Callable[[float], Reply]] = {
     "cut": lambda _: Reply(drop="middle"),
     "lost": lambda _: Reply(drop="after"),
 }
-_MAX_SECONDS = 300
+_MAX_SECONDS = 300  # of a slow answer, or of Retry-After
 
 
 class InvalidFault(ValueError):

@@ -28,6 +28,7 @@ IDLE = 60.0
 # Seconds before the next look, when the process has no descriptor left for a connection.
 _EXHAUSTED = 0.2
 
+# What a connection gets that is one too many.
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 # Seconds between two checks whether to stop, for systems where `stop` cannot wake the

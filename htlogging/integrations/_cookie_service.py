@@ -24,6 +24,7 @@ YEAR = 31_536_000
 # Characters that a cookie holds as they are; the browser SDK decodes the others.
 _SAFE = "!'()*-._~"
 
+# Scheme → its default port, as it stands in a host.
 _PORTS = {"http": ":80", "https": ":443"}
 
 

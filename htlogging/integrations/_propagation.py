@@ -25,7 +25,7 @@ MAX_BYTES = 16_384
 # Fields that belong to one event, not to the job.
 _ONCE = ("ht_message_id", "ht_timestamp")
 
-_MAX_DEPTH = 16
+_MAX_DEPTH = 16  # nested levels of a value
 
 
 class Lines:
@@ -53,6 +53,7 @@ class Lines:
         say("%s%s", line, f" ({untold + 1} jobs)" if untold else "")
 
 
+# One for the process; a forked child keeps it.
 _lines = Lines()
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _COUNTS = ("lines", "delivered", "invalid", "refused")
-_MOST = 2**60
+_MOST = 2**60  # of a count: no file has more lines
 
 # Bytes of a state file that are read; it has some 200.
 _LONGEST = 10_000
