@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import signal
 import socket
@@ -17,6 +18,20 @@ from script_runner import run
 from htlogging._process import sigpipe
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no such signal here")
+
+
+def test_names():
+    """What `_signal` has is what `signal` has, without its enums."""
+    for name in ("SIG_BLOCK", "SIG_SETMASK", "SIGPIPE"):
+        assert getattr(_signal, name) == getattr(signal, name)
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
+    try:
+        _signal.pthread_kill(threading.get_ident(), _signal.SIGPIPE)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGPIPE}
+        assert signal.sigpending() == _signal.sigpending() == {signal.SIGPIPE}
+        assert _signal.sigwait({_signal.SIGPIPE}) is not None
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 class Resetting:

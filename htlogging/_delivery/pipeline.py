@@ -15,7 +15,6 @@ from htlogging._delivery import admission
 from htlogging._delivery.outcomes import Outcomes
 from htlogging._delivery.worker import Worker
 from htlogging._event import unhandled_events
-from htlogging._event.rejections import Rejections
 from htlogging._process import capturing, fork, locks, shutdown
 from htlogging._process.clock import clock, timeout_seconds
 from htlogging._process.lines import unencrypted
@@ -98,7 +97,7 @@ class Pipeline:
         self._lock = locks.rlock()
         self.counters = Counters()
         self.report = Report(host=self.settings.host)
-        self.rejections = Rejections(self.counters, self.report)
+        self.rejections = admission.Rejections(self.counters, self.report)
         self.queue = self._make_queue()
         self.outcomes = Outcomes(self.settings, self.queue, self.counters, self.report)
         self.worker = self._make_worker()
@@ -334,8 +333,7 @@ def _transport(
     """Return the way to where events go, for one thread."""
     # Late, because it imports `requests` or `redis`: only a sending thread does that.
     with fork.importing:
-        from htlogging._delivery.connection_limit import Limited
-        from htlogging._delivery.loopback_only import LoopbackOnly
+        from htlogging._delivery.limits import Limited, LoopbackOnly
 
         transport: Transport
         if settings.redis_url is not None:

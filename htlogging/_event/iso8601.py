@@ -27,8 +27,8 @@ _NOW = 5
 # handlers see a pair that belongs together. A forked child keeps it.
 _second = (0.0, "")
 
-# The texts of the milliseconds, filled on first use. Formatting one takes 0.15 us.
-_milliseconds: list[str] = []
+# The texts of the milliseconds that were used. Formatting one takes 0.15 us.
+_milliseconds: dict[int, str] = {}
 
 
 def iso(seconds: float) -> str:
@@ -52,12 +52,15 @@ def iso(seconds: float) -> str:
         if not 1 <= year <= LAST_YEAR:
             raise ValueError(f"the year {year} cannot be written")
         text = f"{year:04}-{{:02}}-{{:02}}T{{:02}}:{{:02}}:{{:02}}".format(*rest)
-        if not _milliseconds:
-            # Rounding may give 1,000.
-            _milliseconds[:] = [f".{n:03d}+00:00" for n in (*range(1000), 999)]
         _second = (whole, text)
     # Today a float is exact to tenths of microseconds: 0.123 s may be 0.12299999.
-    return text + _milliseconds[int(part * 1000.0 + 0.0005)]
+    number = int(part * 1000.0 + 0.0005)
+    try:
+        return text + _milliseconds[number]
+    except KeyError:
+        ending = f".{min(number, 999):03d}+00:00"  # rounding may give 1,000
+        _milliseconds[number] = ending
+        return text + ending
 
 
 def dated() -> tuple[frozenset[type], tzinfo]:

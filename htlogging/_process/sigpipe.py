@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found]
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
@@ -19,17 +19,21 @@ def blocked() -> Iterator[None]:
     the process. The signal goes to the thread that writes. While it is blocked there it
     stays pending, and it is removed before the thread's mask is restored.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows has no such signal
+    # Not by `signal`, which makes enums of all that these return: 2 us in place of 8 for
+    # each request, and its import takes 0.5 % of a process with one event.
+    if not hasattr(_signal, "pthread_sigmask"):  # Windows has no such signal
         yield
         return
     # Read first, not taken from the call that blocks: a signal handler that runs in that
     # call may raise, and the mask must be restored then, too.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
         yield
     finally:
-        if signal.SIGPIPE not in before:
-            if signal.SIGPIPE in signal.sigpending():
-                signal.sigwait({signal.SIGPIPE})  # it is pending, so that does not wait
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if _signal.SIGPIPE not in before:
+            if _signal.SIGPIPE in _signal.sigpending():
+                _signal.sigwait(
+                    {_signal.SIGPIPE}
+                )  # it is pending, so that does not wait
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

@@ -11,7 +11,7 @@ from htlogging._process.shutdown import close_all, flush_all
 from htlogging._settings import with_settings
 from htlogging._stats import Stats
 from htlogging.exceptions import InvalidEvent, InvalidSetting
-from htlogging.htevents import _calls
+from htlogging.htevents import _routing
 from htlogging.htevents._routing import nearest_handlers, only_handler
 
 TYPE_CHECKING = False
@@ -327,10 +327,10 @@ class Client:
             return self._log_record(fields_of(*given))
         try:
             limit = handler._settings.max_event_size  # noqa: SLF001  (a call takes 1 %)
-            event, encoded = _calls.make(given, limit)
+            event, encoded = _routing.make(given, limit)
         except InvalidEvent as exc:
             pipeline_of(handler).rejections.count(exc)
-            return _calls.refuse(exc, handler, self.logger)
+            return _routing.refuse(exc, handler, self.logger)
         except (RecursionError, MemoryError):
             # Too little stack or memory: the way with a record reports it. Any other error
             # comes from a signal handler that has interrupted this, and goes to the caller.
@@ -342,7 +342,9 @@ class Client:
         reached, is_attached = self._reached()
         if reached:
             self._handlers = reached
-        return _calls.log(self.logger, fields, self._handlers, is_attached=is_attached)
+        return _routing.log(
+            self.logger, fields, self._handlers, is_attached=is_attached
+        )
 
 
 Client.__doc__ = with_settings(Client.__doc__)

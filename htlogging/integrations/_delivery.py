@@ -8,9 +8,8 @@ from htlogging._process.threads import run_beside
 
 def import_all() -> None:
     """Import what sending threads import: processes that are forked later have it, then."""
-    import htlogging._delivery.connection_limit
     import htlogging._delivery.connections
-    import htlogging._delivery.loopback_only
+    import htlogging._delivery.limits
     import htlogging._delivery.sender
     import htlogging._delivery.thread
     import htlogging._delivery.transport

@@ -1,19 +1,20 @@
 """
-A transport that never takes the application's descriptors: connections are counted.
+Transports that limit another one: by the number of connections; to loopback, in tests.
 
-Each sending thread has a connection. A process with hundreds of clients, and a server that
-answers slowly, would need more than the system allows: then `open()` fails anywhere in it.
+Connections are counted so that they never take the application's descriptors. Each sending
+thread has one. A process with hundreds of clients, and a server that answers slowly, would
+need more than the system allows: then `open()` fails anywhere in it.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import weakref
-from contextlib import suppress
 
 from htlogging._delivery.exchange import Unreachable
 from htlogging._delivery.waits import Signal
-from htlogging._process import fork, locks
+from htlogging._process import capturing, fork, locks
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from htlogging._delivery.exchange import Answer, Transport
+    from htlogging._settings import Settings
 
 # The part of the limit of open files that connections may take.
 SHARE = 4
@@ -79,28 +81,23 @@ class Limit:
 
 def _share() -> float:
     """Return how many connections this process may have open."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return math.inf if files == resource.RLIM_INFINITY else max(files // SHARE, LEAST)
-
-
-def _unlimited() -> float:
-    return math.inf
+    if not hasattr(os, "sysconf"):  # Windows has no such limit
+        return math.inf
+    files = os.sysconf("SC_OPEN_MAX")  # the soft limit; -1: there is none
+    return math.inf if files < 0 else max(files // SHARE, LEAST)
 
 
 # The process's: every `Limited` counts its connection here.
-limit = Limit(_unlimited)
-with suppress(ImportError):  # Windows has no such limit
-    import resource
-
-    limit = Limit(_share)
+limit = Limit(_share)
 
 
 class Limited:
     """
     A `Transport` whose connection is one of those that the process may have.
 
-    A request waits until there may be a connection. Half of them are kept open between requests. While more are in use, each is closed
-    after its request: so no thread waits for one that is idle.
+    A request waits until there may be a connection. Half of them are kept open between
+    requests. While more are in use, each is closed after its request: so no thread waits
+    for one that is idle.
 
     Args:
         transport: The transport behind it.
@@ -153,3 +150,27 @@ class Limited:
             self._transport.close()
         finally:
             self._limit.release(self)
+
+
+class LoopbackOnly:
+    """
+    A `Transport` that is closed while a test holds events back.
+
+    Events that were queued before, or are in a spool, wait as in an outage.
+
+    Args:
+        transport: The transport behind it.
+        settings: The destination.
+    """
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        self._settings = settings
+        self.open = transport.open
+        self.body = transport.body
+        self.close = transport.close
+
+    def post(self, body: bytes, *, compress: bool, timeout: float) -> Answer:
+        if capturing.holds(self._settings):
+            raise Unreachable("a test is running, which sends to loopback alone")
+        return self._transport.post(body, compress=compress, timeout=timeout)

@@ -6,8 +6,8 @@ import threading
 import pytest
 from script_runner import HANG, run
 
-from htlogging._delivery.connection_limit import Limit, Limited
 from htlogging._delivery.exchange import Answer, Unreachable
+from htlogging._delivery.limits import Limit, Limited
 from htlogging.collector import Reply
 
 
