@@ -53,7 +53,7 @@ def post(collector, body, path="/v1/batch", key="KEY", session=requests, **heade
 
 
 def sized(size):
-    """Return an event of so many bytes as compact JSON."""
+    """Return an event of this many bytes as compact JSON."""
     empty = len(json.dumps(event(properties={"x": ""}), separators=(",", ":")))
     return event(properties={"x": "x" * (size - empty)})
 
@@ -310,7 +310,7 @@ class TestRefuses:
         assert (request.raw, request.taken) == (b'{"batch"', False)
 
     def test_no_http(self, collector, capfd):
-        """What is no HTTP disturbs nobody and prints nothing."""
+        """What is not HTTP disturbs no other client and prints nothing."""
         with raw_socket(collector) as client:
             client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
             assert client.recv(4096)
@@ -433,7 +433,7 @@ class TestObject:
             other.start()
 
     def test_wait_for(self, collector):
-        """It waits for so many events, and tells when they do not come."""
+        """It waits for this many events, and says if they do not come."""
         assert collector.wait_for(0)
         assert not collector.wait_for(1, timeout=0)
         sender = threading.Thread(

@@ -49,7 +49,7 @@ def calls_of(function):
 
 @pytest.fixture
 def client():
-    """Return a client whose records nobody else sees, and whose events stay queued."""
+    """Return a client whose records no other handler sees, and whose events stay queued."""
     client = Client(
         "KEY", host="http://127.0.0.1:1", upload_interval=3600, max_queue_size=30_000
     )

@@ -192,7 +192,9 @@ def facade(collector, monkeypatch):
     monkeypatch.setattr(htevents, "write_key", "KEY")
     monkeypatch.setattr(htevents, "host", collector.url)
     monkeypatch.setattr(htevents, "max_queue_size", 100_000)
-    monkeypatch.setattr(logger, "propagate", False)  # nobody else keeps the records
+    monkeypatch.setattr(
+        logger, "propagate", False
+    )  # no other handler keeps the records
     yield htevents
     for handler in list(logger.handlers):
         if isinstance(handler, HtEventsHandler):

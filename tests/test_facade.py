@@ -870,7 +870,7 @@ class TestClients:
         assert [r.write_key for r in collector.requests] == ["KEY", "KEY"]
 
     def test_one_that_is_dropped_delivers(self, collector):
-        """An event of a client that nobody keeps is delivered at the script's end."""
+        """An event of a client that is not kept is delivered at the script's end."""
         script = """
 import sys
 from htlogging.htevents import Client
@@ -1066,7 +1066,7 @@ class TestOnInvalid:
     def test_report(self, reporting, collector, own_lines, logger, alone):
         """A mistake is no error; it is counted, and a line says where it was made."""
         if alone:
-            logger.propagate = False  # nobody but our handler sees a record
+            logger.propagate = False  # only our handler sees a record
         try:
             for _ in range(3):
                 assert reporting.track("u", "") == (False, {})

@@ -87,7 +87,7 @@ def lines(caplog):
 
 
 def track(client, count=EVENTS):
-    """Track so many events, each of its own name."""
+    """Track this many events, each of its own name."""
     for n in range(count):
         assert client.track("user", f"e{n}")[0]
 
@@ -468,7 +468,7 @@ class TestTls:
         self_signed,
         reason,
     ):
-        """A certificate that nobody vouches for is refused, and the line says why."""
+        """A certificate of an unknown authority is refused, and the line says why."""
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
         monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
         if trusted:
@@ -538,7 +538,7 @@ class Proxy:
 
 @pytest.fixture
 def proxy():
-    """Return a proxy that lets in nobody without the password."""
+    """Return a proxy that refuses requests without the password."""
     running = Proxy(f"user:{PASSWORD}")
     yield running
     running.end()

@@ -61,7 +61,7 @@ class TestLimited:
         assert first.posted == [(b"x", False, HANG)] * 2
 
     def test_closed_beyond_the_half(self):
-        """So that nobody waits for one that is idle."""
+        """So that no thread waits for one that is idle."""
         limit = Limit(lambda: 2)
         one, first = limited(limit)
         two, second = limited(limit)

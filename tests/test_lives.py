@@ -53,7 +53,7 @@ def run(collector, tmp_path):
 
 
 def names(count, prefix="e"):
-    """Return the names of so many events, each once."""
+    """Return the names of this many events, each once."""
     return Counter(f"{prefix}{n}" for n in range(count))
 
 

@@ -116,7 +116,7 @@ class TestOpenMetrics:
             pass
         assert samples()["htlogging_events_total"][("dropped", *setting)] == 1
         client.join()
-        # Nobody listens there; whether that was found out by then is the threads' affair.
+        # Nothing listens there; whether that was found out by then is the threads' affair.
         found = samples()["htlogging_events_total"]
         assert found["failed", "shutdown"] + found["failed", "network"] >= 1
 

@@ -221,7 +221,7 @@ class TestBounds:
 
 class TestStream:
     def lines(self, answer, count):
-        """Return so many fields of a stream."""
+        """Return this many fields of a stream."""
         found = []
         for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
             if line and not line.startswith(":"):
@@ -295,7 +295,7 @@ class TestFaults:
         assert len(collector.events) == taken
 
     def test_every(self, collector):
-        """One request in so many fails."""
+        """Every Nth request fails."""
         tell(collector, "/_/faults", {"fault": "500", "every": 3})
         found = [send(collector, event()).status_code for _ in range(6)]
         assert found == [200, 200, 500, 200, 200, 500]

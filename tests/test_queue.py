@@ -20,7 +20,7 @@ SIZES = (10_000, 100)
 
 
 def filled(count, max_size=100):
-    """Return a queue of so many events: b"0", b"1" and so on."""
+    """Return a queue of this many events: b"0", b"1" and so on."""
     queue = MemoryQueue(max_size)
     for n in range(count):
         queue.put(b"%d" % n)
@@ -290,7 +290,7 @@ class TestSettle:
         assert state_of(queue) == (3, 0)
 
     def test_split_of_what_was_abandoned(self):
-        """Halves of abandoned events are nobody's."""
+        """Halves of abandoned events are not settled any more."""
         queue = filled(2)
         batch = queue.claim(*ALL)
         queue.abandon()
@@ -368,7 +368,7 @@ class TestMark:
         assert queue.settled_to(mark)
 
     def test_abandoned_events_are_settled(self):
-        """Nobody waits for what was abandoned."""
+        """What was abandoned is not waited for."""
         queue = filled(3)
         mark = queue.mark()
         queue.claim(1, MAX_BODY_BYTES)

@@ -259,7 +259,7 @@ class TestHandlers:
 
     @pytest.mark.usefixtures("_broken")
     def test_that_raise_harm_nothing(self, report):
-        """What the application's log handlers raise reaches nobody."""
+        """What the application's log handlers raise reaches no caller."""
         report.try_failed("why")
         report.answered()
         report.lost("failed", 1, "why")

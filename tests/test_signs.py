@@ -144,7 +144,7 @@ class TestNetwork:
         client.join()
 
     def test_nobody_listens(self, sign):
-        """A port where nobody listens."""
+        """A port without a listener."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -174,7 +174,7 @@ class TestNetwork:
             client.join()
 
     def test_proxy(self, collector, sign):
-        """A proxy that lets nobody through is named as the cause."""
+        """A proxy that refuses every request is named as the cause."""
         collector.always(407)
         proxies = {"http": collector.url}
         client = Client(
@@ -341,7 +341,7 @@ class TestWrongLogger:
         sign("wrong logger?", repr(log.name))
 
     def test_configured_later(self, collector, attach, sign, log):
-        """What came before there was any handler is nobody's."""
+        """What came before there was any handler belongs to none."""
         log.info("Order", extra={"ht_user_id": "u"})
         attach("signs", HtEventsHandler(write_key="K", host=collector.url))
         log.info("Order", extra={"ht_user_id": "u"})

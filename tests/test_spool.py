@@ -350,7 +350,7 @@ class TestClaim:
         assert rows(path) == []
 
     def test_taken_out_by_somebody(self, queue, path):
-        """What is not in the file any more is nobody's to wait for."""
+        """What is not in the file any more is not waited for."""
         queue.put(b"one")
         mark = queue.mark()
         registry.shared(path).write(sql, "DELETE FROM events")
@@ -879,7 +879,7 @@ class TestUnusable:
         self.check(make_handler, collector, caplog, reason)
 
     def test_locked(self, make_handler, collector, caplog, path, monkeypatch):
-        """Nobody waits for long for a program that keeps it locked."""
+        """No call waits for long for a program that keeps it locked."""
         orphans(path, 0)
         registry.shared(path).reopen()
         monkeypatch.setattr("htlogging._queue.spool.connections.BUSY", 0.01)
@@ -906,7 +906,7 @@ class TestUnusable:
         assert drain(queue) == [[b"2"]]
 
     def test_folder_goes(self, make_handler, collector, path):
-        """A folder that cannot be made again stops nobody."""
+        """A folder that cannot be made again stops no caller."""
         handler = make_handler(shutdown_timeout=5)
         os.rmdir(os.path.dirname(path))
         with open(os.path.dirname(path), "w"):
@@ -1061,7 +1061,7 @@ class TestUnusable:
 
 class TestNoDescriptors:
     def test_after_a_fork(self, run, collector):
-        """A file that cannot be opened again stops nobody: events go by memory."""
+        """A file that cannot be opened again stops no caller: events go by memory."""
         run("""
             import os, resource, warnings
             from htlogging.htevents import Client
@@ -1513,7 +1513,7 @@ class TestProcesses:
 
     @pytest.mark.slow
     def test_fork_under_load(self, run, collector):
-        """Forks while threads write, read, configure and flush: nobody hangs."""
+        """Forks while threads write, read, configure and flush: no thread hangs."""
         out, _ = run("""
             import logging, os, sys, threading
             from htlogging import HtEventsHandler

@@ -774,16 +774,15 @@ class TestForget:
         assert text == "1 waiting event and 1 dead letter would be removed\n"
         assert len(listed(path)) == 8
 
-    def test_reader_in_the_way(self, path, monkeypatch):
+    def test_reader_in_the_way(self, path):
         """While another reads an old state, the log cannot be emptied: it says so."""
         from htlogging._queue.spool import admin
         from htlogging._queue.spool.erasure import User, forget
 
-        monkeypatch.setattr(admin, "BUSY", 0.0)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN")
         other.execute("SELECT * FROM dead").fetchone()
-        view = admin.SpoolView(str(path), change=True)
+        view = admin.SpoolView(str(path), change=True, busy=0.0)
         try:
             with pytest.raises(admin.SpoolError, match="run this again"):
                 forget(view, User(["user1"], []), dry_run=False)
@@ -820,15 +819,14 @@ class TestForget:
         assert len(tries) == 2
         assert traces(path, "user1@example.com") == set()
 
-    def test_writer_in_the_way(self, path, monkeypatch):
+    def test_writer_in_the_way(self, path):
         """So it does while another keeps writing."""
         from htlogging._queue.spool import admin
         from htlogging._queue.spool.erasure import User, forget
 
-        monkeypatch.setattr(admin, "BUSY", 0.0)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        view = admin.SpoolView(str(path), change=True)
+        view = admin.SpoolView(str(path), change=True, busy=0.0)
         try:
             with pytest.raises(
                 admin.SpoolError, match=r"\(database is locked\); run this again"

@@ -230,7 +230,7 @@ class TestHandler:
 
     @pytest.mark.parametrize("suffix", ["", "-wal", "-lock"])
     def test_folder_in_its_place(self, tmp_path, collector, caplog, suffix):
-        """What depends on the machine stops nobody, `dictConfig` least of all."""
+        """What depends on the machine stops no caller, `dictConfig` least of all."""
         (tmp_path / f"spool{suffix}").mkdir()
         reason = f"spool{suffix} must be a file"
         self.check(tmp_path / "spool", collector, caplog, reason)

@@ -1,4 +1,4 @@
-"""What applications and other libraries do around us costs no event and hangs nobody."""
+"""What applications and other libraries do around us costs no event and no call hangs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TestReconfiguration:
     @pytest.mark.parametrize("kind", RECONFIGURE)
     @pytest.mark.parametrize("way", ["facade", "client"])
     def test_by_the_application(self, script, kind, way):
-        """Nobody waits, and nothing is lost: not before, not after, not at exit."""
+        """No call waits, and nothing is lost: not before, not after, not at exit."""
         text = """
             import logging, logging.config, io, sys
             from textwrap import dedent
@@ -202,7 +202,7 @@ class TestReconfiguration:
             exec(dedent(sys.argv[1]))
             for n in range(100, 200):
                 log.info(f"e{n}", extra={"ht_user_id": "user"})
-            # A reference that somebody kept.
+            # A reference that the application kept.
             old.handle(log.makeRecord(
                 "htevents", 20, "", 0, "e200", (), None, extra={"ht_user_id": "user"}
             ))
@@ -551,7 +551,7 @@ class TestRecursionLimit:
 
     @staticmethod
     def deep(left, call):
-        """Call with so many frames left, in a thread: its stack begins anew."""
+        """Call with this many frames left, in a thread: its stack begins anew."""
         said = []
 
         def down(n):

@@ -606,7 +606,7 @@ class TestProxies:
 
 class TestReason:
     def test_refused(self):
-        """A port nobody listens on is told of in the system's words, without it."""
+        """A port without a listener is reported in the system's words, without it."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with contextlib.closing(make(f"http://127.0.0.1:{port}")) as transport:

@@ -5,7 +5,7 @@ Compare this checkout with another one: calls, imports and whole processes.
     pip install orjson requests python-json-logger
     python tests/benchmarks/against.py ../before [--rounds N] [--only calls|processes]
 
-Each measurement runs in a process of its own, of both checkouts by turns, so many times.
+Each measurement runs in a process of its own, of both checkouts by turns, a given number of times.
 The figures are CPU time: of the calling thread for a call, of the whole process for an
 import and for a process. So other programs on the machine disturb them little. A row has
 the least of all rounds, which nothing has disturbed, and the median. The last column is

@@ -82,7 +82,7 @@ def event(n):
 
 
 def produce(server, store, processes, total):
-    """Return events/s of so many processes, together, until Redis has all."""
+    """Return events/s of this many processes, together, until Redis has all."""
     store.flushall()
     each = total // processes
     running = [
@@ -108,7 +108,7 @@ def produce(server, store, processes, total):
 
 
 def fill(store, total):
-    """Put so many events into the stream; return entries/s that Redis took."""
+    """Put this many events into the stream; return entries/s that Redis took."""
     store.flushall()
     batch = [event(n) for n in range(PER_ENTRY)]
     entry = fields(lines(batch), PER_ENTRY, compress=True)
@@ -134,7 +134,7 @@ def alone(store, count=2_000):
 
 
 def relay(server, store, relays):
-    """Return events/s of so many relays until the stream is empty, and their memory."""
+    """Return events/s of this many relays until the stream is empty, and their memory."""
     total = store.xlen("htevents") * PER_ENTRY
     sink = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("sink.py"))],

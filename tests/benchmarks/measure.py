@@ -120,7 +120,7 @@ def memory(given, call, _flush, count):
 
 
 def queued(given, call, _flush, count):
-    """Return a call's mean in the first and last 10,000 of so many that are queued."""
+    """Return a call's mean in the first and last 10,000 of this many that are queued."""
     items = _some(given)
     means = []
     for _ in range(count // BLOCK):
@@ -138,7 +138,7 @@ def _end(result):
 
 def sustained(given, call, flush, seconds):
     """
-    Return what gets through in so many seconds, in bursts of 10,000 that are flushed.
+    Return what gets through in this many seconds, in bursts of 10,000 that are flushed.
 
     And the most memory that the process has taken, MiB: in the first tenth of the time,
     and how much more after that.

@@ -5,7 +5,7 @@ Measure everything, and print it as ratios to events-sdk-python and to the floor
     python tests/benchmarks/run.py [--short] [--repeat N] [--picture FILE.svg]
     python tests/benchmarks/run.py --sustained MINUTES
 
-Every measurement runs in a process of its own against a sink in another, so many times,
+Every measurement runs in a process of its own against a sink in another, a given number of times,
 the subjects by turns (but processes that sleep come last); the tables show medians, and
 in brackets the least and the most. Nothing else should run on the machine, and htlogging
 should be installed, not from here: imports are measured, too.

@@ -111,7 +111,7 @@ def posthog(host):
 
 
 def floor_null(_host):
-    """`Logger.info` that nobody listens to, with the same extras."""
+    """`Logger.info` without a handler, with the same extras."""
     return *_logs_to(logging.NullHandler()), _nothing
 
 

@@ -61,12 +61,14 @@ class SpoolView:
     Args:
         path: Of its file.
         change: Whether to change it, too, which only its owner may.
+        busy: Seconds to wait for another process's write, or for readers.
 
     Raises:
         SpoolError: There is no file, it is no spool, or it cannot be read.
     """
 
-    def __init__(self, path: str, *, change: bool = False) -> None:
+    def __init__(self, path: str, *, change: bool = False, busy: float = BUSY) -> None:
+        self.busy = busy
         self.path = os.path.realpath(path)
         self._name = os.fsencode(path).decode("utf-8", "backslashreplace")
         self._lock = LockFile(f"{self.path}-lock")
@@ -96,7 +98,7 @@ class SpoolView:
                 raise
 
     def _begin(self, *, change: bool) -> None:
-        self.connection.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+        self.connection.execute(f"PRAGMA busy_timeout = {self.busy * 1000:.0f}")
         # No copy of what is in the file lies elsewhere, not even for a moment.
         self.connection.execute("PRAGMA temp_store = MEMORY")
         self.version = self._check(change=change)
@@ -189,7 +191,7 @@ class SpoolView:
     def remove_unfinished(self) -> None:
         """Remove a copy of events that a process which died has left beside the file."""
         try:
-            self._lock.begin_opening(BUSY)
+            self._lock.begin_opening(self.busy)
             salvage.finish(self.path)
         finally:
             self._lock.end_opening()

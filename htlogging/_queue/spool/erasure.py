@@ -10,7 +10,7 @@ import threading
 from typing import Any, NamedTuple
 
 from htlogging._process.clock import clock
-from htlogging._queue.spool import admin, pragmas, statements
+from htlogging._queue.spool import pragmas, statements
 from htlogging._queue.spool.admin import SpoolError
 from htlogging._queue.spool.rows import id_of, owner_of
 from htlogging._queue.spool.schema import ERRORS
@@ -266,7 +266,7 @@ def _scour(view: SpoolView, user: User) -> None:
 
 def _empty_log(view: SpoolView) -> bool:
     """Copy the log and cut it to nothing; `False`: others use it all the time."""
-    deadline = clock.monotonic() + admin.BUSY
+    deadline = clock.monotonic() + view.busy
     while not view.read(pragmas.copy_log, "TRUNCATE"):
         # SQLite waits for readers, but not for another one who copies the log.
         if clock.monotonic() >= deadline:
