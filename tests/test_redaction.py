@@ -88,6 +88,13 @@ class TestRedaction:
         """What holds no secret stays as it is."""
         assert Redaction("s3cr3t-k3y", "")(text) == text
 
+    @pytest.mark.parametrize("part", [slice(20), slice(12, None), slice(5, 25)])
+    def test_part(self, part):
+        """Nor does half of one or more, as servers show its beginning; less may pass."""
+        key = KEYS[2]
+        said = Redaction(key)(f"no such key: {key[part]}... (of {key[:4]}...)")
+        assert said == f"no such key: ***... (of {key[:4]}...)"
+
     def test_no_secret(self):
         """Without a secret nothing is struck out."""
         assert Redaction("")("*** KEY") == "*** KEY"

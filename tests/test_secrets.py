@@ -255,6 +255,7 @@ class TestRepr:
             {"nonsense": 1},
             {"host": "a.example"},
             {"oauth_client_key": PASSWORD},
+            {"host": f"redis://:{PASSWORD}@a.example/0?b"},
             {
                 "oauth_client_key": PASSWORD,
                 "oauth_client_id": "id",
@@ -279,7 +280,9 @@ class TestRepr:
         # The first frame is the test's own.
         caught.value.__traceback__ = caught.value.__traceback__.tb_next
         clean(with_locals(caught.value))
-        clean(repr(caught.value.__context__))
+        if (context := caught.value.__context__) is not None:
+            whole = traceback.TracebackException.from_exception
+            clean("".join(whole(context, capture_locals=True).format()))
         monkeypatch.setattr(htevents, "default_client", None)
 
     def test_half_made(self):

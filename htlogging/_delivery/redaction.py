@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
+from itertools import groupby
 from urllib.parse import quote, unquote
 
 TYPE_CHECKING = False
@@ -60,6 +61,8 @@ class Redaction:
             for secret in self._secrets:
                 if secret in plain or secret in squeezed:
                     return None
+        for secret in self._secrets:
+            text = _without_parts(text, secret)
         return text
 
     def line(self, value: Any, most: int) -> str:
@@ -84,6 +87,23 @@ def _forms(secret: str) -> Iterator[str]:
             if len(encoded.rstrip("=")) >= _LEAST or plain.endswith(":"):
                 yield encoded.rstrip("=")
     yield from _within_base64(secret.encode())
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """Strike what a server shows of half a secret or more, such as its beginning."""
+    least = max(_LEAST, len(secret) // 2)
+    parts = {secret[at : at + least] for at in range(len(secret) - least + 1)}
+    hidden = [False] * len(text)
+    for at in range(len(text) - least + 1):
+        if text[at : at + least] in parts:
+            hidden[at : at + least] = [True] * least
+    if not any(hidden):
+        return text
+    shown = groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
+    return "".join(
+        STRUCK if is_hidden else "".join(c for c, _ in pairs)
+        for is_hidden, pairs in shown
+    )
 
 
 def _decoded(text: str) -> str:

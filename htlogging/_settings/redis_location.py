@@ -10,6 +10,7 @@ redis-py's (`socket_timeout`, `ssl_ca_certs`, …).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -60,10 +61,11 @@ class Location:
         if not parts or set("[]") & set(parts["secret"] or ""):
             raise self._wrong(f"{_NO_HOST}; percent-encode the password")
         query = parts["query"] or ""
-        try:
+        asked = None
+        with suppress(ValueError):  # left behind: its frames hold the password
             asked = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        except ValueError:
-            raise self._wrong("its query must be name=value&name=value") from None
+        if asked is None:
+            raise self._wrong("its query must be name=value&name=value")
         options = dict(asked)
         # The stream holds bytes: decoded ones would be taken for damaged entries.
         options.pop("decode_responses", None)
