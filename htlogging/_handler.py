@@ -314,7 +314,7 @@ class HtEventsHandler(QueueHandler):
             self._pipeline.stop_when_sent()
         else:
             self._pipeline.stop()
-        locks.kept(super().close)
+        locks.call_logging(super().close)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """

@@ -209,5 +209,5 @@ class TestSignals:
     def test_lock_of_logging(self):
         """What closes a handler does not leave logging's lock locked."""
         handler = logging.NullHandler()
-        for _ in struck_with(3_000, lambda: locks.kept(handler.close)):
+        for _ in struck_with(3_000, lambda: locks.call_logging(handler.close)):
             assert not locks.holds_logging()

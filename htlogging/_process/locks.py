@@ -1,7 +1,7 @@
 """
 Locks that are waited for with a limit, and that no signal handler leaves locked.
 
-`of_logging`, `holds_logging` and `kept` are about logging's own lock, which `dictConfig` holds.
+`of_logging`, `holds_logging` and `call_logging` are about logging's own lock, which `dictConfig` holds.
 """
 
 from __future__ import annotations
@@ -161,9 +161,9 @@ def holds_logging() -> bool:
     return is_mine(of_logging())
 
 
-def kept(call: Callable[[], object]) -> None:
+def call_logging(call: Callable[[], object]) -> None:
     """
-    Call something of `logging` that takes its lock, and leave that as it was.
+    Call a function of `logging` that takes its lock, and leave the lock as it was.
 
     An exception that a signal handler raises may leave it locked (until 3.12, `logging`
     takes it by a call; 3.14: see above). Then other threads could not log.

@@ -2,9 +2,12 @@
 The facade: functions that use one client, which the first call makes.
 
 Settings are attributes of this module. The first call reads them; to have them read again,
-set `default_client = None`. Each call logs a record on the logger `htevents`. When that
-logger has an `HtEventsHandler`, or inherits one, the facade uses that handler, and the
-settings here have no effect.
+set `default_client = None`.
+
+`identify`, `track`, `page`, `screen`, `group` and `alias` return `(queued, event)`, and raise
+`InvalidEvent` for a mistake in the call; `Client` says more. Each logs a record on the logger
+`htevents`. When that logger has an `HtEventsHandler`, or inherits one, the facade uses that
+handler, and the settings here have no effect.
 """
 
 from __future__ import annotations

@@ -203,11 +203,11 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from htlogging._cli.relay.dead_letters import Letters
+    from htlogging._cli.relay.dead_letters import DeadLetters
 
     settings = target(arguments)
     with _connected(arguments) as (client, location):
-        letters = Letters(client, location, arguments.only_status or ())
+        letters = DeadLetters(client, location, arguments.only_status or ())
         total = letters.count()
         send_all(settings, letters, say)
     if letters.stopped is not None:

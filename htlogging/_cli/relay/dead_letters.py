@@ -20,7 +20,7 @@ _PAGE = 20
 _PAGE_OF_LETTERS = 500
 
 
-class Letters(Rows):
+class DeadLetters(Rows):
     """
     Dead letters as a source to send from; they stay in Redis until they are delivered.
 

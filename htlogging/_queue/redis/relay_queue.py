@@ -282,9 +282,9 @@ class RelayQueue:
         with self._lock:
             numbers = [entry.number for entry in self._held.values()] + self._done
         if numbers:
-            self._hold(numbers)
+            self._reclaim(numbers)
 
-    def _hold(self, numbers: list[bytes], idle: int | None = None) -> None:
+    def _reclaim(self, numbers: list[bytes], idle: int | None = None) -> None:
         """Claim our entries once more, as idle for this many milliseconds; `None`: 0."""
         self._client.xclaim(
             self._stream,
@@ -314,7 +314,7 @@ class RelayQueue:
             numbers = [entry.number for entry in self._held.values()]
         if numbers:
             # Idle for long: another relay takes them over with its next look.
-            self._hold(numbers, _LONG_AGO)
+            self._reclaim(numbers, _LONG_AGO)
         else:
             pending = self._client.xpending_range(
                 self._stream, GROUP, "-", "+", 1, consumername=self._consumer

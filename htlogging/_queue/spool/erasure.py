@@ -203,7 +203,7 @@ def forget(view: SpoolView, user: User, *, dry_run: bool) -> tuple[int, int]:
     _delete(view, statements.delete_letters, letters.damaged)
     waiting = _delete(view, statements.delete, events.own)
     dead = _delete(view, statements.delete_letters, letters.own)
-    _scour(view, user)
+    _rewrite_file(view, user)
     if named := [*map(name_of, events.named), *map(str, letters.named)]:
         more = ", ..." if len(named) > _SHOWN else ""
         raise SpoolError(
@@ -235,7 +235,7 @@ def _sorted(rows: Iterable[Row | Letter], user: User) -> _Sorted:
     return found
 
 
-def _scour(view: SpoolView, user: User) -> None:
+def _rewrite_file(view: SpoolView, user: User) -> None:
     """Rewrite the file, so that nothing of deleted rows is left in it."""
     # Rows that were delivered and deleted before, not overwritten then, are in free
     # pages and in gaps of others: VACUUM writes all pages anew. The log still has the
