@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 _FILTER = logging.Filterer.filter
 
 
+@fork.late_import
+def _pipeline() -> type[Pipeline]:
+    from htlogging._delivery.pipeline import Pipeline
+
+    return Pipeline
+
+
 class HtEventsHandler(QueueHandler):
     """
     Turn log records into Hightouch events and deliver them in the background.
@@ -65,7 +72,7 @@ class HtEventsHandler(QueueHandler):
 
     def __init__(self, queue: None = None, **settings: Unpack[HandlerSettings]) -> None:
         try:
-            self._set_up(queue, settings)
+            self._set_up(queue, settings)  # before logging knows of the handler
         except InvalidSetting as exc:
             # Crash reporters show the local variables of each frame: none may be a secret.
             del queue, settings
@@ -82,15 +89,10 @@ class HtEventsHandler(QueueHandler):
             self._pipeline.report_host()
 
     def _set_up(self, queue: object, settings: HandlerSettings) -> None:
-        """Check the settings before logging knows of the handler."""
         if isinstance(queue, str):
-            raise InvalidSetting(
-                "settings are given by name: write HtEventsHandler(write_key=...)"
-            )
+            raise InvalidSetting("use names: HtEventsHandler(write_key=...)")
         self._settings = Settings(settings)
-        with fork.late_import():
-            from htlogging._delivery.pipeline import Pipeline
-        self._pipeline = Pipeline(self, self._settings, sends_alike)
+        self._pipeline = _pipeline()(self, self._settings, sends_alike)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_pipeline"):  # not complete, because a setting is wrong

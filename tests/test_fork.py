@@ -193,7 +193,7 @@ class TestInterrupted:
 
             def is_free():
                 (file,) = registry._files.values()
-                for lock in (fork.importing, logging._lock, file.writing, file._reading):
+                for lock in (fork._whole, logging._lock, file.writing, file._reading):
                     with lock:
                         pass
                 free.set()
@@ -220,3 +220,131 @@ class TestInterrupted:
         assert (ended.status, ended.err) == (0, "")
         # One of the parent; of the children, the last one's hooks were not cut short.
         assert len(collector.events) == len(ids(collector)) == int(ended.out) + 2
+
+
+class TestLocks:
+    """No fork waits for ever, whoever holds what; nor does its child."""
+
+    @pytest.mark.parametrize("line", [1, 300, 2_000, 4_000])
+    def test_with_logging_s_lock_amid_an_import(self, collector, tmp_path, line):
+        """`getLogger` is struck by a handler that forks while `requests` is imported."""
+        script = """
+            import logging, os, signal, sys, threading
+            from htlogging.htevents import Client
+
+            client = Client(upload_interval=0)
+            began, forked = threading.Event(), threading.Event()
+            left, parent = int(sys.argv[1]), os.getpid()
+
+            def trace(frame, event, _):
+                global left
+                name = frame.f_globals.get("__name__", "")
+                if frame.f_code.co_name != "<module>" or name == "logging":
+                    return None
+                left -= left > 1 or name.startswith(("requests", "urllib3"))
+                if left == 0 and os.getpid() == parent:
+                    sys.settrace(None)
+                    began.set()
+                    forked.wait(60)
+                return trace if left > 0 else None
+
+            def fork(*_):
+                pid = os.fork()
+                if not pid:
+                    signal.alarm(40)
+                    client.track("user", "child")
+                    sent = client.flush(30)
+                    import http.client, urllib3.util.retry, requests
+                    requests.adapters.HTTPAdapter, requests.packages.urllib3.util
+                    os._exit(not sent)
+                forked.set()
+                assert os.waitpid(pid, 0)[1] == 0
+
+            signal.signal(signal.SIGUSR1, fork)
+            threading.settrace(trace)
+            client.track("user", "parent")
+            assert began.wait(60)
+            with logging._lock:
+                signal.raise_signal(signal.SIGUSR1)
+            assert client.flush(30)
+        """
+        assert run_script(collector, tmp_path, script, str(line)) == ["child", "parent"]
+
+    def test_of_an_import_that_waits_for_logging(self, collector, tmp_path):
+        """An import that wants logging's lock, a fork that has it: neither waits."""
+        script = """
+            import logging, os, threading
+            from htlogging._process import fork
+            from htlogging.htevents import Client
+
+            client = Client()
+            began = threading.Event()
+
+            def load():
+                began.set()
+                return logging.getLogger("of.a.library")
+
+            logging._lock.acquire()
+            importing = threading.Thread(target=fork.late_import(load))
+            importing.start()
+            assert began.wait(60)
+            assert fork.late_import(lambda: 7)() == 7
+            pid = os.fork()
+            if not pid:
+                client.track("user", "child")
+                os._exit(not client.flush(30))
+            logging._lock.release()
+            assert os.waitpid(pid, 0)[1] == 0
+            importing.join()
+        """
+        assert run_script(collector, tmp_path, script) == ["child"]
+
+    def test_of_a_spool_that_is_written_to(self, collector, tmp_path):
+        """A fork goes on; the child keeps off the spool, says so, and delivers."""
+        script = """
+            import logging, os, sys, threading
+            from htlogging.htevents import Client
+            from htlogging._queue.spool import registry
+
+            client = Client(spool=sys.argv[1])
+            client.track("user", "parent")
+            assert client.flush(60)
+            (file,) = registry._files.values()
+            began = threading.Event()
+
+            def work(connection):
+                began.set()
+                logging.getLogger("of.the.application")
+                return connection.execute("SELECT 7").fetchone()
+
+            def write():
+                assert file.change(work) == (7,)
+
+            logging._lock.acquire()
+            writing = threading.Thread(target=write)
+            writing.start()
+            assert began.wait(60)
+            pid = os.fork()
+            if not pid:
+                logging.getLogger("htlogging").addHandler(logging.StreamHandler())
+                client.track("user", "child")
+                client.join()
+                os._exit(client.stats.unspooled != 1)
+            logging._lock.release()
+            assert os.waitpid(pid, 0)[1] == 0
+            writing.join()
+            client.track("user", "parent")
+            assert client.flush(60)
+        """
+        ended = run(
+            tmp_path,
+            script,
+            str(tmp_path / "spool"),
+            HTEVENTS_HOST=collector.url,
+            HTEVENTS_WRITE_KEY="WRITE_KEY",
+            PYTHONWARNINGS="ignore",
+        )
+        assert ended.status == 0, ended.err
+        assert "forked while another thread used the spool" in ended.err
+        names = [event["event"] for event in collector.events]
+        assert names == ["parent", "child", "parent"]

@@ -327,11 +327,10 @@ class TestMaking:
         began, over = threading.Event(), threading.Event()
 
         def hold():
-            with fork.importing:
-                began.set()
-                over.wait(60)
+            began.set()
+            over.wait(60)
 
-        holding = threading.Thread(target=hold)
+        holding = threading.Thread(target=fork.do_whole, args=(hold,))
         holding.start()
         assert began.wait(60)
         making = threading.Thread(target=HtEventsFormatter)

@@ -1418,15 +1418,14 @@ class TestDestinations:
         began, over = threading.Event(), threading.Event()
 
         def hold():
-            with fork.importing:
-                began.set()
-                over.wait(HANG)
+            began.set()
+            over.wait(HANG)
 
         def configure():
             with logging._lock:
                 make_handler()
 
-        importing = threading.Thread(target=hold)
+        importing = threading.Thread(target=fork.do_whole, args=(hold,))
         importing.start()
         began.wait(HANG)
         configuring = threading.Thread(target=configure)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from htlogging._delivery.exchange import Answer, Transport
+    from htlogging._delivery.oauth import TokenSource
+    from htlogging._delivery.redis_transport import RedisTransport
+    from htlogging._delivery.transport import HttpTransport
+    from htlogging._report import Report
     from htlogging._settings import Settings
 
 # The part of the limit of open files that connections may take.
@@ -174,3 +178,32 @@ class LoopbackOnly:
         if capturing.holds(self._settings):
             raise Unreachable("a test is running, which sends to loopback alone")
         return self._transport.post(body, compress=compress, timeout=timeout)
+
+
+@fork.late_import
+def _http() -> type[HttpTransport]:
+    from htlogging._delivery.transport import HttpTransport
+
+    return HttpTransport
+
+
+@fork.late_import
+def _redis() -> type[RedisTransport]:
+    from htlogging._delivery.redis_transport import RedisTransport
+
+    return RedisTransport
+
+
+def transport_within(
+    settings: Settings,
+    tokens: TokenSource | None,
+    report: Report,
+    is_over: Callable[[], bool],
+) -> Transport:
+    """Return the way to where events go, for one thread, within these limits."""
+    transport: Transport
+    if settings.redis_url is not None:
+        transport = _redis()(settings)
+    else:
+        transport = _http()(settings, tokens, report.try_failed)
+    return LoopbackOnly(Limited(transport, is_over), settings)

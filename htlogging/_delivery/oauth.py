@@ -224,12 +224,16 @@ def source(settings: Settings) -> TokenSource | None:
     server, scope = settings.oauth_auth_server, settings.oauth_scope
     pem = read_pem(settings.oauth_client_key or "")
     parts = (server, client_id, key_id, hashlib.sha256(pem).hexdigest(), scope)
-    with fork.late_import():
+
+    def find() -> TokenSource:
         known = _sources.get(parts)
         if known is None:
-            known = TokenSource(server, scope, Signer(client_id, key_id, pem))
-            _sources[parts] = known
-    return known
+            # This imports `cryptography`.
+            fresh = TokenSource(server, scope, Signer(client_id, key_id, pem))
+            known = _sources.setdefault(parts, fresh)
+        return known
+
+    return fork.do_whole(find)
 
 
 def _token(status: int, body: bytes) -> Token:

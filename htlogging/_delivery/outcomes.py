@@ -16,6 +16,7 @@ from htlogging.exceptions import DeliveryError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from htlogging._queue.base import Claims, Holder
     from htlogging._queue.claims import Batch
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 # Seconds after which callers do not wait any more for an `on_error` that has not returned:
 # it may itself wait for a thread that waits for it.
 ON_ERROR_SECONDS = 10.0
+
+
+# Late: `htlogging` does without it. A sending thread has mostly imported it.
+@fork.late_import
+def _json() -> ModuleType:
+    import json
+
+    return json
 
 
 class Outcomes:
@@ -133,16 +142,14 @@ class Outcomes:
         on_error = self.settings.on_error
         if on_error is None:
             return
-        # Late: `htlogging` does without it. A sending thread has mostly imported it.
-        with fork.importing:
-            import json
+        loads = _json().loads
         first = 0
         while first < len(events):
             some = events[first : first + MAX_BODY_EVENTS]
             some = some[: fitting(map(len, some), MAX_BODY_BYTES)]
             first += len(some)
             try:
-                on_error(failure, [json.loads(event) for event in some])
+                on_error(failure, [loads(event) for event in some])
             except (Exception, SystemExit) as exc:  # noqa: BLE001
                 # The application's code, on our thread, which must go on with other events.
                 self.report.on_error_raised(exc)

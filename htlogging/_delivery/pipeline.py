@@ -29,11 +29,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
 
     from htlogging._delivery.exchange import Transport
     from htlogging._delivery.oauth import TokenSource
     from htlogging._queue.base import EventQueue
+    from htlogging._queue.spool.queue import SpoolQueue
     from htlogging._settings import Settings
 
 # Seconds after its deadline by which a closing handler has reported what is lost.
@@ -75,18 +77,17 @@ class Pipeline:
         self.settings = settings
         self._is_like = is_like
         if self._has_spool():
-            with fork.late_import():
-                from htlogging._queue.spool import location
+            location, _ = _spool()
             location.check(settings.spool or "")
         # Kept here: handlers with the same credentials share it while one of them lives.
         self.tokens: TokenSource | None = None  # the key alone
         if settings.oauth_client_id is not None:
-            # Late: few use OAuth, and it takes a while to import.
-            with fork.late_import():
-                from htlogging._delivery import oauth
-            self.tokens = oauth.source(settings)
+            self.tokens = _oauth().source(settings)
         if settings.redis_url is not None:
-            _prepare_redis()
+            # Before the interpreter waits for its threads: a script may end right after
+            # its first event, and redis-py, which a sending thread imports, needs it.
+            with suppress(RuntimeError):  # it waits already
+                fork.do_whole(partial(__import__, "concurrent.futures.thread"))
         self._begin(handler)
         self.queue.register()
 
@@ -133,10 +134,8 @@ class Pipeline:
                 settings.max_queue_bytes,
                 settings.max_event_size,
             )
-        # Late: SQLite takes longer to import than all the rest, and few use a spool.
-        with fork.late_import():
-            from htlogging._queue.spool.queue import SpoolQueue
-        return SpoolQueue(settings, self.report, self.counters)
+        _, spool_queue = _spool()
+        return spool_queue(settings, self.report, self.counters)
 
     def _make_worker(self) -> Worker:
         """Return a worker; its threads start with the first event."""
@@ -147,7 +146,10 @@ class Pipeline:
             pipeline = this()
             if pipeline is not None:
                 pipeline.report_configuration()
-            return _transport(settings, tokens, report, is_over)
+            made: Transport = _limits().transport_within(
+                settings, tokens, report, is_over
+            )
+            return made
 
         def is_over() -> bool:
             worker = found()
@@ -313,35 +315,25 @@ class Pipeline:
                 self.report.lost("failed", len(late), "made by on_error at the end")
 
 
-def _prepare_redis() -> None:
-    """
-    Import what cannot be imported any more once the interpreter waits for its threads.
+# SQLite takes longer to import than all the rest, and few use a spool or OAuth.
+@fork.late_import
+def _spool() -> tuple[ModuleType, type[SpoolQueue]]:
+    from htlogging._queue.spool import location
+    from htlogging._queue.spool.queue import SpoolQueue
 
-    redis-py imports it, and a script may end right after its first event. It takes a
-    millisecond; redis-py itself is left to the sending thread.
-    """
-    with fork.late_import(), suppress(RuntimeError):  # it waits already
-        import concurrent.futures.thread  # noqa: F401
+    return location, SpoolQueue
 
 
-def _transport(
-    settings: Settings,
-    tokens: TokenSource | None,
-    report: Report,
-    is_over: Callable[[], bool],
-) -> Transport:
-    """Return the way to where events go, for one thread."""
-    # Late, because it imports `requests` or `redis`: only a sending thread does that.
-    with fork.importing:
-        from htlogging._delivery.limits import Limited, LoopbackOnly
+@fork.late_import
+def _oauth() -> ModuleType:
+    from htlogging._delivery import oauth
 
-        transport: Transport
-        if settings.redis_url is not None:
-            from htlogging._delivery.redis_transport import RedisTransport
+    return oauth
 
-            transport = RedisTransport(settings)
-        else:
-            from htlogging._delivery.transport import HttpTransport
 
-            transport = HttpTransport(settings, tokens, report.try_failed)
-    return LoopbackOnly(Limited(transport, is_over), settings)
+# Sending threads import it.
+@fork.late_import
+def _limits() -> ModuleType:
+    from htlogging._delivery import limits
+
+    return limits

@@ -88,8 +88,7 @@ class RedisTransport:
 
     def _ready(self) -> Any:
         if self._client is None:
-            with fork.importing:
-                self._client = self._location.connect(self._timeout)
+            self._client = self._location.connect(self._timeout)
         return self._client
 
     def _append(self, client: Any, entry: dict[str, Any]) -> Answer:

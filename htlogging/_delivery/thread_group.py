@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from htlogging._delivery.pacing import Pacing
     from htlogging._delivery.thread import SendingThread
     from htlogging._delivery.worker import Worker
 
@@ -23,6 +24,15 @@ _AGAIN = 1.0
 
 # Seconds before the threads are started again if the start was cut short.
 _REST = 0.1
+
+
+# Late: with `sender`, the import of the facade takes 5 % less.
+@fork.late_import
+def _parts() -> tuple[type[Pacing], type[SendingThread]]:
+    from htlogging._delivery.pacing import Pacing
+    from htlogging._delivery.thread import SendingThread
+
+    return Pacing, SendingThread
 
 
 class _OnTheWay:
@@ -189,19 +199,16 @@ class ThreadGroup:
 
     def _complete(self, worker: Worker) -> None:
         """Start the missing threads; with `_roster` held."""
-        # Late: with `sender`, the import of the facade takes 5 % less.
-        with fork.importing:
-            from htlogging._delivery.pacing import Pacing
-            from htlogging._delivery.thread import SendingThread
+        pacing, thread = _parts()
         if not self._settled():
             # A server may load the application, then fork, then have gevent patch
             # threading: threads are greenlets from then on, and one that waited on a lock
             # made before would stop them all. A call of the old object is not lost: a new
             # thread looks at the queue first.
             worker.make_waits()
-            worker.pacing = Pacing(*worker.paces)
+            worker.pacing = pacing(*worker.paces)
         while len(self._threads) < self._count:
-            one = SendingThread(worker, f"htlogging-{len(self._threads)}")
+            one = thread(worker, f"htlogging-{len(self._threads)}")
             if not self._threads:
                 one.announce()  # no other one waits to be woken
             self._threads = [*self._threads, one]

@@ -46,6 +46,13 @@ MAX_ANSWER = 65_536
 GZIP_LEVEL = 1
 
 
+@fork.late_import
+def _connections() -> type[Connections]:
+    from htlogging._delivery.connections import Connections
+
+    return Connections
+
+
 _HEADERS = {
     "User-Agent": f"htlogging/{__version__}",
     # An answer is short, so it need not be compressed.
@@ -150,9 +157,7 @@ class HttpTransport:
     def session(self) -> requests.Session:
         """Return the session; make it, and the `options` of its requests, if need be."""
         if self._session is None:
-            with fork.importing:
-                from htlogging._delivery.connections import Connections
-            self._connections = Connections()
+            self._connections = _connections()()
             session = self._connections.new_session()
             # Once: for each request, requests would search the whole environment, which
             # took half the time of a small request.

@@ -17,6 +17,7 @@ from htlogging.exceptions import EventTooLarge
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
     from typing import Any
 
 # Nested arrays and objects. Receivers' parsers have limits of 64 (.NET) to 1,000 (Jackson);
@@ -83,13 +84,17 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
         # both.
         if not _is_of_encoder(exc) and is_passing(exc):
             raise
-        with fork.importing:
-            from htlogging._event import coercion
-
-        data = _stdlib_dumps(coercion.plain(event, limit, MAX_DEPTH))
+        data = _stdlib_dumps(_coercion().plain(event, limit, MAX_DEPTH))
     if len(data) > limit:
         raise EventTooLarge(len(data), limit)
     return data
+
+
+@fork.late_import
+def _coercion() -> ModuleType:
+    from htlogging._event import coercion
+
+    return coercion
 
 
 def _is_of_encoder(error: Exception) -> bool:
@@ -162,9 +167,7 @@ def _learn(kind: type) -> bool:
     if kind in kinds:
         _utc, _dated = utc, kinds
         return True
-    with fork.importing:
-        from htlogging._event import coercion
-    if kind in coercion.SCALARS:
+    if kind in _coercion().SCALARS:
         _atoms.add(kind)
     return False
 
@@ -172,10 +175,7 @@ def _learn(kind: type) -> bool:
 def _default(value: Any) -> Any:
     if type(value) in _dated:
         return value.isoformat()
-    with fork.importing:
-        from htlogging._event import coercion
-
-    return coercion.scalar(value)
+    return _coercion().scalar(value)
 
 
 def _chunks_of() -> Callable[[Any, int], Iterable[str]]:
@@ -222,10 +222,15 @@ def _stdlib_dumps(value: Any) -> bytes:
     return "".join(_chunks(value, 0)).encode()
 
 
+def _orjson() -> ModuleType:
+    import orjson
+
+    return orjson
+
+
 def _choose_dumps() -> Callable[[Any], bytes]:
     try:
-        with fork.importing:
-            import orjson
+        orjson = fork.do_whole(_orjson)
         # Types that orjson writes in another form than the standard library.
         options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
     except Exception:  # noqa: BLE001

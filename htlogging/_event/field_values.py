@@ -16,6 +16,7 @@ from htlogging.exceptions import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
 # Bits. `str` takes an int of this size whatever its limit, which is at least 640 digits.
@@ -97,16 +98,20 @@ def required_id(value: Any, name: str, kind: str) -> str:
     return id_text(value, name)
 
 
+@fork.late_import
+def _coercion() -> ModuleType:
+    from htlogging._event import coercion
+
+    return coercion
+
+
 def id_text(value: Any, name: str) -> str:
     """Return an id as text: of a `str`, a finite number or a UUID."""
     if type(value) is str and value:
         return value
     if type(value) is int and value.bit_length() < _PRINTABLE:
         return str(value)
-    with fork.importing:
-        from htlogging._event import coercion
-
-    text = coercion.id_text(value)
+    text: str | None = _coercion().id_text(value)
     if text:
         return text
     raise InvalidEvent(

@@ -15,6 +15,7 @@ from htlogging._process import fork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from types import ModuleType
     from typing import Any
 
 # Neither ISO 8601 nor `datetime` has a later year.
@@ -63,11 +64,17 @@ def iso(seconds: float) -> str:
         return text + ending
 
 
+@fork.late_import
+def _datetime() -> ModuleType:
+    import datetime as dt
+
+    return dt
+
+
 def dated() -> tuple[frozenset[type], tzinfo]:
     """Return the types whose text is ISO 8601, of bounded length, and their UTC."""
-    with fork.importing:
-        from datetime import date, datetime, time, timezone
-    return frozenset({date, time, datetime}), timezone.utc
+    dt = _datetime()
+    return frozenset({dt.date, dt.time, dt.datetime}), dt.timezone.utc
 
 
 def timestamp_text(value: Any) -> str | None:
@@ -84,8 +91,8 @@ def timestamp_text(value: Any) -> str | None:
     Raises:
         Exception: What its `tzinfo` raised, or an OverflowError.
     """
-    with fork.importing:
-        from datetime import datetime, timedelta, timezone
+    dt = _datetime()
+    datetime, timedelta, timezone = dt.datetime, dt.timedelta, dt.timezone
     # pandas.NaT is a datetime that differs from itself, as NaN does.
     if not issubclass(type(value), datetime) or value != value:  # noqa: PLR0124
         return None
@@ -93,11 +100,12 @@ def timestamp_text(value: Any) -> str | None:
     naive = value.replace(tzinfo=None)
     if offset is None:
         # Both naive on purpose: the question is whether this is the clock's own.
-        is_local = abs(datetime.now() - naive) <= timedelta(seconds=_NOW)  # noqa: DTZ005
+        is_local = abs(datetime.now() - naive) <= timedelta(seconds=_NOW)
         value = naive.astimezone() if is_local else naive.replace(tzinfo=timezone.utc)
     elif offset % timedelta(minutes=1):
         # ISO 8601 has no seconds in an offset; local mean times before 1900 do.
         value = (naive - offset).replace(tzinfo=timezone.utc)
     else:
         value = naive.replace(tzinfo=timezone(offset))
-    return datetime.isoformat(value, timespec="milliseconds")
+    text: str = datetime.isoformat(value, timespec="milliseconds")
+    return text

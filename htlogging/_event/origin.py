@@ -21,6 +21,7 @@ from htlogging._process.interruption import is_passing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
     from typing import Any
 
 # The facade's logger. It and those below it carry only events.
@@ -232,9 +233,15 @@ def nested(extra: Mapping[Any, Any]) -> dict[Any, Any] | None:
 _TRAVELLING, _DEPTH = 262_144, 64
 
 
+@fork.late_import
+def _coercion() -> ModuleType:
+    from htlogging._event import coercion
+
+    return coercion
+
+
 def _plain(value: Mapping[Any, Any]) -> Any:
-    with fork.importing:
-        from htlogging._event import coercion
+    coercion = _coercion()
     try:
         return coercion.plain(dict(value), _TRAVELLING, _DEPTH)
     except Exception as exc:

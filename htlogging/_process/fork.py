@@ -11,18 +11,21 @@ finds that out by the process's number.
 
 from __future__ import annotations
 
+import _frozen_importlib
 import os
+import sys
+import threading
 import weakref
-from contextlib import nullcontext
 
 from htlogging._process import locks
-from htlogging._process.locks import AroundFork
+from htlogging._process.locks import FORK_WAIT, AroundFork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
 
     class Forkable(Protocol):
         """Something with threads, locks or queued events."""
@@ -31,28 +34,68 @@ if TYPE_CHECKING:
             """Begin anew; called in the child, on its only thread."""
 
 
-# What begins anew in a child. Any thread adds to it; the child reads a copy.
-_registered: weakref.WeakSet[Any] = weakref.WeakSet()
+# What begins anew in a child, in this order: a spool's file has new locks before the queue
+# that uses it. Any thread adds to it; the child reads a copy.
+_registered: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
 
-# Held during a late import (requests, orjson), while the facade's client is made, and by a
-# fork. A child that is forked in the middle would have half a module, and its lock held for
-# ever.
-importing = locks.rlock()
+# Held while a thread does what no child must have half of, and by a fork. Every wait for it
+# has a limit: its holder may wait for any lock that the waiting thread has, for an import
+# makes loggers and waits for other imports.
+_whole = locks.rlock()
+
+# The threads that are in `do_whole`, with the lock or without. Each changes its own number,
+# in one step; a child begins anew.
+_doing: set[int] = set()
+
+# Seconds to wait for it. The import of `requests` takes 0.05 to 0.5 s.
+_WAIT = 1.0
+
+# Seconds for which a fork waits for it with logging's lock, for which an import may wait.
+_BRIEF_WAIT = 0.1
 
 
-def late_import() -> AbstractContextManager[object]:
+def do_whole(work: Callable[[], T]) -> T:
     """
-    Return the lock for a late import, if this thread may wait for it.
+    Do what a forked child must not have half of; a fork waits for it.
 
-    `dictConfig` makes handlers while it holds logging's lock. That lock delays forks, too.
-    It must not wait for an import, which may make a logger and need that lock.
+    Such are a late import (requests, orjson), and making the facade's client. One thread
+    does it at a time, but none waits for long, nor while it holds logging's lock, as
+    `dictConfig` does when it makes handlers: an import may wait for that lock.
     """
-    return nullcontext() if locks.holds_logging() else importing
+    me = threading.get_ident()
+    is_outermost = me not in _doing
+    _doing.add(me)
+    try:
+        return locks.do_anyway(_whole, 0 if locks.holds_logging() else _WAIT, work)
+    finally:
+        if is_outermost:
+            _doing.discard(me)
+
+
+def late_import(load: Callable[[], T]) -> Callable[[], T]:
+    """
+    Return a function that returns what `load` imports; all late imports are done so.
+
+    `load` is called by `do_whole`, until it has returned once.
+    """
+    found: T | None = None
+
+    def imported() -> T:
+        nonlocal found
+        if found is None:
+            found = do_whole(load)
+        return found
+
+    return imported
 
 
 def register(thing: Forkable) -> None:
-    """Call the object's `after_fork_in_child` in every child, as long as it lives."""
-    _registered.add(thing)
+    """
+    Call the object's `after_fork_in_child` in every child, as long as it lives.
+
+    After those that were registered before it: what it uses, among them.
+    """
+    _registered[thing] = None
 
 
 # The process that the state in this module belongs to.
@@ -76,8 +119,11 @@ def detect() -> None:
 
 
 def _in_child() -> None:
-    global importing, pid  # noqa: PLW0603
-    importing = locks.rlock()
+    global _whole, pid  # noqa: PLW0603
+    me = {threading.get_ident()}
+    _drop_half_imports(_doing - me)
+    _doing.intersection_update(me)
+    _whole = locks.rlock()
     around.after_fork_in_child()
     for thing in list(_registered):
         thing.after_fork_in_child()
@@ -90,8 +136,30 @@ def _in_child_once() -> None:
         _in_child()
 
 
-# Around a fork, `importing` is held.
-around = AroundFork(lambda: importing)
+def _drop_half_imports(threads: set[int]) -> None:
+    """
+    Have a child import anew what these threads of its parent were importing.
+
+    CPython locks a module while it is imported. In the child it would stay locked, and
+    each import of it wait for ever (3.10 to 3.15).
+    """
+    locked = _frozen_importlib._module_locks  # type: ignore[attr-defined]  # noqa: SLF001
+    for name, reference in list(locked.items()):
+        if getattr(reference(), "owner", None) not in threads:
+            continue
+        locked.pop(name, None)
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            # Its submodules, too: they would not be attributes of the new one.
+            for module in list(sys.modules):
+                if f"{module}.".startswith(f"{name}."):
+                    sys.modules.pop(module, None)
+
+
+# Around a fork, `_whole` is held if it can be had in time.
+around = AroundFork(
+    lambda: _whole, lambda: _BRIEF_WAIT if locks.holds_logging() else FORK_WAIT
+)
 
 
 def add_hooks(

@@ -11,6 +11,8 @@ import sys
 import threading
 from contextlib import suppress
 
+from htlogging._process.clock import clock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +116,11 @@ def do_anyway(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
     return done[0] if done else work()
 
 
+# Seconds for which a fork waits for a lock, at most. Its holder may wait for a lock that the
+# forking thread has: for logging's, say, in a signal handler that makes a logger.
+FORK_WAIT = 5.0
+
+
 class AroundFork:
     """
     A lock that a fork waits for, and that the parent's threads can have afterwards.
@@ -123,26 +130,41 @@ class AroundFork:
 
     Args:
         lock: Returns the lock, which a child replaces.
+        seconds: Returns how long a fork waits for it.
     """
 
-    def __init__(self, lock: Callable[[], Any]) -> None:
+    def __init__(
+        self, lock: Callable[[], Any], seconds: Callable[[], float] = lambda: FORK_WAIT
+    ) -> None:
         self._lock = lock
-        # Threads that fork, by number, and whether each held the lock before. A thread
-        # changes its own; a child begins anew.
-        self._had: dict[int, bool] = {}
+        self._seconds = seconds
+        # Threads that fork, by number: whether each held the lock before, and until when
+        # it waits. A thread changes its own; a child begins anew.
+        self._had: dict[int, tuple[bool, float]] = {}
 
-    def acquire(self) -> None:
-        """Take the lock before a fork, unless this thread holds it."""
-        lock = self._lock()
-        self._had.setdefault(threading.get_ident(), is_mine(lock))
-        while not is_mine(lock):
+    def acquire(self) -> bool:
+        """
+        Take the lock before a fork, unless this thread holds it.
+
+        Returns:
+            Whether this thread holds it now. It may not be had in time; a second call
+            before the same fork does not wait again.
+        """
+        lock, me = self._lock(), threading.get_ident()
+        until = clock.monotonic() + self._seconds()
+        _, until = self._had.setdefault(me, (is_mine(lock), until))
+        left = 0.0
+        while not is_mine(lock) and left >= 0:
             with suppress(BaseException):  # a signal handler's: the fork goes on
-                lock.acquire()
+                left = until - clock.monotonic()
+                lock.acquire(timeout=max(left, 0))
+        return is_mine(lock)
 
     def restore(self) -> None:
         """Leave the lock as it was before the fork, if `acquire` was called."""
         lock, me = self._lock(), threading.get_ident()
-        if self._had.get(me) is False and is_mine(lock):
+        had, _ = self._had.get(me, (True, 0.0))
+        if not had and is_mine(lock):
             lock.release()
         self._had.pop(me, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from htlogging._process import capturing, fork
+from htlogging._process import capturing
 from htlogging._process.capturing import is_loopback
 from htlogging._settings import checks
 from htlogging._settings.checks import DEFAULT_HOST, Choice, Integer, Seconds
@@ -234,9 +234,7 @@ class Settings:
 
             location = Location(host)
             if location.has_options:
-                # dictConfig may hold logging's lock, and this imports redis-py.
-                with fork.late_import():
-                    location.check_options()
+                location.check_options()
             self.redis_url, host = host, str(location)
         else:
             host = checks.host_url(host)

@@ -14,11 +14,23 @@ from contextlib import suppress
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from htlogging._process import fork
 from htlogging.exceptions import InvalidSetting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+@fork.late_import
+def _redis() -> Any:
+    import redis.backoff
+    import redis.connection
+    import redis.retry
+    import redis.sentinel
+
+    return redis
+
 
 DEFAULT_STREAM = "htevents"
 
@@ -143,8 +155,7 @@ class Location:
         Raises:
             InvalidSetting: It refuses one.
         """
-        import redis
-
+        redis = _redis()
         try:
             redis.Redis.from_url(self._url()).connection_pool.make_connection()
         except (ValueError, TypeError, redis.RedisError) as exc:
@@ -169,16 +180,13 @@ class Location:
         Raises:
             InvalidSetting: redis-py refuses a parameter of the URL.
         """
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
+        redis = _redis()
         common: dict[str, Any] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "socket_keepalive": True,
             # We retry ourselves, with a deadline, and report an outage.
-            "retry": Retry(NoBackoff(), 0),
+            "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         }
         try:
             if self._sentinel is not None:
@@ -213,10 +221,7 @@ class Location:
         return f"{self._scheme}://{secret}{host}/{self._database}{query}"
 
     def _of_sentinels(self, redis: Any, common: dict[str, Any]) -> Any:
-        from redis.connection import parse_url
-        from redis.sentinel import Sentinel
-
-        options = parse_url(self._url())  # type: ignore[no-untyped-call]
+        options = redis.connection.parse_url(self._url())
         for key in ("host", "port", "connection_class"):
             options.pop(key, None)
         if self._scheme == "rediss":
@@ -225,9 +230,7 @@ class Location:
         pairs = [(one[1].strip("[]"), int(one[2] or _SENTINEL_PORT)) for one in found]
         # The Sentinels' certificates are checked as the master's is.
         secure = {name: v for name, v in options.items() if name.startswith("ssl")}
-        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            pairs, sentinel_kwargs={**common, **secure}
-        )
+        sentinel = redis.sentinel.Sentinel(pairs, sentinel_kwargs={**common, **secure})
         return sentinel.master_for(
             self._sentinel, redis_class=redis.Redis, **{**options, **common}
         )

@@ -57,22 +57,24 @@ class Facade:
             InvalidSetting: A setting is missing, unknown, of a wrong type or out of range.
         """
         if self._module["default_client"] is None or self.late:
-            # This lock and not one of its own, because a fork waits for it.
-            with fork.importing:
-                if self._module["default_client"] is None:
-                    # Meanwhile a signal handler, or a `__del__` that the garbage collector
-                    # runs, may call the facade too. The client that is finished first is
-                    # used; `setdefault` is a single step.
-                    slot, fresh = self._slot, _DefaultClient(self)
-                    client = slot.setdefault("client", fresh)
-                    # Before it is seen: if this is cut short, the next call repeats it.
-                    client.begin()
-                    self._module["default_client"] = client
-                    if client is not fresh:
-                        fresh.drop()
+            fork.do_whole(self._make_client)
             self._report_late()
         client_now: Client = self._module["default_client"]
         return client_now
+
+    def _make_client(self) -> None:
+        if self._module["default_client"] is not None:
+            return
+        # Meanwhile a signal handler, or a `__del__` that the garbage collector runs, may
+        # call the facade too; or a thread that did not wait. The client that is finished
+        # first is used; `setdefault` is a single step.
+        slot, fresh = self._slot, _DefaultClient(self)
+        client = slot.setdefault("client", fresh)
+        # Before it is seen: if this is cut short, the next call repeats it.
+        client.begin()
+        self._module["default_client"] = client
+        if client is not fresh:
+            fresh.drop()
 
     def given(self) -> list[str]:
         """Return the names of the settings that were given: they are not the default."""

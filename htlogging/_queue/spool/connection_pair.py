@@ -325,11 +325,12 @@ class ConnectionPair:
             connections.close(connection)
         self._logged = 0
 
-    def before_fork(self) -> None:
-        """Keep other threads off the file until the fork is over."""
-        for lock in self._around_fork:
-            lock.acquire()
-        self._close()
+    def before_fork(self) -> bool:
+        """Keep other threads off until the fork is over; return whether it is closed."""
+        is_idle = all(lock.acquire() for lock in self._around_fork)
+        if is_idle:
+            self._close()
+        return is_idle
 
     def after_fork_in_parent(self) -> None:
         """Let other threads use the file again."""
@@ -344,6 +345,6 @@ class ConnectionPair:
         # None, where Python was told of the fork.
         pair, self._pair = self._pair, None
         for connection in pair or ():
-            connections.lose(connection, connections.FORKED)
+            connections.lose(connection, connections.why_inherited())
         self._logged = 0
         self._lock.after_fork_in_child()

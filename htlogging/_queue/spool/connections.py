@@ -43,12 +43,16 @@ _open: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
 # would undo the locks of, or write to, what is not ours.
 _lost: list[sqlite3.Connection] = []
 
-FORKED = (
+_UNTOLD = (
     "the process was forked without Python being told, after its first event; uWSGI has "
     "py-call-uwsgi-fork-hooks for that"
 )
+_AMID_WORK = "the process was forked while another thread used the spool for long"
 _CLOSED = "the spool's descriptors were closed, and their numbers are other files' now"
 _why_lost = ""
+
+# Whether all were closed before the last fork that Python was told of.
+_are_idle = True
 
 # How SQLite is here: not forked; a child that has not used SQLite yet; a child whose
 # SQLite was copied in the middle of something and will never answer.
@@ -158,9 +162,16 @@ def drop(
             lose(connection)
 
 
-def before_fork() -> None:
-    """Close all; no thread opens one until the fork is over."""
-    while connections := list(_open):
+def before_fork(*, are_idle: bool) -> None:
+    """
+    Close all; no thread opens one until the fork is over.
+
+    Args:
+        are_idle: Whether no other thread uses one. Else the child inherits them.
+    """
+    global _are_idle  # noqa: PLW0603
+    _are_idle = are_idle
+    while are_idle and (connections := list(_open)):
         for connection in connections:
             # Whatever a signal handler raises meanwhile: none may cross.
             with suppress(BaseException):
@@ -171,8 +182,13 @@ def after_fork_in_child() -> None:
     """Close nothing that was inherited, and use nothing of it."""
     global _state  # noqa: PLW0603
     for connection in list(_open):
-        lose(connection, FORKED)
+        lose(connection, why_inherited())
     _state = _UNPROBED
+
+
+def why_inherited() -> str:
+    """Return why a child has connections of its parent."""
+    return _UNTOLD if _are_idle else _AMID_WORK
 
 
 def count() -> int:

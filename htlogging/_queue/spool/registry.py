@@ -36,9 +36,9 @@ _logging = AroundFork(of_logging)
 def _before_fork() -> None:
     fork.around.acquire()
     _logging.acquire()
-    for file in list(_files.values()):
-        file.before_fork()
-    connections.before_fork()
+    # Each, whatever became of the others.
+    closed = [file.before_fork() for file in list(_files.values())]
+    connections.before_fork(are_idle=all(closed))
 
 
 def _after_fork_in_parent() -> None:
