@@ -33,7 +33,6 @@ def blocked() -> Iterator[None]:
     finally:
         if _signal.SIGPIPE not in before:
             if _signal.SIGPIPE in _signal.sigpending():
-                _signal.sigwait(
-                    {_signal.SIGPIPE}
-                )  # it is pending, so that does not wait
+                # It is pending, so that does not wait.
+                _signal.sigwait({_signal.SIGPIPE})
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
