@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "htlogging"
+
+# The page of the manual that says what is where.
+PAGE = (PACKAGE / "docs" / "architecture.md").read_text("utf-8")
 
 # The same table that import-linter checks by `lint-imports`. This test needs no tool, and
 # sees what that does not: imports of the package itself, `import_module`, type hints.
@@ -131,6 +135,38 @@ class TestLayers:
         """The public shapes cost nothing: the standard library is enough."""
         tree = ast.parse(MODULES["types"].read_text("utf-8"))
         assert not list(imports_of(tree))
+
+
+@pytest.mark.once
+class TestPage:
+    def test_named_modules_exist(self):
+        """The modules and folders that the page names are there."""
+        names = set(re.findall(r"(?<![/\w])(?!tests/)(?:\w+/)*\w+\.py\b", PAGE))
+        missing = {n for n in names if not (PACKAGE / n).is_file()}
+        folders = re.findall(r"`((?!tests/)(?:\w+/)+)`", PAGE)
+        missing |= {n for n in folders if not (PACKAGE / n).is_dir()}
+        assert len(names) > 20
+        assert len(folders) > 10
+        assert not missing
+
+    def test_each_module_is_named(self):
+        """Each folder's table has every module of the folder once, and no other."""
+        named: dict[str, list[str]] = {}
+        for title, _, rest in (
+            part.partition("\n") for part in PAGE.split("\n### ")[1:]
+        ):
+            rows = re.findall(r"(?m)^\| (`.*?) \|", rest.partition("\n## ")[0])
+            named[title.strip("`/")] = re.findall(r"`(\w+)`", " ".join(rows))
+        modules: dict[str, list[str]] = {folder: [] for folder in named}
+        for path in PACKAGE.rglob("*.py"):
+            folder = path.parent.relative_to(PACKAGE).as_posix()
+            if folder != "." and path.stem != "__init__":
+                modules.setdefault(folder, []).append(path.stem)
+        top = {path.name for path in PACKAGE.glob("*.py") if path.stem[:2] != "__"}
+        assert {folder: sorted(names) for folder, names in named.items()} == {
+            folder: sorted(names) for folder, names in modules.items()
+        }
+        assert not [n for n in top - {"_version.py"} if n not in PAGE]
 
 
 class TestReadingImports:

@@ -22,8 +22,7 @@ from htlogging._version import __version__
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PACKAGE = ROOT / "htlogging"
-DOCS = PACKAGE / "docs"
+DOCS = ROOT / "htlogging" / "docs"
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted(DOCS.glob("*.md"))}
 
 # What stands right before a block says what it does; readers do not see it.
@@ -346,38 +345,6 @@ class TestCommands:
         )
         options = set(re.findall(r"`(--[a-z-]+)`", PAGES["collector"]))
         assert options == set(re.findall(r"--[a-z-]+", shown)) - {"--help"}
-
-
-class TestModules:
-    def test_named_modules_exist(self):
-        """The modules and folders that the page names are there."""
-        page = PAGES["architecture"]
-        names = set(re.findall(r"(?<![/\w])(?!tests/)(?:\w+/)*\w+\.py\b", page))
-        missing = {n for n in names if not (PACKAGE / n).is_file()}
-        folders = re.findall(r"`((?!tests/)(?:\w+/)+)`", page)
-        missing |= {n for n in folders if not (PACKAGE / n).is_dir()}
-        assert len(names) > 20
-        assert len(folders) > 10
-        assert not missing
-
-    def test_each_module_is_named(self):
-        """Each folder's table has every module of the folder once, and no other."""
-        named: dict[str, list[str]] = {}
-        for title, _, rest in (
-            part.partition("\n") for part in PAGES["architecture"].split("\n### ")[1:]
-        ):
-            rows = re.findall(r"(?m)^\| (`.*?) \|", rest.partition("\n## ")[0])
-            named[title.strip("`/")] = re.findall(r"`(\w+)`", " ".join(rows))
-        modules: dict[str, list[str]] = {folder: [] for folder in named}
-        for path in PACKAGE.rglob("*.py"):
-            folder = path.parent.relative_to(PACKAGE).as_posix()
-            if folder != "." and path.stem != "__init__":
-                modules.setdefault(folder, []).append(path.stem)
-        top = {path.name for path in PACKAGE.glob("*.py") if path.stem[:2] != "__"}
-        assert {folder: sorted(names) for folder, names in named.items()} == {
-            folder: sorted(names) for folder, names in modules.items()
-        }
-        assert not [n for n in top - {"_version.py"} if n not in PAGES["architecture"]]
 
 
 class TestFields:
