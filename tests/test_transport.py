@@ -13,6 +13,8 @@ from pathlib import Path
 
 import certifi
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 from script_runner import HANG
 
 from htlogging._delivery import environment
@@ -695,12 +697,27 @@ class TestReason:
         assert error.code == "configuration"
         assert "turns the verification of TLS off" in error.reason
 
+    @pytest.mark.parametrize("patched", [requests.Session, HTTPAdapter])
+    def test_verification_turned_off_by_a_patch(self, monkeypatch, patched):
+        """The same for a library that changes what `requests` sends with."""
+        send = patched.send
+
+        def unverified(self, request, **options):
+            return send(self, request, **{**options, "verify": False})
+
+        monkeypatch.setattr(patched, "send", unverified)
+        with contextlib.closing(make("https://a.example")) as transport:
+            error = fail(transport)
+        assert error.code == "configuration"
+        assert "turns the verification of TLS off" in error.reason
+
     @pytest.mark.parametrize(
         ("proxy", "said"),
         [
             ("socks://me:secret@127.0.0.1:9", "scheme socks:// cannot be used"),
             ("ftp://127.0.0.1:9", "scheme ftp:// cannot be used"),
             ("http://", "no host or an invalid port"),
+            (" ", "no host or an invalid port"),
             ("http://me:secret@proxy:99999", "no host or an invalid port"),
             ("http://me:secret@[::1", "no host or an invalid port"),
             ("socks5://", "no host or an invalid port"),

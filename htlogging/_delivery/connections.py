@@ -21,6 +21,7 @@ from http.client import HTTPResponse
 import requests
 from requests.adapters import HTTPAdapter
 
+from htlogging._delivery.environment import unverified
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
@@ -143,6 +144,11 @@ def _pool_class(base: type) -> type:
     """Return a pool class that reports new connections; one for each of urllib3's."""
 
     def new_connection(self: Any) -> Any:
+        # Here, because a library may have patched any step between our options and this.
+        # None is urllib3's default, which verifies.
+        unchecked = getattr(self, "cert_reqs", None) in ("CERT_NONE", "NONE", 0)
+        if unchecked and getattr(self, "scheme", None) == "https":
+            raise unverified()
         connection = base._new_conn(self)  # type: ignore[attr-defined]  # noqa: SLF001
         self.connections.made(connection)
         return connection

@@ -132,11 +132,7 @@ def _check_verify(verify: Any) -> None:
     if verify is True:
         return
     if not verify:
-        raise _wrong(
-            "the environment turns the verification of TLS off, and the write key would "
-            "go to any server; to trust a certificate authority of your own, set "
-            "REQUESTS_CA_BUNDLE to its file"
-        )
+        raise unverified()
     fault = _fault_of_bundle(os.fspath(verify))
     if fault:
         named = [name for name in _CA_VARIABLES if os.environ.get(name)]
@@ -188,9 +184,18 @@ def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
 def _has_place(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
+        return bool((parts.hostname or "").strip()) and parts.port != 0
     except ValueError:
         return False
+
+
+def unverified() -> Unreachable:
+    """Return the error for TLS that would not be verified."""
+    return _wrong(
+        "the environment or a library turns the verification of TLS off, and the write "
+        "key would go to any server; to trust a certificate authority of your own, set "
+        "REQUESTS_CA_BUNDLE to its file"
+    )
 
 
 def _wrong(reason: str) -> Unreachable:
