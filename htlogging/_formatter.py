@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ from htlogging._event import builder
 from htlogging._event.bindings import current
 from htlogging._event.encoder import encode, prefer_orjson
 from htlogging._event.foreign_records import STANDARD
-from htlogging._event.record import checked, given
+from htlogging._event.record import NotAnEvent, checked, given
 from htlogging._process import fork
 from htlogging._settings import DEFAULTS, MAX_EVENT_LIMIT
 from htlogging.exceptions import InvalidSetting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Methods that write an event as text.
+_WRITERS = ("format", "jsonify_log_record", "serialize_log_record")
 
 # Options of python-json-logger that say how JSON is written; an event's is compact, and
 # each value has one form.
@@ -34,7 +38,7 @@ class HtEventsFormatter(JsonFormatter):
     event.
 
     A subclass can change events in `process_log_record`. `HtEventsHandler` uses that
-    method too.
+    method too; of a subclass that writes the JSON itself it reads what `format` returns.
 
     Args:
         max_event_size: The most UTF-8 bytes of an event.
@@ -71,6 +75,15 @@ class HtEventsFormatter(JsonFormatter):
             self._shown |= STANDARD
         self.max_event_size = min(max_event_size, MAX_EVENT_LIMIT)
 
+    _writes = False  # whether a subclass has a method of `_WRITERS`
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._writes = any(
+            getattr(cls, name) is not getattr(HtEventsFormatter, name)
+            for name in _WRITERS
+        )
+
     def format(self, record: logging.LogRecord) -> str:
         """
         Return the event as JSON without a line break.
@@ -103,6 +116,20 @@ class HtEventsFormatter(JsonFormatter):
         fields["created"] = record.created
         maker = f"{type(self).__name__}.process_log_record"
         return dict(checked(self.process_log_record(fields), maker))
+
+    def sent_event(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the event that `HtEventsHandler` sends; raise what `format` raises."""
+        if not self._writes:
+            return self.to_event(record)
+        written: Any = self.format(record)
+        maker = f"{type(self).__name__}.format"
+        try:
+            event = json.loads(written)
+        except (TypeError, ValueError):
+            raise NotAnEvent(
+                f"{maker} returned no JSON; an event is an object"
+            ) from None
+        return checked(event, f"{maker}, read as JSON,")
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """

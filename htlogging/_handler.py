@@ -228,7 +228,7 @@ class HtEventsHandler(QueueHandler):
             event = to_event(record)
         else:
             # By name, so that the class is imported only by those who use it.
-            make = getattr(formatter, "to_event", to_event)
+            make = getattr(formatter, "sent_event", to_event)
             event = checked(make(record), f"{type(formatter).__name__}.to_event")
         known = record.__dict__.get(ORIGIN)  # as in `emit`
         if type(known) is Origin and known.call is not None:

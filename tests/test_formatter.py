@@ -295,6 +295,28 @@ class TestOnOurHandler:
         (event,) = collector.events
         assert event["properties"] == {"env": "prod"}
 
+    @pytest.mark.parametrize("method", ["format", "jsonify_log_record"])
+    @pytest.mark.parametrize("made", ["null", "[]", "5", "", "{}", "no JSON", None])
+    def test_writes_no_event(self, logger, handler, caplog, method, made):
+        """What a subclass writes itself is an object, or it is rejected and told."""
+        kind = type("Broken", (HtEventsFormatter,), {method: lambda *_: made})
+        handler.setFormatter(kind())
+        logger.info("a", extra={"ht_user_id": "u"})
+        assert handler.stats.rejected == 1
+        assert "1 event rejected" in caplog.text
+
+    def test_writes_the_event(self, logger, handler, collector):
+        """What a subclass writes is sent."""
+
+        class Writing(HtEventsFormatter):
+            def format(self, record):
+                return super().format(record).replace("a@example.com", "***")
+
+        handler.setFormatter(Writing())
+        logger.info("a", extra={"ht_user_id": "u", "email": "a@example.com"})
+        assert handler.flush(30)
+        assert collector.events[0]["properties"] == {"email": "***"}
+
     def test_size_limit_is_the_handlers(self, logger, handler, collector):
         """The handler's `max_event_size` holds, not the formatter's."""
         handler.setFormatter(HtEventsFormatter(max_event_size=300))
