@@ -63,8 +63,16 @@ def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
     path = folder / "events.spool"
     expected: list[list[str]] = [[] for _ in range(5)]
     stop, children, forked = threading.Event(), {}, 0
+    died: list[BaseException] = []  # of what tracking threads died
 
     def load(me: int) -> None:
+        try:
+            track(me)
+        except BaseException as exc:
+            died.append(exc)
+            raise
+
+    def track(me: int) -> None:
         while not stop.is_set():
             name = f"p{me}-{len(expected[me])}"
             if client.track("u", name)[0]:
@@ -80,7 +88,7 @@ def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
             thread.start()
         end = time.monotonic() + seconds
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end and not died:
                 if len(children) < CHILDREN:
                     pid = os.fork()
                     if not pid:
@@ -94,6 +102,8 @@ def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
             for thread in threads:
                 thread.join(HANG)
             reap(children, wait=True)
+        assert not died, f"a tracking thread died: {died[0]!r}"
+        assert not any(map(threading.Thread.is_alive, threads)), "one hangs"
         assert client.flush(HANG), client.stats
         stats = client.stats
         client.join()
