@@ -1413,8 +1413,11 @@ class TestDestinations:
         log.handlers[0].close()
         del log.handlers[0]
 
-    def test_made_while_something_is_imported(self, make_handler):
-        """`dictConfig` does not wait for an import that may wait for logging's lock."""
+    @pytest.mark.parametrize("busy", ["importing", "writing"])
+    def test_made_while_another_thread_is(self, make_handler, collector, path, busy):
+        """`dictConfig` does not wait for who may wait for logging's lock."""
+        file = registry.shared(path)
+        do = fork.do_whole if busy == "importing" else file.with_writing
         began, over = threading.Event(), threading.Event()
 
         def hold():
@@ -1423,19 +1426,21 @@ class TestDestinations:
 
         def configure():
             with logging._lock:
-                make_handler()
+                record = logging.makeLogRecord({"msg": "e", "ht_user_id": "u"})
+                make_handler().handle(record)
 
-        importing = threading.Thread(target=fork.do_whole, args=(hold,))
-        importing.start()
+        holding = threading.Thread(target=do, args=(hold,))
+        holding.start()
         began.wait(HANG)
         configuring = threading.Thread(target=configure)
         configuring.start()
         configuring.join(HANG / 2)
         made = not configuring.is_alive()
         over.set()
-        importing.join(HANG)
+        holding.join(HANG)
         configuring.join(HANG)
         assert made
+        assert collector.wait_for(1, HANG)
 
 
 class TestProcesses:

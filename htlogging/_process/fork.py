@@ -18,7 +18,7 @@ import threading
 import weakref
 
 from htlogging._process import locks
-from htlogging._process.locks import FORK_WAIT, AroundFork
+from htlogging._process.locks import LONGEST_WAIT, AroundFork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _drop_half_imports(threads: set[int]) -> None:
 
 # Around a fork, `_whole` is held if it can be had in time.
 around = AroundFork(
-    lambda: _whole, lambda: _BRIEF_WAIT if locks.holds_logging() else FORK_WAIT
+    lambda: _whole, lambda: _BRIEF_WAIT if locks.holds_logging() else LONGEST_WAIT
 )
 
 

@@ -116,9 +116,9 @@ def do_anyway(lock: threading.RLock, seconds: float, work: Callable[[], T]) -> T
     return done[0] if done else work()
 
 
-# Seconds for which a fork waits for a lock, at most. Its holder may wait for a lock that the
-# forking thread has: for logging's, say, in a signal handler that makes a logger.
-FORK_WAIT = 5.0
+# Seconds to wait for a lock whose owner may wait for one that this thread has: for logging's,
+# say, in a signal handler that makes a logger. A fork waits as long, for each.
+LONGEST_WAIT = 5.0
 
 
 class AroundFork:
@@ -134,7 +134,9 @@ class AroundFork:
     """
 
     def __init__(
-        self, lock: Callable[[], Any], seconds: Callable[[], float] = lambda: FORK_WAIT
+        self,
+        lock: Callable[[], Any],
+        seconds: Callable[[], float] = lambda: LONGEST_WAIT,
     ) -> None:
         self._lock = lock
         self._seconds = seconds

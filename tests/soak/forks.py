@@ -32,6 +32,43 @@ HANG = 60
 CHILDREN = 6
 
 
+class Tracker(threading.Thread):
+    """
+    A thread that tracks all the time.
+
+    Args:
+        client: What it tracks with.
+        number: Its own, which its events' names have.
+        stop: Set when it must end.
+    """
+
+    def __init__(self, client: Client, number: int, stop: threading.Event) -> None:
+        super().__init__()
+        self._client = client
+        self._number = number
+        self._over = stop
+        self.accepted: list[str] = []
+        self.error: BaseException | None = None  # of which it died
+
+    def run(self) -> None:
+        """Track until the end."""
+        try:
+            while not self._over.is_set():
+                name = f"p{self._number}-{len(self.accepted)}"
+                if self._client.track("u", name)[0]:
+                    self.accepted.append(name)
+                self._over.wait(random.random() * 0.002)
+        except BaseException as exc:
+            self.error = exc
+            raise
+
+
+def assert_alive(trackers: list[Tracker]) -> None:
+    """Assert that none has died: nothing would be hunted any more."""
+    errors = [tracker.error for tracker in trackers if tracker.error is not None]
+    assert not errors, f"a tracking thread died: {errors[0]!r}"
+
+
 def child(client: Client, number: int, *, spooled: bool) -> None:
     """Be a child: track a little, then end in one way or another."""
     signal.alarm(HANG)  # which kills a child that hangs
@@ -61,34 +98,17 @@ def reap(children: dict[int, int], *, wait: bool) -> None:
 def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
     """Fork for a while; return what happened, or raise `AssertionError`."""
     path = folder / "events.spool"
-    expected: list[list[str]] = [[] for _ in range(5)]
     stop, children, forked = threading.Event(), {}, 0
-    died: list[BaseException] = []  # of what tracking threads died
-
-    def load(me: int) -> None:
-        try:
-            track(me)
-        except BaseException as exc:
-            died.append(exc)
-            raise
-
-    def track(me: int) -> None:
-        while not stop.is_set():
-            name = f"p{me}-{len(expected[me])}"
-            if client.track("u", name)[0]:
-                expected[me].append(name)
-            stop.wait(random.random() * 0.002)
-
     with Collector() as collector:
         settings = {"spool": path} if spooled else {"max_queue_size": 1_000_000}
         client = Client("K", host=collector.url, shutdown_timeout=HANG, **settings)
         client.track("u", "first")
-        threads = [threading.Thread(target=load, args=(n,)) for n in range(5)]
-        for thread in threads:
-            thread.start()
+        trackers = [Tracker(client, n, stop) for n in range(5)]
+        for tracker in trackers:
+            tracker.start()
         end = time.monotonic() + seconds
         try:
-            while time.monotonic() < end and not died:
+            while time.monotonic() < end:
                 if len(children) < CHILDREN:
                     pid = os.fork()
                     if not pid:
@@ -96,14 +116,15 @@ def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
                     children[pid] = forked
                     forked += 1
                 stop.wait(PAUSE)
+                assert_alive(trackers)
                 reap(children, wait=False)
         finally:
             stop.set()
-            for thread in threads:
-                thread.join(HANG)
+            for tracker in trackers:
+                tracker.join(HANG)
             reap(children, wait=True)
-        assert not died, f"a tracking thread died: {died[0]!r}"
-        assert not any(map(threading.Thread.is_alive, threads)), "one hangs"
+        assert_alive(trackers)
+        assert not any(map(threading.Thread.is_alive, trackers)), "a thread hangs"
         assert client.flush(HANG), client.stats
         stats = client.stats
         client.join()
@@ -114,7 +135,11 @@ def hunt(folder: Path, seconds: float, *, spooled: bool) -> str:
         last.join()
         arrived = Counter(event["event"] for event in collector.events)
         ids = {event["messageId"]: event["event"] for event in collector.events}
-    wanted = {"first", "last", *(name for names in expected for name in names)}
+    wanted = {
+        "first",
+        "last",
+        *(name for tracker in trackers for name in tracker.accepted),
+    }
     wanted |= {f"c{number}-{n}" for number in range(forked) for n in range(5)}
     missing = sorted(wanted - arrived.keys())
     assert not missing, f"{len(missing)} lost: {missing[:20]}; {stats}"

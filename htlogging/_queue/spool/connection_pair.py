@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 # does that much earlier; this is for when it waits for an answer.
 WAL_PAGES = (64, 16_384)
 
-# Seconds for which a sending thread waits for one that writes.
+# Seconds that a thread waits for one that writes, which may be waiting for it.
 SENDER_WAIT = 0.1
 
-# Seconds between two looks whether someone closed all descriptors: a system call, of 0.4
-# to 3 us.
+# Seconds between two looks whether someone closed all descriptors: 0.4 to 3 us each.
 _LOOK_EVERY = 0.001
 
 
@@ -90,24 +89,25 @@ class ConnectionPair:
     def require(self, *, full_sync: bool, max_bytes: int) -> None:
         """Make writes as safe, and the log as small, as the strictest user asks for."""
         self._full_sync |= full_sync
-        pages = max(max_bytes // 4_096 // 4, WAL_PAGES[0])
-        self._wal_pages = min(self._wal_pages, pages)
-        with self.writing:
-            if self._pair is not None:
-                with suppress(*schema.ERRORS):
-                    self._set_up(self._pair[0])
+        self._wal_pages = min(self._wal_pages, max(max_bytes // 16_384, WAL_PAGES[0]))
+        # Anyway: the writer may be waiting for logging's lock, which `dictConfig` has.
+        with suppress(*schema.ERRORS):
+            locks.do_anyway(self.writing, locks.LONGEST_WAIT, self._set_up_again)
+
+    def _set_up_again(self) -> None:
+        for connection in (self._pair or ())[:1]:
+            self._set_up(connection)
 
     def with_writing(self, work: Callable[[], T]) -> T:
         """
-        Do work with `writing`, for which a sending thread waits with a limit.
+        Do work with `writing`; a sending thread, or one with logging's lock, waits briefly.
 
-        A signal handler may have stopped a caller that writes, and wait for the sending
-        thread in `flush` or `join`.
+        A signal handler may have stopped the writer, and wait in `flush` or for that lock.
 
         Raises:
             SpoolBusy: The limit was reached, and nothing was done.
         """
-        if not is_sending():
+        if not (is_sending() or locks.holds_logging()):
             with self.writing:
                 return work()
         done: list[T] = []

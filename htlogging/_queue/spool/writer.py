@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from htlogging._process.locks import do_within
+from htlogging._process.locks import do_within, holds_logging
 from htlogging._process.threads import is_sending
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.owner import Owner
@@ -61,12 +61,13 @@ class Writer:
         try:
             self._use_path()
             writing = self._file.writing
-            if not self._file.is_reading_here() and not is_sending():
+            if not (self._file.is_reading_here() or is_sending() or holds_logging()):
                 # Keeps the order of what threads write, and their numbers apart.
                 with writing:
                     return self._write(event, direct=direct)
             # In a signal handler, the owner of `writing` may wait for the interrupted call.
-            # In `on_error`, a signal handler may have stopped the owner.
+            # In `on_error`, a signal handler may have stopped the owner; and it may wait
+            # for logging's lock, if this thread has that.
             return do_within(
                 writing, _HANDLER_WAIT, lambda: self._write(event, direct=direct)
             )
