@@ -780,6 +780,26 @@ class TestBounds:
         assert {b"%d" % n for n in range(20)} <= {e for b in drain(queue) for e in b}
         assert rows(path, "SELECT body FROM dead") == [b"refused"]
 
+    def test_clock_that_was_behind_from_the_start(self, make, evicted, monkeypatch):
+        """Nor is what a machine without a clock logs before it is told the time."""
+        wall, boot = time.time(), time.clock_gettime
+        monkeypatch.setattr("time.time", lambda: 60.0)
+        monkeypatch.setattr("time.clock_gettime", lambda _: 60.0)
+        queue = make(spool_max_age=86_400)
+        queue.put(b"1")
+        queue.maintain(at_once=True)
+        for seconds in (0, 3_000, 6_000, 9_000):
+            monkeypatch.setattr("time.time", lambda at=wall + seconds: at)
+            monkeypatch.setattr("time.clock_gettime", lambda _, at=70 + seconds: at)
+            queue.put(b"2")
+            queue.maintain(at_once=True)
+        assert not evicted
+        monkeypatch.setattr("time.time", lambda: wall + 90_000)
+        monkeypatch.setattr("time.clock_gettime", lambda _: 90_070)
+        queue.maintain(at_once=True)
+        assert evicted == [([b"1", b"2", b"2"], "too old")]
+        monkeypatch.setattr("time.clock_gettime", boot)
+
     def test_reader_in_the_way(self, make, path, evicted):
         """SQLite's log counts, which a reader of another process makes grow."""
         limit = 4 * 2**20

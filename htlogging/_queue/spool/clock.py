@@ -44,6 +44,9 @@ class Clock:
         self.note: tuple[str, float] = (self._boot, self._started())  # to be kept
         self.jump = 0.0  # seconds by which the clock was set, not yet believed
         self._standing: tuple[float, float] | None = None  # began then, since
+        # When the clock was set forward and is believed by now: the times that it showed
+        # before, from and to, and by how many seconds it was behind.
+        self.behind: tuple[float, ...] = ()
 
     def _started(self) -> float:
         return self._wall() - self._steady()
@@ -58,12 +61,21 @@ class Clock:
         self.see(noted)
         started = self._started()
         self.jump = started - self.note[1]
-        if abs(self.jump) > TOLERANCE and not self._has_stood(started):
-            return None
+        if abs(self.jump) > TOLERANCE:
+            since = self._has_stood(started)
+            if since is None:
+                return None
+            if self.jump > 0:
+                self.behind = self.note[1], self.note[1] + since, self.jump
         self.jump = 0.0
         self._standing = None
         self.note = self._boot, started
         return self._wall()
+
+    def look(self) -> float | None:
+        """Return the time as `now` does, but believe nothing new."""
+        is_set = abs(self._started() - self.note[1]) > TOLERANCE
+        return None if is_set else self._wall()
 
     def see(self, noted: tuple[bytes, float] | None) -> None:
         """Believe what the file says of this boot: it is from the first process that looked."""
@@ -84,11 +96,13 @@ class Clock:
         """
         return max(self._wall(), self.note[1] + self._steady())
 
-    def _has_stood(self, started: float) -> bool:
+    def _has_stood(self, started: float) -> float | None:
+        """Return since when, by the steady clock; `None`: not for long enough."""
         now = self._steady()
         if self._standing is None or abs(started - self._standing[0]) > TOLERANCE:
             self._standing = started, now
-        return now - self._standing[1] >= PROBATION
+        since = self._standing[1]
+        return since if now - since >= PROBATION else None
 
 
 def _since_boot() -> float:

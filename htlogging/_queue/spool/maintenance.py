@@ -238,7 +238,8 @@ class Maintenance:
             )
             return
         if clock.differs(noted):
-            self._file.write(statements.set_clock, *clock.note)
+            self._file.change(statements.set_clock, *clock.note, *clock.behind)
+            clock.behind = ()
         for owner in self._ledger.owners():
             while self._expire_some(owner, now, max_age):
                 pass
@@ -270,7 +271,7 @@ class Maintenance:
             at = self._file.read(statements.written_at, batch.ids[-1])
         except SpoolUnavailable:
             return False
-        now = self._clock.now()
+        now = self._clock.look()
         return now is not None and at < now - self._max_age
 
     def run(self, *, adopt: bool) -> None:

@@ -44,8 +44,7 @@ def insert(
     Raises:
         sqlite3.IntegrityError: The id is taken; nothing was written.
     """
-    now = time.time() if at is None else at
-    values = (event, now, checksum_of(event, body), body)
+    values = (event, time.time() if at is None else at, checksum_of(event, body), body)
     connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", values)
 
 
@@ -197,13 +196,17 @@ def clock(connection: sqlite3.Connection) -> tuple[bytes, float] | None:
     """Return the boot in which the clock was last believed, and when that boot began."""
     # In a damaged file the value may be no time any more: then it counts as missing.
     query = "SELECT boot, started FROM clock WHERE typeof(started) = 'real' AND abs(started) < 1e11"
-    found: tuple[bytes, float] | None = connection.execute(query).fetchone()
-    return found
+    return next(connection.execute(query), None)
 
 
-def set_clock(connection: sqlite3.Connection, boot: str, started: float) -> None:
-    """Write down what `clock` returns."""
+def set_clock(
+    connection: sqlite3.Connection, boot: str, started: float, *behind: float
+) -> None:
+    """Write down what `clock` returns; what was logged while it was behind is no older."""
     connection.execute("REPLACE INTO clock VALUES (1, ?, ?)", (boot, started))
+    if behind:
+        query = "UPDATE events SET at = at + ?3 WHERE at BETWEEN ?1 AND ?2"
+        connection.execute(query, behind)
 
 
 def rows(
