@@ -19,6 +19,7 @@ from script_runner import HANG
 from htlogging import HtEventsFormatter, HtEventsHandler, InvalidSetting, htevents
 from htlogging._delivery import transport
 from htlogging._delivery.transport import HttpTransport
+from htlogging._process import loggers
 from htlogging._settings import Settings
 from htlogging.collector import Reply
 from htlogging.htevents import Client
@@ -287,6 +288,22 @@ class TestConfiguration:
         sign("behind a queue whose listener is not started", collector.url)
         listener.start()
         listener.stop()
+
+    def test_look_for_a_listener(self):
+        """What other threads make of generators meanwhile is not held."""
+        handler = logging.NullHandler()
+        listener = logging.handlers.QueueListener(queue.SimpleQueue(), handler)
+        found = []
+
+        def numbers():
+            yield from range(5)
+            found.extend(loggers.idle_listener(handler, listeners=True))
+            yield from range(5, 50)
+
+        # CPython: SystemError, if anyone else has the tuple that is being made.
+        assert tuple(numbers()) == tuple(range(50))
+        assert len(found) == 1
+        assert listener.handlers == (handler,)
 
 
 class TestLoguru:

@@ -33,12 +33,29 @@ def all_loggers() -> list[logging.Logger]:
 
 
 def objects_of(kind: type[T]) -> Iterator[T]:
-    """Yield all objects of a class that there are; it takes a while."""
+    """
+    Yield all objects of a class that there are; it takes a while.
+
+    For commands alone: a tuple that another thread makes of a generator at that moment
+    fails there with a SystemError, for `gc.get_objects` holds it.
+    """
     for each in gc.get_objects():
         # By its type: `isinstance` asks for `__class__`, which would evaluate a lazy
         # object.
         if issubclass(type(each), kind):
             yield each
+
+
+def _listeners_of(handler: logging.Handler) -> Iterator[QueueListener]:
+    """Yield the listeners that have a handler; it takes a while."""
+    for together in _referrers(handler, tuple):
+        yield from _referrers(together, QueueListener)
+        for attributes in _referrers(together, dict):
+            yield from _referrers(attributes, QueueListener)
+
+
+def _referrers(thing: object, kind: type[T]) -> list[T]:
+    return [each for each in gc.get_referrers(thing) if issubclass(type(each), kind)]
 
 
 def makes_events(handler: object) -> bool:
@@ -195,7 +212,7 @@ def idle_listener(handler: logging.Handler, *, listeners: bool) -> Iterator[str]
             a `QueueHandler` of `dictConfig`, from CPython 3.12 on.
     """
     feeding = (
-        objects_of(QueueListener)
+        _listeners_of(handler)
         if listeners
         else (
             getattr(each, "listener", None)
