@@ -116,7 +116,7 @@ class TestWell:
     def test_send(self, check, collector):
         """`--send` sends one event."""
         status, said = check(None, "--send")
-        assert (status, "was taken" in said) == (0, True), said
+        assert (status, "was accepted" in said) == (0, True), said
         (event,) = collector.events
         assert event["event"] == "htlogging check"
 

@@ -95,7 +95,7 @@ def _knows_name(host: str, findings: Findings) -> bool:
     region = name.partition(".")[0]
     if _VENDOR.fullmatch(name):
         findings.note(
-            f"the region is {region}: another region than your workspace's takes events, "
+            f"the region is {region}: another region than your workspace's accepts events, "
             "too, and they are lost"
         )
     addresses = sorted({str(each[4][0]) for each in found})
@@ -209,16 +209,16 @@ def _send(settings: Settings, transport: HttpTransport, findings: Findings) -> N
     except Unreachable as exc:
         failure = DeliveryError(exc.status, exc.code, exc.reason, 1)
         findings.problem(
-            f"the test event was not taken: {reason(failure, settings.host)}",
+            f"the test event was not delivered: {reason(failure, settings.host)}",
             "see above",
         )
         return
     if answer.date is not None:
         _check_clock(answer.date, settings.host, findings)
     if is_success(answer.status):
-        findings.ok(f"key: the test event {EVENT!r} of user {USER!r} was taken")
+        findings.ok(f"key: the test event {EVENT!r} of user {USER!r} was accepted")
         findings.note(
-            "a wrong region's host may take events, too: look for this one in Hightouch"
+            "a wrong region's host may accept events, too: look for this one in Hightouch"
         )
         return
     failure = DeliveryError(answer.status, answer.code, answer.message, 1)
