@@ -3,10 +3,14 @@
 import logging
 import logging.config
 import os
+import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +126,39 @@ class TestCheck:
         os.chown(tmp_path / "link", NOBODY, NOBODY, follow_symlinks=False)
         refused = refuse(tmp_path / "link" / "more" / "spool", location.check_link)
         assert "below one" in refused
+
+    @needs_root
+    def test_log_that_comes_late(self):
+        """A log of another user's, put there after the look, is not written to the file."""
+        script = """
+            import ctypes, os, sys  # all that this user may not read later
+            from htlogging._queue.spool import connections
+            os.setgid(65534); os.setuid(65534)
+            try:
+                connections.close(connections.connect(sys.argv[1]))
+            except connections.SpoolUnavailable as exc:
+                print(exc)
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o1777)
+            ours, theirs = f"{folder}/spool", f"{folder}/theirs"
+            for path, rows in ((ours, 1), (theirs, 1), (theirs, 50)):
+                writer = sqlite3.connect(path)
+                writer.execute("PRAGMA journal_mode = WAL")
+                writer.execute("CREATE TABLE IF NOT EXISTS t (x)")
+                writer.executemany("INSERT INTO t VALUES (?)", [(b"evil",)] * rows)
+                writer.commit()
+                if rows > 1:
+                    shutil.copy(f"{theirs}-wal", f"{ours}-wal")
+                writer.close()
+            os.chown(ours, NOBODY, NOBODY)
+            os.chown(f"{ours}-wal", NOBODY - 1, NOBODY - 1)
+            os.chmod(f"{ours}-wal", 0o666)
+            before = Path(ours).read_bytes()
+            command = [sys.executable, "-c", textwrap.dedent(script), ours]
+            said = subprocess.check_output(command, text=True, timeout=60)
+            assert said == "another user has put a file beside it\n"
+            assert Path(ours).read_bytes() == before
 
     @needs_root
     def test_folder_that_cannot_be_looked_into(self, tmp_path):

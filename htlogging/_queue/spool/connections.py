@@ -16,6 +16,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from htlogging._process.interruption import Ignored
+from htlogging._queue.spool import location
 from htlogging._queue.spool.lockfile import identity
 from htlogging._queue.spool.schema import BUSY, ERRORS, SpoolUnavailable
 
@@ -48,6 +49,7 @@ _UNTOLD = (
     "py-call-uwsgi-fork-hooks for that"
 )
 _AMID_WORK = "the process was forked while another thread used the spool for long"
+_FOREIGN = "another user has put a file beside it"
 _CLOSED = "the spool's descriptors were closed, and their numbers are other files' now"
 _why_lost = ""
 
@@ -72,7 +74,16 @@ def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
         raise SpoolUnavailable(_why_lost)
     if _state != _NONE:
         _probe(path)
-    return _connect(path, read_only=read_only)
+    connection = _connect(path, read_only=read_only)
+    with suppress(*ERRORS):
+        # Now it has opened the log, too. Between a look and this, another process may
+        # have closed the file, and SQLite deleted the log.
+        connection.execute("PRAGMA schema_version").fetchone()
+    if location.is_anothers_beside(path):
+        # Never closed: that would copy what is in the log into the file.
+        lose(connection, _FOREIGN)
+        raise SpoolUnavailable(_FOREIGN)
+    return connection
 
 
 def _connect(path: str, *, read_only: bool) -> sqlite3.Connection:

@@ -146,9 +146,21 @@ def check_beside(path: str) -> None:
                 raise InvalidSetting(f"PATH{suffix} beside it is another user's file")
 
 
+def is_anothers_beside(path: str) -> bool:
+    """Return whether a log beside a file is another user's than its own, ours or root's."""
+    with Ignored(OSError):
+        owners = {os.stat(path).st_uid, os.geteuid(), 0}
+        for suffix in ("-wal", "-shm", "-journal"):
+            with Ignored(FileNotFoundError):
+                if os.lstat(path + suffix).st_uid not in owners:
+                    return True
+    return False
+
+
 def is_shared(path: str) -> bool:
-    """Return whether everyone may write to a file's folder, as to /tmp."""
-    return bool(os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH)
+    """Return whether others may write to a file's folder, but not replace it: as /tmp."""
+    mode = os.stat(os.path.dirname(path)).st_mode
+    return bool(mode & stat.S_ISVTX and mode & (stat.S_IWOTH | stat.S_IWGRP))
 
 
 def make(path: str) -> None:
