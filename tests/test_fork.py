@@ -8,6 +8,8 @@ import sys
 import pytest
 from script_runner import run
 
+from htlogging._process.fork import late_import
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -220,6 +222,41 @@ class TestInterrupted:
         assert (ended.status, ended.err) == (0, "")
         # One of the parent; of the children, the last one's hooks were not cut short.
         assert len(collector.events) == len(ids(collector)) == int(ended.out) + 2
+
+
+class TestLateImport:
+    def test_is_loaded_once(self):
+        """What it returns is kept: later calls take no lock."""
+        loaded = []
+
+        def load():
+            loaded.append(7)
+            return loaded
+
+        imported = late_import(load)
+        assert loaded == []
+        assert imported() is imported() is loaded
+        assert loaded == [7]
+
+    def test_that_fails(self):
+        """What it raises comes out, and the next call tries again."""
+        results = iter([ImportError("it is gone"), None])
+
+        def load():
+            error = next(results)
+            if error is not None:
+                raise error
+            return 7
+
+        imported = late_import(load)
+        with pytest.raises(ImportError, match="it is gone"):
+            imported()
+        assert imported() == 7
+
+    def test_amid_another(self):
+        """One may need another one, on the same thread."""
+        inner = late_import(lambda: 7)
+        assert late_import(inner)() == 7
 
 
 class TestLocks:

@@ -13,7 +13,13 @@ from script_runner import HANG
 
 import htlogging
 from htlogging._process import locks
-from htlogging._process.locks import Guarded, do_within, is_mine, ownership
+from htlogging._process.locks import (
+    AroundFork,
+    Guarded,
+    do_within,
+    is_mine,
+    ownership,
+)
 
 
 class Raised(Exception):
@@ -72,6 +78,39 @@ class TestDoWithin:
         with pytest.raises(RuntimeError, match="the work's"):
             do_within(lock, HANG, work)
         assert not lock._is_owned()
+
+
+class TestAroundFork:
+    def test_held_by_another_thread(self):
+        """The fork goes on without it, waits once, and leaves it as it was."""
+        lock, waits = threading.RLock(), iter([0.01, HANG])
+        around = AroundFork(lambda: lock, lambda: next(waits))
+        end = held_elsewhere(lock)
+        assert not around.acquire()
+        assert not around.acquire()
+        around.restore()
+        end()
+        assert lock.acquire(blocking=False)
+        lock.release()
+
+    def test_held_by_this_thread(self):
+        """It is held by it afterwards, as it was before."""
+        lock = threading.RLock()
+        around = AroundFork(lambda: lock)
+        with lock:
+            assert around.acquire()
+            around.restore()
+            assert is_mine(lock)
+        assert not is_mine(lock)
+
+    def test_free(self):
+        """It is held meanwhile, and free afterwards."""
+        lock = threading.RLock()
+        around = AroundFork(lambda: lock)
+        assert around.acquire()
+        assert is_mine(lock)
+        around.restore()
+        assert not is_mine(lock)
 
 
 class TestGuarded:

@@ -74,7 +74,7 @@ def do_whole(work: Callable[[], T]) -> T:
 
 def late_import(load: Callable[[], T]) -> Callable[[], T]:
     """
-    Return a function that returns what `load` imports; all late imports are done so.
+    Return a function that returns what `load` imports; for what takes long to import.
 
     `load` is called by `do_whole`, until it has returned once.
     """
