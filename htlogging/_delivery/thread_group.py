@@ -8,7 +8,7 @@ import itertools
 from contextlib import suppress
 
 from htlogging._delivery.waits import NEVER, Deadline
-from htlogging._process import fork, hosts, locks, shutdown
+from htlogging._process import fork, hosts, locks, shutdown, threads
 from htlogging._process.clock import clock
 
 TYPE_CHECKING = False
@@ -139,6 +139,11 @@ class ThreadGroup:
             return False
         if not hosts.may_start_threads():
             # Without `_refused_until`: a fork that Python does not know of copies it.
+            return False
+        if not threads.are_allowed():
+            # Not even the one that starts them: CPython may end amid its imports, whose
+            # lock the exit hooks would wait for.
+            self._refuse(worker, RuntimeError("daemon threads are disabled"))
             return False
         number = next(self._numbers)
         # Other callers need not ask for as long as the threads are on their way; they

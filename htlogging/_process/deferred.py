@@ -12,7 +12,7 @@ import os
 import threading
 from contextlib import suppress
 
-from htlogging._process import hosts, locks
+from htlogging._process import hosts, locks, threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def later(work: Work, seconds: float) -> None:
 
 
 def _start(run: Work) -> None:
-    if hosts.may_start_threads():
+    if hosts.may_start_threads() and threads.are_allowed():
         with suppress(RuntimeError):  # refused
             _thread.start_new_thread(_run, (run,))
 

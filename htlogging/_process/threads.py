@@ -6,6 +6,7 @@ What is logged while a thread sends is never an event.
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 from contextvars import ContextVar, copy_context
@@ -75,6 +76,12 @@ def run_sending(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         return context.run(work, *args, **options)
     finally:
         now.active = False
+
+
+def are_allowed() -> bool:
+    """Return whether this interpreter has daemon threads; isolated subinterpreters do not."""
+    allowed = getattr(_thread, "daemon_threads_allowed", None)  # from 3.12 on
+    return allowed is None or bool(allowed())
 
 
 def runs_event_loop() -> bool:
