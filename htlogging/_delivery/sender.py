@@ -25,6 +25,7 @@ from htlogging._delivery.retry import (
 )
 from htlogging._delivery.waits import Once
 from htlogging._process.clock import clock
+from htlogging._queue.claims import TOO_OLD
 from htlogging._settings import MAX_BODY_EVENTS, UPLOAD_SIZE
 from htlogging._stats import figures
 from htlogging.exceptions import DeliveryError
@@ -287,7 +288,7 @@ class Sender:
             lost = deadline.is_last() and not outlives
             return Verdict.GIVE_UP if lost else Verdict.RETRY, failure
         if self._queue.overdue(part):
-            why = DeliveryError(None, "spool", "too old", failure.tries)
+            why = DeliveryError(None, "spool", TOO_OLD, failure.tries)
             return Verdict.GIVE_UP, why
         return None
 

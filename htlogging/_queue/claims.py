@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     Claim = tuple["Batch", Holder | None]  # a batch that is not settled, and its worker
 
 
+# Why overdue events are given up: the message of a DeliveryError with the code `spool`. A
+# spool keeps events with this reason as dead letters.
+TOO_OLD = "too old"
+
+
 class Counts:
     """
     How many of a queue's events are delivered, failed and queued.

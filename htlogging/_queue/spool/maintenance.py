@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import suppress
 
 from htlogging._process.locks import do_within, is_mine
+from htlogging._queue.claims import TOO_OLD
 from htlogging._queue.spool import statements
 from htlogging._queue.spool.clock import Clock
 from htlogging._queue.spool.outage import Outage
@@ -43,8 +44,7 @@ _MAX_ADOPTED = 2_000
 _SOME = 1_000
 _BUSY_ROUNDS, _IDLE_ROUNDS = 1, 1_024
 
-# Why events leave the file: messages of a DeliveryError whose `code` is `spool`.
-TOO_OLD = "too old"
+# Why events leave the file, beside `TOO_OLD`: a DeliveryError's message.
 TOO_LARGE = "spool_max_bytes is reached"
 
 # Seconds for which a sender waits to take a settled batch out of the file.

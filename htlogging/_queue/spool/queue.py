@@ -7,11 +7,12 @@ from contextlib import suppress
 from htlogging._process import locks
 from htlogging._process.clock import clock
 from htlogging._process.locks import do_within, is_mine
+from htlogging._queue.claims import TOO_OLD
 from htlogging._queue.memory import MemoryQueue
 from htlogging._queue.scrubbing import scrubbed
 from htlogging._queue.spool import lines, registry, statements
 from htlogging._queue.spool.ledger import EVICTED, IN_FILE, Ledger
-from htlogging._queue.spool.maintenance import TOO_OLD, Maintenance
+from htlogging._queue.spool.maintenance import Maintenance
 from htlogging._queue.spool.schema import SpoolBusy, SpoolUnavailable
 from htlogging._queue.spool.writer import Writer
 from htlogging._settings import MAX_BODY_EVENTS
