@@ -27,6 +27,7 @@ from htlogging._delivery.transport import HttpTransport
 from htlogging._delivery.worker import Worker
 from htlogging._process import shutdown
 from htlogging._queue.memory import MemoryQueue
+from htlogging._queue.spool import registry
 from htlogging._report import Report
 from htlogging._settings import Settings
 from htlogging._stats import Counters
@@ -294,6 +295,22 @@ class TestIdle:
         make(upload_interval=0.2).track("user", "e", {"n": 1})
         gc.collect()
         until(lambda: numbers(collector) == {1})
+
+    def test_dropped_with_a_spool(self, make, collector, tmp_path):
+        """The spool of a client that is dropped is closed."""
+        client = make("spool")
+        client.logger.propagate = False  # as above
+        client.track("user", "e", {"n": 1})
+        del client
+        file = registry.shared(str(tmp_path / "spool0"))
+        assert file.is_open()
+
+        def gone():
+            gc.collect()
+            return not file.is_open()
+
+        until(gone)
+        assert numbers(collector) == {1}
 
     @pytest.mark.slow
     def test_idle_thread_ends(self, make, collector):

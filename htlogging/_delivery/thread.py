@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import closing, suppress
 
@@ -91,6 +92,10 @@ class SendingThread:
         worker.outcomes.settled.notify_all()
         if worker.ending.at is not None:
             self._report_if_idle()
+            if worker.ending.at == math.inf:
+                # Of a handler that is gone or was replaced: nothing else closes its spool.
+                with suppress(Exception):
+                    worker.queue.close()
         elif worker.queue.backlog():
             # A caller may have seen the lock still held, too.
             worker.wake()
