@@ -425,7 +425,7 @@ class TestEveryLine:
         [
             ("memory", 7),
             pytest.param(("memory", 1), marks=pytest.mark.slow),
-            pytest.param(("spool", 11), marks=pytest.mark.slow),
+            pytest.param(("spool", 23), marks=pytest.mark.slow),
         ],
         ids=lambda way: f"{way[0]}-{way[1]}",
     )
