@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import pytest
-from script_runner import HANG, python
+from script_runner import HANG, python, until
 
 from htlogging import DeliveryError, HtEventsHandler
 from htlogging.collector import Collector, Reply
@@ -310,8 +310,13 @@ class TestClose:
         events(log, 3)
         handler.close()
         assert len(collector.events) == 3
-        left = set(threading.enumerate()) - before
-        assert not [t for t in left if t.name in ("htlogging-0", "htlogging-1")]
+
+        def left():
+            new = set(threading.enumerate()) - before
+            return [t for t in new if t.name in ("htlogging-0", "htlogging-1")]
+
+        # One that has not begun yet is not waited for; it ends as soon as it has.
+        until(lambda: not left())
 
     def test_twice(self, attach):
         """A second one does nothing."""
@@ -447,7 +452,8 @@ for n in range(count):
         # Or "network", where the last try fails just before the time is over.
         assert out.replace("network", "shutdown") == "shutdown 3\nthe end\n"
         assert "3 events failed" in err
-        assert "Connection refused" in err
+        # The latter where the machine is so busy that no try was over in time.
+        assert "Connection refused" in err or "shutdown_timeout" in err
 
     def test_with_a_silent_server(self, collector, gate):
         """So it does when the server takes a request and does not answer."""
