@@ -336,6 +336,39 @@ class TestLocks:
         """
         assert run_script(collector, tmp_path, script) == ["child"]
 
+    def test_of_a_write_that_waits_for_logging(self, collector, tmp_path):
+        """The fork lets it have logging's lock; the child uses the spool."""
+        script = """
+            import logging, os, sys, threading
+            from htlogging.htevents import Client
+            from htlogging._queue.spool import registry
+
+            client = Client(spool=sys.argv[1])
+            client.track("user", "parent")
+            assert client.flush(60)
+            (file,) = registry._files.values()
+            began = threading.Event()
+
+            def work(connection):
+                began.set()
+                while logging._lock.acquire(blocking=False):
+                    logging._lock.release()  # the fork does not have it yet
+                logging.getLogger("of.the.application")
+
+            writing = threading.Thread(target=file.change, args=(work,))
+            writing.start()
+            assert began.wait(60)
+            pid = os.fork()
+            if not pid:
+                client.track("user", "child")
+                client.join()
+                os._exit(client.stats.unspooled)
+            assert os.waitpid(pid, 0)[1] == 0
+            writing.join()
+        """
+        spool = str(tmp_path / "spool")
+        assert run_script(collector, tmp_path, script, spool) == ["child", "parent"]
+
     def test_of_a_spool_that_is_written_to(self, collector, tmp_path):
         """A fork goes on; the child keeps off the spool, says so, and delivers."""
         script = """

@@ -60,13 +60,14 @@ class ConnectionPair:
         self.is_note_due = False  # a millisecond has gone by since counts were noted
         self._looked = 0.0  # when the descriptors were last looked at
         self._around_fork = (
-            AroundFork(lambda: self.writing),
-            AroundFork(lambda: self._reading),
+            AroundFork(lambda: self.writing, lambda: SENDER_WAIT),
+            AroundFork(lambda: self._reading, lambda: SENDER_WAIT),
         )
         self._is_left = False  # deleted, and what was in it is elsewhere
         self.was_taken_away = False  # there was a spool here, and it is empty or gone
         # What the strictest user asks for.
         self._full_sync = False
+        self._is_set_up = True  # or its connections are older than what is asked for
         self._wal_pages = WAL_PAGES[1]
         self._logged = 0  # statements since the log was copied; a hint
         fork.register(self)
@@ -90,13 +91,8 @@ class ConnectionPair:
         """Make writes as safe, and the log as small, as the strictest user asks for."""
         self._full_sync |= full_sync
         self._wal_pages = min(self._wal_pages, max(max_bytes // 16_384, WAL_PAGES[0]))
-        # Anyway: the writer may be waiting for logging's lock, which `dictConfig` has.
-        with suppress(*schema.ERRORS):
-            locks.do_anyway(self.writing, locks.LONGEST_WAIT, self._set_up_again)
-
-    def _set_up_again(self) -> None:
-        for connection in (self._pair or ())[:1]:
-            self._set_up(connection)
+        # By the next write: `dictConfig` has logging's lock, and must not wait for one.
+        self._is_set_up = False
 
     def with_writing(self, work: Callable[[], T]) -> T:
         """
@@ -250,15 +246,19 @@ class ConnectionPair:
         Args:
             nested: Whether this thread held it before: within a transaction, perhaps.
         """
-        if self._pair is None or not self._is_intact():
+        # A signal handler that forks on this thread closes them, at any step.
+        while (pair := self._pair) is None or not self._is_intact():
             self._open()
-            assert self._pair is not None
-        connection = self._pair[0]
+        connection = pair[0]
         if connection.in_transaction:
             if nested:
                 # A signal handler within `change`: it would wait for its COMMIT.
                 raise SpoolUnavailable("it is being written to", passing=True)
             connection.execute("ROLLBACK")  # of one that was cut short
+        if not self._is_set_up:
+            self._is_set_up = True
+            with suppress(*schema.ERRORS):
+                self._set_up(connection)
         self._logged += 1
         return connection
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from htlogging._process import fork
-from htlogging._process.locks import AroundFork, of_logging
+from htlogging._process.clock import clock
+from htlogging._process.locks import LONGEST_WAIT, AroundFork, of_logging
 from htlogging._queue.spool import connections
 from htlogging._queue.spool.database import SpoolFile
 from htlogging._queue.spool.lockfile import identity
@@ -33,15 +35,34 @@ def shared(path: str) -> SpoolFile:
 _logging = AroundFork(of_logging)
 
 
+# Until when a thread that forks tries to have them all; it changes its own, and a child
+# begins anew.
+_until: dict[int, float] = {}
+
+
 def _before_fork() -> None:
+    me = threading.get_ident()
+    until = _until.setdefault(me, clock.monotonic() + LONGEST_WAIT)
+    while not _acquire() and clock.monotonic() < until:
+        # Who writes may be waiting for logging's lock, in a signal handler.
+        _restore()
+
+
+def _acquire() -> bool:
     fork.around.acquire()
     _logging.acquire()
     # Each, whatever became of the others.
     closed = [file.before_fork() for file in list(_files.values())]
     connections.before_fork(are_idle=all(closed))
+    return all(closed)
 
 
 def _after_fork_in_parent() -> None:
+    _until.pop(threading.get_ident(), None)
+    _restore()
+
+
+def _restore() -> None:
     # Where the fork began before this module was there, in another thread, `_before_fork`
     # did not run: then these do nothing.
     for file in list(_files.values()):
@@ -56,6 +77,7 @@ class _Connections:
 
     def after_fork_in_child(self) -> None:
         """Use nothing that the child inherited."""
+        _until.clear()
         _logging.after_fork_in_child()
         connections.after_fork_in_child()
 
