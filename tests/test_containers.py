@@ -211,6 +211,16 @@ class TestBounds:
         event.clear()
         assert refused
 
+    def test_chain(self):
+        """A chain of maps is read map by map, not once through all for each key."""
+
+        class Map(dict):
+            def __getitem__(self, key):
+                pytest.fail("looked up")
+
+        chain = collections.ChainMap(Map(a=1), Map(a=2, b=3))
+        assert as_property(chain) == {"a": 1, "b": 3}
+
     def test_what_is_wide_and_fits(self):
         """A Decimal of a million digits is the number that it is next to."""
         wide = Decimal("0." + "1" * 1_000_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import UserString
+from collections import ChainMap, UserString
 from collections.abc import Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -47,6 +47,10 @@ def opened(value: Any) -> tuple[bool, Iterable[Any]] | None:
     if isinstance(value, _TEXTS) or has_bytes(value):
         return None
     if isinstance(value, Mapping):
+        if type(value) is ChainMap:
+            # Each look goes through its maps: 20,000 of them took 34 s.
+            maps = reversed(value.maps)
+            return True, {k: v for one in maps for k, v in one.items()}.items()
         return True, value.items()
     if isinstance(value, (Sequence, AbstractSet, ValuesView, array)):
         return False, value
