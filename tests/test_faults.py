@@ -965,6 +965,29 @@ class TestPatienceAtTheEnd:
         assert stats.failed >= 1
         assert stats.delivered + stats.failed == 2
 
+    def test_other_threads_at_the_end(self):
+        """What other threads track while the rest is given up opens the handler again."""
+        got = []
+
+        def on_error(_error, _events):
+            if not got:  # the handler is closed once more below
+                thread = threading.Thread(
+                    target=lambda: got.append(client.track("user", "again")[0])
+                )
+                thread.start()
+                thread.join()
+
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            client = Client("KEY", host=host, shutdown_timeout=0.2, on_error=on_error)
+            client.track("user", "e0")
+            client.shutdown()
+            assert got == [True]
+            stats = client.stats
+            assert (stats.accepted, stats.failed, stats.queued) == (2, 1, 1)
+            client.shutdown()
+            assert client.stats.failed == 2
+
 
 class TestOnError:
     def test_may_close_its_client(self, collector):

@@ -292,6 +292,9 @@ class Pipeline:
         handler = self._handler()
         if handler is not None:
             shutdown.stop_keeping(handler)
+            if not shutdown.is_exiting():
+                # What came meanwhile, from on_error or another thread, opens it again.
+                self.wake_if_queued(handler)
 
     def _exchange_worker(self) -> Worker:
         """Put a new worker in place for later events, and return the old one."""
@@ -308,8 +311,8 @@ class Pipeline:
             # As on a sending thread: an event that on_error logs is queued.
             failure = DeliveryError(None, "shutdown", why, 0)
             run_sending(self.outcomes.report_lost, events, failure)
-            # It comes too late, and is reported without on_error.
-            late = self.queue.abandon()
+            # At exit it comes too late, and is reported without on_error.
+            late = self.queue.abandon() if shutdown.is_exiting() else []
             if late:
                 figures.failed("shutdown", len(late))
                 self.report.lost("failed", len(late), "made by on_error at the end")
