@@ -187,6 +187,8 @@ class TestBounds:
             lambda: nested(lambda a, b: types.SimpleNamespace(a=a, b=b)),
             lambda: nested(ValueError),
             lambda: nested(lambda a, b: functools.partial(print, a, b)),
+            lambda: nested(slice),
+            lambda: nested(lambda a, b: dict[a, b]),
             lambda: nested(lambda a, b: collections.UserDict(a=a, b=b)),
             lambda: {nested(lambda a, b: frozenset([(a, 1), (b, 2)])): 1},
             lambda: {nested(lambda a, b: (a, b), 20): 1},
@@ -197,7 +199,7 @@ class TestBounds:
             lambda: [Fraction(10**4000 + 1, 10**4000)] * 30_000,
             lambda: types.SimpleNamespace(a=["x" * 1_000_000] * 1_000_000),
         ],
-        ids=range(13),
+        ids=range(15),
     )
     def test_sharing(self, make):
         """A few objects that refer to each other often cost little and are refused."""

@@ -26,6 +26,9 @@ _TEXTS = (str, UserString)
 # Of a view whose items are bytes.
 _BYTE_FORMATS = ("B", "b", "c")
 
+# Where the classes of `dict[str, int]`, `int | None` and `Optional[int]` are.
+_OF_TYPES = ("types", "typing")
+
 # The most nested levels that are measured; deeper, `repr` itself gives up.
 _MAX_DEPTH = 500
 
@@ -131,6 +134,10 @@ def _parts(value: Any, most: int) -> list[Any] | None:
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, SimpleNamespace):
         return list(vars(value).values())
+    if isinstance(value, slice):
+        return [value.start, value.stop, value.step]
+    if type(value).__module__ in _OF_TYPES:
+        return list(getattr(value, "__args__", ()))
     found = opened(value)
     if found is None:
         return None
