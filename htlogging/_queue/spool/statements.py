@@ -205,8 +205,8 @@ def set_clock(
     """Write down what `clock` returns; what was logged while it was behind is no older."""
     connection.execute("REPLACE INTO clock VALUES (1, ?, ?)", (boot, started))
     if behind:
-        query = "UPDATE events SET at = at + ?3 WHERE at BETWEEN ?1 AND ?2"
-        connection.execute(query, behind)
+        query = "UPDATE events SET at = at + ? WHERE at BETWEEN ? AND ?"
+        connection.execute(query, (behind[2], *behind[:2]))
 
 
 def rows(
