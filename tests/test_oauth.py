@@ -623,14 +623,16 @@ class TestFaults:
         tokens.life = 1
         client = make(thread=8, upload_size=1)
         began = time.monotonic()
-        while time.monotonic() - began < 1.6:
+        # On a busy machine the first event may take longer than that.
+        while time.monotonic() - began < 1.6 or tokens.issued < 2:
+            assert time.monotonic() - began < HANG
             client.track("user123", "e")
             client.flush(HANG)
         assert client.flush(HANG)
         # A token that ends on a busy machine's way to the server is one more.
         late = [r for r in server.requests if r.status == 401]
         most = (time.monotonic() - began) / 0.5 + 1 + len(late)
-        assert 2 <= tokens.issued <= most
+        assert tokens.issued <= most
         assert client.stats.delivered == client.stats.accepted == len(server.events)
 
     @pytest.mark.slow
