@@ -521,6 +521,15 @@ class TestOwners:
         assert file.new_owner() == one + 2
         assert file.count_lost() == 400
 
+    def test_a_number_is_not_given_again(self, file, monkeypatch):
+        """An answer for an event of a file that was deleted removes none of the new one."""
+        monkeypatch.setattr("secrets.randbits", lambda _: 0)
+        monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+        one = file.new_owner()
+        os.unlink(file.path)
+        file.leave_behind()
+        assert file.new_owner() > one
+
     def test_clock_before_1970(self, file, monkeypatch):
         """A clock that was never set makes a number all the same."""
         monkeypatch.setattr("time.time", lambda: -5.0)

@@ -54,6 +54,7 @@ class SpoolFile(ConnectionPair):
         super().__init__(path, name)
         # Owners that no queue serves.
         self._idle: set[int] = set()
+        self._newest = 0  # the last number that was given; with `writing`
         # owner -> events that were delivered after their queue had left them, until who
         # adopts them finds them missing.
         self.delivered_late: dict[int, int] = {}
@@ -147,8 +148,9 @@ class SpoolFile(ConnectionPair):
         """
         Take a number that is not in use, and lock its byte.
 
-        It begins with the time: elder owners are adopted first. The rest is random, so
-        that a file that was deleted and made anew does not see a number again.
+        It begins with the time: elder owners are adopted first. A number is not given
+        again, also if the file is deleted and made anew: an answer for an event of the
+        old file would remove one of the new. Other processes draw others, mostly.
 
         Raises:
             SpoolUnavailable: The lock file cannot be made.
@@ -159,6 +161,7 @@ class SpoolFile(ConnectionPair):
             # A clock that was never set may stand at 0, or before.
             seconds = max(int(time.time()) - _EPOCH, 1)
             owner = min(seconds << 6 | secrets.randbits(6), MAX_OWNER // 2)
+            owner = max(owner, self._newest)
             for tries in count():
                 owner = max(owner + 1, FIRST_OWNER)
                 if owner in self._lock.held or not self._lock.lock(owner):
@@ -168,6 +171,7 @@ class SpoolFile(ConnectionPair):
                     tries > _MAX_TRIES or self._lock.is_free(owner)
                 ):
                     self._lock.note(owner, 0, 0)
+                    self._newest = owner
                     return owner
                 self._lock.unlock(owner)
             raise AssertionError  # pragma: no cover  (numbers have no end)
