@@ -78,7 +78,9 @@ class SendingThread:
     def join(self, seconds: float) -> None:
         """Wait for its end."""
         if self._thread is not threading.current_thread() and self._thread.ident:
-            self._thread.join(seconds)
+            # It may have its number already, and not have begun: it soon ends then.
+            with suppress(RuntimeError):
+                self._thread.join(seconds)
 
     def _run(self) -> None:
         hosts.block_signals()
