@@ -16,10 +16,13 @@ REDIS = shutil.which("redis-server")
 
 
 def free_port():
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that is free now, and that a cluster's node can add 10,000 to."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port < 55_536:
+            return port
 
 
 class RedisServer:
