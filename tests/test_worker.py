@@ -455,6 +455,28 @@ for n in range(count):
         # The latter where the machine is so busy that no try was over in time.
         assert "Connection refused" in err or "shutdown_timeout" in err
 
+    def test_waits_for_on_error(self):
+        """What a sending thread reports is not cut short, though the time is over."""
+        out, _ = run(
+            """if True:
+            import sys, threading, time
+            from htlogging.htevents import Client
+
+            def on_error(exc, lost):
+                called.set()
+                time.sleep(0.1)
+                print(exc.code, len(lost))
+
+            called = threading.Event()
+            client = Client("K", host=sys.argv[1], max_retries=0, upload_interval=0,
+                            shutdown_timeout=0.01, on_error=on_error)
+            client.track("u", "e")
+            called.wait()
+            """,
+            refused_url(),
+        )
+        assert out == "network 1\n"
+
     def test_with_a_silent_server(self, collector, gate):
         """So it does when the server takes a request and does not answer."""
         out, err = run(self.SCRIPT, collector.url, "3", "1")

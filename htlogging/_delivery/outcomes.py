@@ -8,6 +8,7 @@ from htlogging._delivery.waits import Signal
 from htlogging._process import fork, locks
 from htlogging._process.clock import clock
 from htlogging._process.lines import events as word
+from htlogging._process.threads import is_sending
 from htlogging._queue.claims import fitting
 from htlogging._settings import MAX_BODY_BYTES, MAX_BODY_EVENTS
 from htlogging._stats import figures, reason_of
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Seconds after which callers do not wait any more for an `on_error` that has not returned:
 # it may itself wait for a thread that waits for it.
 ON_ERROR_SECONDS = 10.0
+
+# Seconds after its deadline that a closing handler gives an `on_error` on a sending thread.
+_LAST_SECONDS = 0.5
 
 
 # Late: `htlogging` does without it. A sending thread has mostly imported it.
@@ -88,6 +92,16 @@ class Outcomes:
             held.locked() and began < before
             for held, began in list(self._reporting.items())
         )
+
+    def finish(self) -> None:
+        """Let sending threads end what they report: the process may end after this."""
+        end = clock.monotonic() + _LAST_SECONDS
+        waiter = self.settled.waiter()
+        while not (self.idle() or is_sending()):
+            left = end - clock.monotonic()
+            if left <= 0:
+                return
+            waiter.wait(left)
 
     def check(self) -> None:
         """

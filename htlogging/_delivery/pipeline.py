@@ -311,6 +311,9 @@ class Pipeline:
             # As on a sending thread: an event that on_error logs is queued.
             failure = DeliveryError(None, "shutdown", why, 0)
             run_sending(self.outcomes.report_lost, events, failure)
+        # A sending thread may have given others up just before.
+        self.outcomes.finish()
+        if events:
             # At exit it comes too late, and is reported without on_error.
             late = self.queue.abandon() if shutdown.is_exiting() else []
             if late:
