@@ -10,6 +10,7 @@ library's. What these refuse or would write wrongly is first made plain by `coer
 from __future__ import annotations
 
 from htlogging._event import iso8601
+from htlogging._event.field_values import late_coercion
 from htlogging._process import fork
 from htlogging._process.interruption import is_passing
 from htlogging.exceptions import EventTooLarge
@@ -84,17 +85,10 @@ def encode(event: dict[str, Any], limit: int, *, built: bool = False) -> bytes:
         # both.
         if not _is_of_encoder(exc) and is_passing(exc):
             raise
-        data = _stdlib_dumps(_coercion().plain(event, limit, MAX_DEPTH))
+        data = _stdlib_dumps(late_coercion().plain(event, limit, MAX_DEPTH))
     if len(data) > limit:
         raise EventTooLarge(len(data), limit)
     return data
-
-
-@fork.late_import
-def _coercion() -> ModuleType:
-    from htlogging._event import coercion
-
-    return coercion
 
 
 def _is_of_encoder(error: Exception) -> bool:
@@ -167,7 +161,7 @@ def _learn(kind: type) -> bool:
     if kind in kinds:
         _utc, _dated = utc, kinds
         return True
-    if kind in _coercion().SCALARS:
+    if kind in late_coercion().SCALARS:
         _atoms.add(kind)
     return False
 
@@ -175,7 +169,7 @@ def _learn(kind: type) -> bool:
 def _default(value: Any) -> Any:
     if type(value) in _dated:
         return value.isoformat()
-    return _coercion().scalar(value)
+    return late_coercion().scalar(value)
 
 
 def _chunks_of() -> Callable[[Any, int], Iterable[str]]:

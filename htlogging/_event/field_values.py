@@ -99,7 +99,8 @@ def required_id(value: Any, name: str, kind: str) -> str:
 
 
 @fork.late_import
-def _coercion() -> ModuleType:
+def late_coercion() -> ModuleType:
+    """Return the module for values that are not plain; most events do without it."""
     from htlogging._event import coercion
 
     return coercion
@@ -111,7 +112,7 @@ def id_text(value: Any, name: str) -> str:
         return value
     if type(value) is int and value.bit_length() < _PRINTABLE:
         return str(value)
-    text: str | None = _coercion().id_text(value)
+    text: str | None = late_coercion().id_text(value)
     if text:
         return text
     raise InvalidEvent(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from htlogging._event import unknown_fields
 from htlogging._event.bindings import current
 from htlogging._event.builder import FIELDS
+from htlogging._event.field_values import late_coercion
 from htlogging._event.message_id import new_id
 from htlogging._process import fork, loggers
 from htlogging._process.interruption import is_passing
@@ -21,7 +22,6 @@ from htlogging._process.interruption import is_passing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
     from typing import Any
 
 # The facade's logger. It and those below it carry only events.
@@ -233,15 +233,8 @@ def nested(extra: Mapping[Any, Any]) -> dict[Any, Any] | None:
 _TRAVELLING, _DEPTH = 262_144, 64
 
 
-@fork.late_import
-def _coercion() -> ModuleType:
-    from htlogging._event import coercion
-
-    return coercion
-
-
 def _plain(value: Mapping[Any, Any]) -> Any:
-    coercion = _coercion()
+    coercion = late_coercion()
     try:
         return coercion.plain(dict(value), _TRAVELLING, _DEPTH)
     except Exception as exc:
