@@ -477,6 +477,33 @@ for n in range(count):
         )
         assert out == "network 1\n"
 
+    def test_reports_what_on_error_logs(self):
+        """It comes too late, on a sending thread, too; it is lost with a line."""
+        _, err = run(
+            """if True:
+            import sys, threading, time
+            from htlogging._process import shutdown
+            from htlogging.htevents import Client
+
+            def on_error(exc, lost):
+                if not called.is_set():
+                    called.set()
+                    while not shutdown.is_exiting():
+                        time.sleep(0.001)
+                    time.sleep(0.1)
+                    client.track("u", "late")
+
+            called = threading.Event()
+            client = Client("K", host=sys.argv[1], max_retries=0, upload_interval=0,
+                            shutdown_timeout=0.01, on_error=on_error)
+            client.track("u", "e")
+            called.wait()
+            """,
+            refused_url(),
+        )
+        # The latter where the machine is so busy that the time was not over.
+        assert "made by on_error at the end" in err or "shutdown_timeout" in err
+
     def test_with_a_silent_server(self, collector, gate):
         """So it does when the server takes a request and does not answer."""
         out, err = run(self.SCRIPT, collector.url, "3", "1")

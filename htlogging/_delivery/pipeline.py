@@ -313,9 +313,9 @@ class Pipeline:
             run_sending(self.outcomes.report_lost, events, failure)
         # A sending thread may have given others up just before.
         self.outcomes.finish()
-        if events:
-            # At exit it comes too late, and is reported without on_error.
-            late = self.queue.abandon() if shutdown.is_exiting() else []
+        if shutdown.is_exiting():
+            # What on_error logs comes too late, and is reported without it.
+            late = self.queue.abandon()
             if late:
                 figures.failed("shutdown", len(late))
                 self.report.lost("failed", len(late), "made by on_error at the end")
