@@ -262,6 +262,19 @@ class TestLateImport:
 class TestLocks:
     """No fork waits for ever, whoever holds what; nor does its child."""
 
+    # How a script begins: it has used a spool, and has the object of its file.
+    SPOOL = """
+            import logging, os, sys, threading
+            from htlogging.htevents import Client
+            from htlogging._queue.spool import registry
+
+            client = Client(spool=sys.argv[1])
+            client.track("user", "parent")
+            assert client.flush(60)
+            (file,) = registry._files.values()
+            began = threading.Event()
+    """
+
     @pytest.mark.parametrize("line", [1, 300, 2_000, 4_000])
     def test_with_logging_s_lock_amid_an_import(self, collector, tmp_path, line):
         """`getLogger` is struck by a handler that forks while `requests` is imported."""
@@ -338,17 +351,9 @@ class TestLocks:
 
     def test_of_a_write_that_waits_for_logging(self, collector, tmp_path):
         """The fork lets it have logging's lock; the child uses the spool."""
-        script = """
-            import logging, os, sys, threading
-            from htlogging.htevents import Client
-            from htlogging._queue.spool import registry
-
-            client = Client(spool=sys.argv[1])
-            client.track("user", "parent")
-            assert client.flush(60)
-            (file,) = registry._files.values()
-            began = threading.Event()
-
+        script = (
+            self.SPOOL
+            + """
             def work(connection):
                 began.set()
                 while logging._lock.acquire(blocking=False):
@@ -366,22 +371,15 @@ class TestLocks:
             assert os.waitpid(pid, 0)[1] == 0
             writing.join()
         """
+        )
         spool = str(tmp_path / "spool")
         assert run_script(collector, tmp_path, script, spool) == ["child", "parent"]
 
     def test_of_a_spool_that_is_written_to(self, collector, tmp_path):
         """A fork goes on; the child keeps off the spool, says so, and delivers."""
-        script = """
-            import logging, os, sys, threading
-            from htlogging.htevents import Client
-            from htlogging._queue.spool import registry
-
-            client = Client(spool=sys.argv[1])
-            client.track("user", "parent")
-            assert client.flush(60)
-            (file,) = registry._files.values()
-            began = threading.Event()
-
+        script = (
+            self.SPOOL
+            + """
             def work(connection):
                 began.set()
                 logging.getLogger("of.the.application")
@@ -406,6 +404,7 @@ class TestLocks:
             client.track("user", "parent")
             assert client.flush(60)
         """
+        )
         ended = run(
             tmp_path,
             script,

@@ -1,7 +1,8 @@
 """
 Locks that are waited for with a limit, and that no signal handler leaves locked.
 
-`of_logging`, `holds_logging` and `call_logging` are about logging's own lock, which `dictConfig` holds.
+`of_logging`, `holds_logging` and `call_logging` are about logging's own lock, which
+`dictConfig` holds.
 """
 
 from __future__ import annotations
